@@ -1,0 +1,19 @@
+//! The shared words: identifiers, typed values, events and rows.
+//!
+//! A type lives here when two rooms need it; no type here does more than construct, order and show
+//! itself. Start with [`Offset`], whose contract everything else leans on.
+//!
+//! Not here: what is on disk (`checkpoint/codec`), what a pipeline is (`spec`).
+
+mod data_type;
+mod event;
+mod ids;
+mod rows;
+
+pub use data_type::{DataType, Decimal, MAX_DECIMAL_PRECISION};
+pub use event::{Cell, Event, Fault, FaultReason, Number, Source, Span, TextSource};
+pub use ids::{
+    BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, Timestamp,
+    Watermark,
+};
+pub use rows::{Column, Reader, Row, Rows, RowsError, Value};

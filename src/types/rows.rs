@@ -1,0 +1,309 @@
+//! Result rows: a compact, append-only table of typed values.
+//!
+//! Rows are kept encoded, row after row, in chunks of about one MiB, so that a million rows cost
+//! what their bytes cost and reading them back allocates nothing. The same bytes are hashed into a
+//! batch's digest and stored in the outbox, so the encoding is frozen (see the fixtures of
+//! `checkpoint/codec`): per value a tag byte, then little-endian fields.
+//!
+//! Invariant: every chunk inside a [`Rows`] holds whole, valid rows of its columns.
+//!
+//! Not here: how values are printed (`sink`), how results are computed (`batch`).
+
+use std::sync::Arc;
+
+use super::{DataType, Decimal, Timestamp};
+
+/// A chunk is closed once it holds this many bytes.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Name and type of a column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Column {
+    /// The name as printed.
+    pub name: String,
+    /// The type of its values; every column may also hold NULL.
+    pub data_type: DataType,
+}
+
+/// One typed value, texts borrowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// SQL NULL.
+    Null,
+    /// BOOLEAN.
+    Boolean(bool),
+    /// INT.
+    Int(i32),
+    /// LONG.
+    Long(i64),
+    /// DOUBLE.
+    Double(f64),
+    /// STRING.
+    String(&'a str),
+    /// TIMESTAMP.
+    Timestamp(Timestamp),
+    /// DECIMAL.
+    Decimal(Decimal),
+}
+
+/// One row, as many values as the table has columns.
+pub type Row<'r, 'a> = &'r [Value<'a>];
+
+/// Bytes that are not rows of the expected columns.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("row {row} of a chunk of result rows cannot be read: {problem}")]
+pub struct RowsError {
+    /// Index of the row inside its chunk.
+    pub row: u64,
+    /// What is wrong.
+    pub problem: &'static str,
+}
+
+/// A table of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    columns: Arc<[Column]>,
+    chunks: Vec<Vec<u8>>,
+    count: u64,
+}
+
+impl Rows {
+    /// A table without rows.
+    #[must_use]
+    pub fn new(columns: Arc<[Column]>) -> Rows {
+        Rows { columns, chunks: Vec::new(), count: 0 }
+    }
+
+    /// Takes chunks back that [`Rows::chunks`] once gave.
+    ///
+    /// # Errors
+    /// A chunk that does not hold whole rows of these columns.
+    pub fn from_chunks(columns: Arc<[Column]>, chunks: Vec<Vec<u8>>) -> Result<Rows, RowsError> {
+        let mut count = 0;
+        for chunk in &chunks {
+            count += check_chunk(&columns, chunk)?;
+        }
+        Ok(Rows { columns, chunks, count })
+    }
+
+    /// The columns.
+    #[must_use]
+    pub fn columns(&self) -> &Arc<[Column]> {
+        &self.columns
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The encoded rows.
+    #[must_use]
+    pub fn chunks(&self) -> &[Vec<u8>] {
+        &self.chunks
+    }
+
+    /// Adds a row.
+    ///
+    /// # Panics
+    /// When the number of values is not the number of columns.
+    pub fn push(&mut self, row: Row<'_, '_>) {
+        assert_eq!(row.len(), self.columns.len(), "a row has a value for each column");
+        if self.chunks.last().is_none_or(|chunk| chunk.len() >= CHUNK_BYTES) {
+            self.chunks.push(Vec::new());
+        }
+        let chunk = self.chunks.last_mut().expect("a chunk was just made sure of");
+        row.iter().for_each(|value| encode(*value, chunk));
+        self.count += 1;
+    }
+
+    /// Reads the rows in order.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { columns: self.columns.len(), chunks: self.chunks.iter(), bytes: &[], row: Vec::new() }
+    }
+}
+
+/// Reads rows one after the other, into one buffer.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    columns: usize,
+    chunks: std::slice::Iter<'a, Vec<u8>>,
+    bytes: &'a [u8],
+    row: Vec<Value<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    /// The next row, until there is none. (Not an `Iterator`: each row borrows the reader.)
+    #[expect(clippy::should_implement_trait, reason = "a row borrows the reader's buffer")]
+    pub fn next(&mut self) -> Option<Row<'_, 'a>> {
+        while self.bytes.is_empty() {
+            self.bytes = self.chunks.next()?;
+        }
+        self.row.clear();
+        for _ in 0..self.columns {
+            let value = decode(&mut self.bytes).expect("chunks are checked when they are taken in");
+            self.row.push(value);
+        }
+        Some(&self.row)
+    }
+}
+
+fn encode(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.push(0),
+        Value::Boolean(value) => out.push(1 + u8::from(value)),
+        Value::Int(value) => tagged(out, 3, &value.to_le_bytes()),
+        Value::Long(value) => tagged(out, 4, &value.to_le_bytes()),
+        Value::Double(value) => tagged(out, 5, &value.to_bits().to_le_bytes()),
+        Value::String(text) => {
+            let len = u32::try_from(text.len()).expect("a text is shorter than 4 GiB");
+            tagged(out, 6, &len.to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+        Value::Timestamp(value) => tagged(out, 7, &value.0.to_le_bytes()),
+        Value::Decimal(value) => {
+            tagged(out, 8, &[value.scale]);
+            out.extend_from_slice(&value.unscaled.to_le_bytes());
+        }
+    }
+}
+
+fn tagged(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.push(tag);
+    out.extend_from_slice(bytes);
+}
+
+fn decode<'a>(bytes: &mut &'a [u8]) -> Result<Value<'a>, &'static str> {
+    let [tag] = take(bytes)?;
+    Ok(match tag {
+        0 => Value::Null,
+        1 => Value::Boolean(false),
+        2 => Value::Boolean(true),
+        3 => Value::Int(i32::from_le_bytes(take(bytes)?)),
+        4 => Value::Long(i64::from_le_bytes(take(bytes)?)),
+        5 => Value::Double(f64::from_bits(u64::from_le_bytes(take(bytes)?))),
+        6 => {
+            let len = u32::from_le_bytes(take(bytes)?);
+            let len = usize::try_from(len).map_err(|_| "a text is too long")?;
+            let (text, rest) = bytes.split_at_checked(len).ok_or("it ends inside a text")?;
+            *bytes = rest;
+            Value::String(std::str::from_utf8(text).map_err(|_| "a text is not UTF-8")?)
+        }
+        7 => Value::Timestamp(Timestamp(i64::from_le_bytes(take(bytes)?))),
+        8 => {
+            let [scale] = take(bytes)?;
+            Value::Decimal(Decimal { unscaled: i128::from_le_bytes(take(bytes)?), scale })
+        }
+        _ => return Err("a value has an unknown tag"),
+    })
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], &'static str> {
+    let (head, rest) = bytes.split_first_chunk::<N>().ok_or("it ends inside a value")?;
+    *bytes = rest;
+    Ok(*head)
+}
+
+fn check_chunk(columns: &[Column], mut bytes: &[u8]) -> Result<u64, RowsError> {
+    let mut row = 0;
+    while !bytes.is_empty() {
+        for column in columns {
+            let value = decode(&mut bytes).map_err(|problem| RowsError { row, problem })?;
+            if !value_fits(value, column.data_type) {
+                return Err(RowsError { row, problem: "a value is not of its column's type" });
+            }
+        }
+        row += 1;
+    }
+    Ok(row)
+}
+
+fn value_fits(value: Value<'_>, data_type: DataType) -> bool {
+    match (value, data_type) {
+        (Value::Null, _)
+        | (Value::Boolean(_), DataType::Boolean)
+        | (Value::Int(_), DataType::Int)
+        | (Value::Long(_), DataType::Long)
+        | (Value::Double(_), DataType::Double)
+        | (Value::String(_), DataType::String)
+        | (Value::Timestamp(_), DataType::Timestamp) => true,
+        (Value::Decimal(decimal), DataType::Decimal { scale, .. }) => decimal.scale == scale,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns() -> Arc<[Column]> {
+        [
+            ("store", DataType::String),
+            ("total", DataType::Decimal { precision: 18, scale: 2 }),
+            ("start", DataType::Timestamp),
+        ]
+        .into_iter()
+        .map(|(name, data_type)| Column { name: name.to_owned(), data_type })
+        .collect()
+    }
+
+    fn sample() -> Rows {
+        let mut rows = Rows::new(columns());
+        let total = Value::Decimal(Decimal { unscaled: 125, scale: 2 });
+        rows.push(&[Value::String("store-1"), total, Value::Timestamp(Timestamp(1))]);
+        rows.push(&[Value::Null, Value::Null, Value::Null]);
+        rows
+    }
+
+    #[test]
+    fn rows_read_back_what_was_pushed() {
+        let rows = sample();
+        let mut reader = rows.reader();
+        let total = Value::Decimal(Decimal { unscaled: 125, scale: 2 });
+        let expected = [Value::String("store-1"), total, Value::Timestamp(Timestamp(1))];
+        assert_eq!(reader.next(), Some(&expected[..]));
+        assert_eq!(reader.next(), Some(&[Value::Null; 3][..]));
+        assert_eq!(reader.next(), None);
+    }
+
+    #[test]
+    fn chunks_make_the_same_table_again_and_damaged_ones_none() {
+        let rows = sample();
+        let again = Rows::from_chunks(columns(), rows.chunks().to_vec()).unwrap();
+        assert_eq!(again, rows);
+        let whole = &rows.chunks()[0];
+        for len in 1..whole.len() {
+            let cut = vec![whole[..len].to_vec()];
+            if let Ok(shorter) = Rows::from_chunks(columns(), cut) {
+                assert_eq!(shorter.len(), 1, "only a cut between rows can be read");
+            }
+        }
+        let mut wrong = whole.clone();
+        wrong[0] = 9;
+        assert!(Rows::from_chunks(columns(), vec![wrong]).is_err());
+    }
+
+    #[test]
+    fn many_rows_are_spread_over_chunks() {
+        let mut rows = Rows::new(columns());
+        let text = "x".repeat(1000);
+        for _ in 0..3000 {
+            rows.push(&[Value::String(&text), Value::Null, Value::Null]);
+        }
+        assert!(rows.chunks().len() > 2);
+        let mut reader = rows.reader();
+        let mut count = 0;
+        while reader.next().is_some() {
+            count += 1;
+        }
+        assert_eq!((count, rows.len()), (3000, 3000));
+    }
+}
