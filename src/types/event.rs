@@ -119,6 +119,17 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// A number as whole 10^-9 units, if it is exactly that many.
+    #[must_use]
+    pub fn exact_nanos(&self, number: Number) -> Option<i128> {
+        match number {
+            Number::Short { mantissa, scale: scale @ 0..=9 } => {
+                Some(i128::from(mantissa) * 10i128.pow(u32::from(9 - scale)))
+            }
+            _ => None,
+        }
+    }
+
     /// The IEEE double nearest to a number as it was written.
     #[must_use]
     pub fn double(&self, number: Number) -> f64 {

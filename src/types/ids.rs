@@ -48,6 +48,10 @@ impl BatchId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lineage(pub u128);
 
+/// Names a sink within a pipeline, as the user wrote it: `console`, `files:/data/out`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SinkName(pub String);
+
 /// Counts the starts on one checkpoint directory, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
@@ -88,7 +92,7 @@ impl Watermark {
     }
 }
 
-macro_rules! shown_as_number {
+macro_rules! shown_as_its_content {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,7 +101,7 @@ macro_rules! shown_as_number {
         }
     )*};
 }
-shown_as_number!(Partition, Offset, BatchId, Incarnation);
+shown_as_its_content!(Partition, Offset, BatchId, Incarnation, SinkName);
 
 impl fmt::Display for Lineage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,452 @@
+//! The job as a value: state, decoder and position, moved forward one batch at a time.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    batch::{
+        BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, Plan, Publication, Range,
+    },
+    decode::{self, Decoder},
+    spec::{OutputMode, OutputSource, ParseMode, Pipeline},
+    types::{
+        BatchId, Digest, Event, Fault, FaultReason, Incarnation, Lineage, Offset, Partition,
+        Position, Rows, Timestamp, Value,
+    },
+    window::{
+        Delta, Group, KeyError, Misfits, NewestTime, Table, Verdict, Watermarks, WindowPlan,
+        Windows,
+    },
+};
+
+/// A raw record, its bytes borrowed from the source.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The partition it is in.
+    pub partition: Partition,
+    /// Its own offset.
+    pub offset: Offset,
+    /// Its value; `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Where the job stands: everything the next batch follows from, besides the windows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// The history.
+    pub lineage: Lineage,
+    /// This start.
+    pub incarnation: Incarnation,
+    /// The newest batch, if there is one.
+    pub last: Option<BatchRecord>,
+    /// Where each partition is read next.
+    pub positions: BTreeMap<Partition, Position>,
+    /// The watermarks of the next batch.
+    pub watermarks: Watermarks,
+}
+
+impl Head {
+    /// Number of the next batch.
+    #[must_use]
+    pub fn next_batch(&self) -> BatchId {
+        self.last.as_ref().map_or(BatchId(0), |last| last.batch.next())
+    }
+
+    /// Link of the newest batch.
+    #[must_use]
+    pub fn digest_of_last(&self) -> Option<Digest> {
+        self.last.as_ref().map(|last| last.digest)
+    }
+
+    fn advance(&mut self, record: &BatchRecord) {
+        self.positions = record.positions();
+        self.watermarks = record.next_watermarks;
+        self.last = Some(record.clone());
+    }
+}
+
+/// A pipeline at work.
+#[derive(Debug)]
+pub struct Job {
+    pipeline: Arc<Pipeline>,
+    keep_dead_letters: bool,
+    decoder: Decoder,
+    windows: Option<Windows>,
+    head: Head,
+}
+
+/// A batch that is being read. Dropping it leaves no trace.
+#[derive(Debug)]
+pub struct OpenBatch {
+    clock_ms: i64,
+    ends: BTreeMap<Partition, Offset>,
+    delta: Option<Delta>,
+    rows: Rows,
+    newest: NewestTime,
+    counts: Counts,
+    dead_letters: Vec<DeadLetter>,
+}
+
+impl OpenBatch {
+    /// Where each partition's part of the batch ends.
+    #[must_use]
+    pub fn ends(&self) -> &BTreeMap<Partition, Offset> {
+        &self.ends
+    }
+
+    /// The newest event time so far.
+    #[must_use]
+    pub fn newest(&self) -> NewestTime {
+        self.newest
+    }
+}
+
+/// A record that ends a run in fail-fast mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "record {offset} of partition {partition} of topic {topic} cannot be read: {}{}; \
+     nothing of its batch was written. Mend the producer, start past the record \
+     (--starting-offsets with a new --checkpoint-dir), or run with --mode permissive",
+    reason.name(),
+    column.as_ref().map(|column| format!(" in column {column}")).unwrap_or_default()
+)]
+pub struct BadRecord {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: Partition,
+    /// The record's offset.
+    pub offset: Offset,
+    /// What is wrong.
+    pub reason: FaultReason,
+    /// In which column.
+    pub column: Option<String>,
+}
+
+/// Stored groups that are not of this pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResultsError {
+    /// A group key that cannot be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Accumulators of other kinds or of another number.
+    #[error("a stored group has other aggregates than the pipeline")]
+    Accumulators,
+}
+
+impl Job {
+    /// A job at `head` without any open window.
+    ///
+    /// # Errors
+    /// What the decoder says of the pipeline, such as a time pattern it does not know.
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        head: Head,
+        keep_dead_letters: bool,
+    ) -> Result<Job, decode::DecodeError> {
+        let decoder = Decoder::new(&pipeline)?;
+        let windows = WindowPlan::new(&pipeline).map(|plan| Windows::new(Arc::new(plan)));
+        Ok(Job { pipeline, keep_dead_letters, decoder, windows, head })
+    }
+
+    /// The pipeline.
+    #[must_use]
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// Where the job stands.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The open windows; `None` for a stateless pipeline.
+    #[must_use]
+    pub fn windows(&self) -> Option<&Windows> {
+        self.windows.as_ref()
+    }
+
+    /// Takes new partitions in, to be read from `position`. Known ones are left alone.
+    pub fn add_partitions(&mut self, found: impl IntoIterator<Item = (Partition, Position)>) {
+        for (partition, position) in found {
+            self.head.positions.entry(partition).or_insert(position);
+        }
+    }
+
+    /// Puts back a group read from a checkpoint; of two with the same key the later one counts.
+    ///
+    /// # Errors
+    /// A group that is not of this pipeline: the checkpoint is damaged.
+    pub fn restore(&mut self, closing: Timestamp, group: Group<'_>) -> Result<(), ResultsError> {
+        let windows = self.windows.as_mut().ok_or(ResultsError::Accumulators)?;
+        if !windows.plan().accepts(group.accumulators) {
+            return Err(ResultsError::Accumulators);
+        }
+        windows.plan().decode_key(group.key, &mut String::new())?;
+        windows.restore(closing, group);
+        Ok(())
+    }
+
+    /// Opens the batch that ends at `ends` and whose one clock reading is `clock_ms`.
+    #[must_use]
+    pub fn open(&self, ends: BTreeMap<Partition, Offset>, clock_ms: i64) -> OpenBatch {
+        let late_bound = self.head.watermarks.late_bound;
+        let plan = self.windows.as_ref().map(|windows| windows.plan().clone());
+        OpenBatch {
+            clock_ms,
+            ends,
+            delta: plan.map(|plan| Delta::new(plan, late_bound)),
+            rows: Rows::new(self.pipeline.output_columns()),
+            newest: NewestTime::default(),
+            counts: Counts::default(),
+            dead_letters: Vec::new(),
+        }
+    }
+
+    /// Takes one record into the batch.
+    ///
+    /// # Errors
+    /// In fail-fast mode, a record that cannot be read.
+    pub fn add(&mut self, batch: &mut OpenBatch, record: Record<'_>) -> Result<(), BadRecord> {
+        batch.counts.rows_in += 1;
+        let decoded = self.decoder.decode(record.value);
+        let (event, fault) = (decoded.event, decoded.fault);
+        let mut fault = fault;
+        if let Some(fault) = fault
+            && self.pipeline.parse_mode == ParseMode::FailFast
+            && ends_fail_fast(fault.reason)
+        {
+            return Err(bad_record(&self.pipeline, record, fault));
+        }
+        if let Some(filter) = &self.pipeline.filter
+            && !decode::keeps(filter, &event)
+        {
+            batch.counts.filtered += 1;
+        } else if is_future(&self.pipeline, &event, batch.clock_ms) {
+            fault = Some(future_fault(&self.pipeline));
+        } else {
+            let verdict = take(&self.pipeline, batch, &event);
+            if verdict == Verdict::Late {
+                batch.counts.late += 1;
+                if fault.is_none() && self.keep_dead_letters {
+                    batch.dead_letters.push(dead_letter(record, DeadLetterReason::Late, None));
+                }
+            }
+        }
+        if let Some(fault) = fault {
+            batch.counts.faults[fault.reason as usize] += 1;
+            if self.keep_dead_letters {
+                let column = column_name(&self.pipeline, fault);
+                let reason = DeadLetterReason::Fault(fault.reason);
+                batch.dead_letters.push(dead_letter(record, reason, column));
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a batch that was read up to `reached` and plans what it does. The job then stands
+    /// behind it: the plan must be carried out, or the process must end.
+    ///
+    /// # Errors
+    /// Stored groups that are not of this pipeline.
+    pub fn close(
+        &mut self,
+        batch: OpenBatch,
+        reached: &BTreeMap<Partition, Position>,
+    ) -> Result<Plan, ResultsError> {
+        let OpenBatch { clock_ms, mut delta, mut rows, newest, mut counts, dead_letters, .. } =
+            batch;
+        let watermarks = self.head.watermarks;
+        let mut misfits = Misfits::default();
+        if let (Some(windows), Some(delta)) = (&mut self.windows, &mut delta) {
+            windows.merge(delta);
+            counts.groups_touched = delta.groups();
+        }
+        let touched = delta.map(Delta::into_tables).unwrap_or_default();
+        self.results(&touched, watermarks, &mut rows, &mut misfits)?;
+        counts.rows_out = rows.len();
+        counts.nulled = misfits.nulled;
+        counts.inexact_sums = misfits.inexact_sums;
+        counts.dead_letters = dead_letters.len() as u64;
+        let record = self.record(clock_ms, reached, newest, counts, &rows);
+        self.head.advance(&record);
+        let publication = self.publication(record, rows, dead_letters.into());
+        Ok(Plan { touched, rows_are_state: self.windows.is_some(), publication })
+    }
+
+    /// The publication of the newest durable batch, computed again after a restart from the groups
+    /// that were restored, from those it `touched`, or from its stored rows.
+    ///
+    /// # Errors
+    /// Stored groups that are not of this pipeline.
+    pub fn republish(
+        &mut self,
+        record: BatchRecord,
+        touched: &[(Timestamp, Table)],
+        stored_rows: Option<Rows>,
+        dead_letters: Arc<[DeadLetter]>,
+    ) -> Result<Publication, ResultsError> {
+        let mut rows = Rows::new(self.pipeline.output_columns());
+        self.results(touched, record.watermarks, &mut rows, &mut Misfits::default())?;
+        Ok(self.publication(record, stored_rows.unwrap_or(rows), dead_letters))
+    }
+
+    /// The rows of a batch, and the windows it closes taken out.
+    fn results(
+        &mut self,
+        touched: &[(Timestamp, Table)],
+        watermarks: Watermarks,
+        rows: &mut Rows,
+        misfits: &mut Misfits,
+    ) -> Result<(), ResultsError> {
+        let Some(windows) = &mut self.windows else { return Ok(()) };
+        let plan = windows.plan().clone();
+        if self.pipeline.output_mode == OutputMode::Complete {
+            for (_, table) in windows.open() {
+                plan.results(table, rows, misfits)?;
+            }
+            return Ok(());
+        }
+        let closed = windows.close(watermarks.closing_bound);
+        let published = match self.pipeline.output_mode {
+            OutputMode::Update => touched,
+            _ => &closed,
+        };
+        for (_, table) in published {
+            plan.results(table, rows, misfits)?;
+        }
+        Ok(())
+    }
+
+    fn record(
+        &self,
+        clock_ms: i64,
+        reached: &BTreeMap<Partition, Position>,
+        newest: NewestTime,
+        counts: Counts,
+        rows: &Rows,
+    ) -> BatchRecord {
+        let ranges = self.head.positions.iter().map(|(partition, begin)| {
+            let end = reached.get(partition).copied().unwrap_or(*begin);
+            (*partition, Range { begin: begin.offset, end })
+        });
+        let mut totals = self.head.last.as_ref().map_or_else(Counts::default, |last| last.totals);
+        totals.add(&counts);
+        let event_time = self.pipeline.event_time.as_ref();
+        let delay_ms = event_time.and_then(|event_time| event_time.watermark_delay_ms);
+        let mut record = BatchRecord {
+            batch: self.head.next_batch(),
+            incarnation: self.head.incarnation,
+            clock_ms,
+            ranges: ranges.collect(),
+            watermarks: self.head.watermarks,
+            next_watermarks: self.head.watermarks.next(newest, delay_ms),
+            output_mode: self.pipeline.output_mode,
+            counts,
+            totals,
+            rows_digest: rows_digest(rows),
+            previous: self.head.digest_of_last().unwrap_or(Digest::ZERO),
+            digest: Digest::ZERO,
+        };
+        record.digest = record.link();
+        record
+    }
+
+    fn publication(
+        &self,
+        record: BatchRecord,
+        rows: Rows,
+        dead_letters: Arc<[DeadLetter]>,
+    ) -> Publication {
+        let identity = Identity {
+            lineage: self.head.lineage,
+            incarnation: self.head.incarnation,
+            batch: record.batch,
+            digest: record.digest,
+        };
+        Publication { identity, record, rows, dead_letters }
+    }
+}
+
+/// Digest of rows: their columns and their values, in order.
+#[must_use]
+pub(crate) fn rows_digest(rows: &Rows) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("sales-stream result rows 1");
+    for column in rows.columns().iter() {
+        hasher.update(format!("{}\0{}\0", column.name, column.data_type).as_bytes());
+    }
+    rows.chunks().iter().for_each(|chunk| {
+        hasher.update(chunk);
+    });
+    Digest(*hasher.finalize().as_bytes())
+}
+
+/// Gives the event to the windows, or makes it a row.
+fn take(pipeline: &Pipeline, batch: &mut OpenBatch, event: &Event<'_>) -> Verdict {
+    if let Some(time) = event.time {
+        batch.newest.observe(time);
+    }
+    if let Some(delta) = &mut batch.delta {
+        return delta.add(event);
+    }
+    let row: Vec<Value<'_>> = pipeline
+        .output
+        .iter()
+        .map(|column| match column.source {
+            OutputSource::Column(index) => event.value(index),
+            OutputSource::EventTime => event.time.map_or(Value::Null, Value::Timestamp),
+            other => unreachable!("a checked projection outputs columns, not {other:?}"),
+        })
+        .collect();
+    batch.rows.push(&row);
+    Verdict::Counted
+}
+
+/// Spark's FAILFAST ends on what cannot be parsed, not on what is absent.
+fn ends_fail_fast(reason: FaultReason) -> bool {
+    !matches!(
+        reason,
+        FaultReason::NullValue | FaultReason::Empty | FaultReason::NoEventTime | FaultReason::Future
+    )
+}
+
+fn is_future(pipeline: &Pipeline, event: &Event<'_>, clock_ms: i64) -> bool {
+    match (pipeline.max_future_skew_ms, event.time) {
+        (Some(skew_ms), Some(time)) => time.floor_ms() > clock_ms.saturating_add(skew_ms),
+        _ => false,
+    }
+}
+
+fn future_fault(pipeline: &Pipeline) -> Fault {
+    let column = pipeline.event_time.as_ref().map(|event_time| event_time.column);
+    Fault { reason: FaultReason::Future, column }
+}
+
+fn column_name(pipeline: &Pipeline, fault: Fault) -> Option<String> {
+    fault.column.map(|column| pipeline.schema[column].name.clone())
+}
+
+fn bad_record(pipeline: &Pipeline, record: Record<'_>, fault: Fault) -> BadRecord {
+    BadRecord {
+        topic: pipeline.topic.clone(),
+        partition: record.partition,
+        offset: record.offset,
+        reason: fault.reason,
+        column: column_name(pipeline, fault),
+    }
+}
+
+fn dead_letter(
+    record: Record<'_>,
+    reason: DeadLetterReason,
+    column: Option<String>,
+) -> DeadLetter {
+    let small = record.value.filter(|value| value.len() <= DeadLetter::MAX_PAYLOAD);
+    DeadLetter {
+        partition: record.partition,
+        offset: record.offset,
+        reason,
+        column,
+        payload: small.and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned),
+    }
+}

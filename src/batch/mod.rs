@@ -1,0 +1,31 @@
+//! The core value: what one batch is, and what a restart must do.
+//!
+//! Pure: it knows neither RocksDB nor Kafka, reads no clock and does no I/O. A [`Job`] opens a batch,
+//! takes its records and closes it into a [`Plan`]; the shell obeys the plan. [`recover`] decides from
+//! facts already read what a start may do.
+//!
+//! Invariants kept here:
+//! - *Boundaries*: a batch's ends come from [`cut`] alone and are fixed before its first record.
+//! - *Totality*: everything that data alone can make fail, fails in [`Job::add`] or [`Job::close`],
+//!   before anything is written.
+//! - *Closure*: the rows of a batch are a function of its [`BatchRecord`] and the stored groups;
+//!   [`BatchRecord::link`] ties them together.
+//!
+//! Not here: the order persist → announce → publish → commit → mark (`engine`, `checkpoint`).
+
+mod cut;
+mod history;
+mod job;
+mod plan;
+mod recover;
+mod trigger;
+
+pub use cut::{Bounds, cut};
+pub use history::{BatchRecord, Counts, Range, Superseded};
+pub use job::{BadRecord, Head, Job, OpenBatch, Record, ResultsError};
+pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Plan, Publication};
+pub use recover::{
+    DatabaseFact, Decision, Facts, Mark, MarkerFact, Permissions, Refusal, VisibleFact,
+    WitnessFact, recover,
+};
+pub use trigger::{next_tick, Due, due};

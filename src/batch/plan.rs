@@ -1,0 +1,112 @@
+//! What a closed batch asks the shell to do, and what the outside may see of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    batch::{BatchRecord, Superseded},
+    types::{
+        BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Position, Rows,
+        Timestamp,
+    },
+    window::Table,
+};
+
+/// What is written once, before the first batch: who this checkpoint belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Genesis {
+    /// The history's name.
+    pub lineage: Lineage,
+    /// Histories it replaced, oldest first.
+    pub superseded: Vec<Superseded>,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The spec as the user wrote it.
+    pub spec_text: String,
+    /// The fields whose change would mix old and new meaning (`Pipeline::identity`).
+    pub identity: Vec<(String, String)>,
+    /// Kafka's cluster id, where the cluster tells it.
+    pub cluster_id: Option<String>,
+    /// Kafka's topic id, where the cluster tells it.
+    pub topic_id: Option<String>,
+    /// Where every partition starts.
+    pub starting: BTreeMap<Partition, Position>,
+    /// When it was made, Unix milliseconds.
+    pub created_ms: i64,
+}
+
+/// Names one published batch to the outside world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The history.
+    pub lineage: Lineage,
+    /// The start that publishes it.
+    pub incarnation: Incarnation,
+    /// Its number.
+    pub batch: BatchId,
+    /// Its link in the chain.
+    pub digest: Digest,
+}
+
+/// What the outside may see of a batch once it is durable and announced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publication {
+    /// Its name.
+    pub identity: Identity,
+    /// What it read and counted.
+    pub record: BatchRecord,
+    /// Its results, in canonical order.
+    pub rows: Rows,
+    /// Late and malformed records, in the order they were read; kept only for a dead-letter sink.
+    pub dead_letters: Arc<[DeadLetter]>,
+}
+
+/// A record that was not, or not wholly, used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where it is.
+    pub partition: Partition,
+    /// Where it is.
+    pub offset: Offset,
+    /// Why.
+    pub reason: DeadLetterReason,
+    /// The schema's column, where the reason has one.
+    pub column: Option<String>,
+    /// The record's value, where it is valid UTF-8 of at most [`DeadLetter::MAX_PAYLOAD`] bytes.
+    pub payload: Option<String>,
+}
+
+impl DeadLetter {
+    /// Longer payloads are left in the topic; the coordinates find them.
+    pub const MAX_PAYLOAD: usize = 1 << 20;
+}
+
+/// Why a record is a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterReason {
+    /// Its window had closed.
+    Late,
+    /// It has a fault.
+    Fault(FaultReason),
+}
+
+impl DeadLetterReason {
+    /// The name in dead-letter files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DeadLetterReason::Late => "late",
+            DeadLetterReason::Fault(reason) => reason.name(),
+        }
+    }
+}
+
+/// One batch, ready to be made durable: written whole or not at all.
+#[derive(Debug)]
+pub struct Plan {
+    /// The groups it touched with their new totals, by closing instant, ascending.
+    pub touched: Vec<(Timestamp, Table)>,
+    /// Whether the rows can be computed again from stored groups; if not, they are stored.
+    pub rows_are_state: bool,
+    /// What is published once this is durable and announced.
+    pub publication: Publication,
+}

@@ -1,0 +1,421 @@
+//! What a start may do, decided from facts that were all read before anything is changed.
+//!
+//! The witnesses of a checkpoint's age are the announce file `visible`, Kafka's commit metadata and
+//! the sinks' own markers: each was written only after the batch it names was durable, so a database
+//! older than any of them was rolled back, however cleanly it opened.
+//!
+//! Invariant: an error while reading a fact never reaches this function as an absence; the caller
+//! asks again or stops.
+
+use crate::{
+    batch::Superseded,
+    types::{BatchId, Digest, Lineage, SinkName},
+};
+
+/// Everything a decision rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What the database holds.
+    pub database: DatabaseFact,
+    /// What the announce file says.
+    pub visible: VisibleFact,
+    /// What Kafka's group says.
+    pub witness: WitnessFact,
+    /// What each sink of this run says of itself.
+    pub markers: Vec<(SinkName, MarkerFact)>,
+    /// What the operator allows this once.
+    pub permissions: Permissions,
+}
+
+/// The database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseFact {
+    /// Nothing was ever written.
+    Fresh,
+    /// A history.
+    History {
+        /// Its name.
+        lineage: Lineage,
+        /// Histories it replaced.
+        superseded: Vec<Superseded>,
+        /// Its newest batch with its link, if there is one.
+        last: Option<(BatchId, Digest)>,
+        /// The newest batch each sink was marked with.
+        marks: Vec<Mark>,
+    },
+}
+
+/// How far a sink is known to have got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The sink.
+    pub sink: SinkName,
+    /// The newest batch it has published; `None` before its first.
+    pub published: Option<BatchId>,
+}
+
+/// The announce file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VisibleFact {
+    /// There is none.
+    Absent,
+    /// The newest announced batch.
+    At(Lineage, BatchId, Digest),
+    /// It is there and neither of its slots can be read.
+    Unreadable(String),
+}
+
+/// The metadata of Kafka's commits for this group and topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WitnessFact {
+    /// No commit, or commits that are not of our form.
+    None,
+    /// The newest commit of ours.
+    At(Lineage, BatchId, Digest),
+}
+
+/// What a sink keeps of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MarkerFact {
+    /// This kind of sink keeps nothing (stdout).
+    NotKept,
+    /// It could, and holds nothing yet.
+    Absent,
+    /// It belongs to a history; its newest batch, if it holds one.
+    At(Lineage, Option<BatchId>),
+}
+
+/// What the operator allows for one transition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// `--start-over`: an empty directory may begin although another history is known.
+    pub start_over: bool,
+    /// `--accept-rollback`: a database that is older than its witnesses may go on.
+    pub accept_rollback: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Begin a new history, in place of the named ones.
+    Fresh {
+        /// Histories it replaces.
+        superseded: Vec<Superseded>,
+    },
+    /// Go on behind the newest batch; every sink has published it.
+    Resume,
+    /// The newest batch is durable but may not have left: announce it (again) and publish it to
+    /// these sinks.
+    Republish {
+        /// Sinks that are not marked with it.
+        sinks: Vec<SinkName>,
+    },
+    /// Go on as a new history that replaces this one, then as `Resume` or `Republish`.
+    RollBack {
+        /// All that the new history replaces.
+        superseded: Vec<Superseded>,
+        /// Sinks that are not marked with the newest batch.
+        sinks: Vec<SinkName>,
+    },
+    /// Change nothing and tell the operator.
+    Refuse(Refusal),
+}
+
+/// Why a start is refused. Exit code 13, but 12 for the two that name a sink.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The directory is empty although Kafka or `visible` knows a history.
+    #[error(
+        "the checkpoint directory holds no checkpoint, but {witness} has seen batch {batch} of this \
+         pipeline (lineage {lineage})"
+    )]
+    StateMissing {
+        /// Who has seen it.
+        witness: &'static str,
+        /// The history.
+        lineage: Lineage,
+        /// Its newest batch.
+        batch: BatchId,
+    },
+    /// The database is older than what was seen of it.
+    #[error(
+        "the checkpoint is older than what was already seen: it ends at batch {}, but {witness} has \
+         seen batch {seen}", last.map_or_else(|| "none".to_owned(), |last| last.to_string())
+    )]
+    RolledBack {
+        /// Who has seen more.
+        witness: String,
+        /// What the database ends with.
+        last: Option<BatchId>,
+        /// What was seen.
+        seen: BatchId,
+    },
+    /// Same batch, other content.
+    #[error(
+        "batch {batch} of the checkpoint is not the batch {batch} that {witness} has seen: their \
+         digests differ, so two processes wrote under one name or a backup was run on"
+    )]
+    Diverged {
+        /// Who has seen the other one.
+        witness: &'static str,
+        /// The batch.
+        batch: BatchId,
+    },
+    /// A history that this one neither is nor replaced.
+    #[error(
+        "{witness} belongs to another history of this pipeline (lineage {other}, batch {batch}), \
+         not to this checkpoint's (lineage {lineage})"
+    )]
+    ForeignHistory {
+        /// Where it was found.
+        witness: &'static str,
+        /// The history found there.
+        other: Lineage,
+        /// Its newest batch.
+        batch: BatchId,
+        /// Ours.
+        lineage: Lineage,
+    },
+    /// `visible` is gone or older than it can be.
+    #[error(
+        "the announce file `visible` does not fit the checkpoint, which ends at batch {last}: {found}"
+    )]
+    VisibleLost {
+        /// What the database ends with.
+        last: BatchId,
+        /// What was found.
+        found: String,
+    },
+    /// A sink that belongs to someone else.
+    #[error(
+        "sink {sink} belongs to another history (lineage {other}); give this run a place of its own"
+    )]
+    ForeignSink {
+        /// The sink.
+        sink: SinkName,
+        /// Whose it is.
+        other: Lineage,
+    },
+    /// A sink was taken away before it had the newest batch.
+    #[error(
+        "sink {sink} has not published batch {batch} and is not among this run's sinks; run once \
+         more with it, then leave it out"
+    )]
+    SinkPending {
+        /// The sink.
+        sink: SinkName,
+        /// What it lacks.
+        batch: BatchId,
+    },
+}
+
+impl Refusal {
+    /// Whether it is about a sink's fit (exit 12) and not about the age of the state (exit 13).
+    #[must_use]
+    pub fn is_misfit(&self) -> bool {
+        matches!(self, Refusal::ForeignSink { .. } | Refusal::SinkPending { .. })
+    }
+}
+
+/// Decides what a start does. Pure; see the table in the tests.
+#[must_use]
+pub fn recover(facts: &Facts) -> Decision {
+    let decided = match &facts.database {
+        DatabaseFact::Fresh => recover_fresh(facts),
+        DatabaseFact::History { lineage, superseded, last, marks } => {
+            History { lineage: *lineage, superseded, last: *last, marks }.recover(facts)
+        }
+    };
+    decided.unwrap_or_else(Decision::Refuse)
+}
+
+fn recover_fresh(facts: &Facts) -> Result<Decision, Refusal> {
+    for (sink, marker) in &facts.markers {
+        if let MarkerFact::At(other, _) = marker {
+            return Err(Refusal::ForeignSink { sink: sink.clone(), other: *other });
+        }
+    }
+    let mut superseded = Vec::new();
+    let mut found = |witness, lineage, batch| {
+        superseded.push(Superseded { lineage, seen: Some(batch) });
+        if facts.permissions.start_over {
+            return Ok(());
+        }
+        Err(Refusal::StateMissing { witness, lineage, batch })
+    };
+    match &facts.visible {
+        VisibleFact::At(lineage, batch, _) => found("its own file `visible`", *lineage, *batch)?,
+        VisibleFact::Unreadable(_) | VisibleFact::Absent => {}
+    }
+    if let WitnessFact::At(lineage, batch, _) = &facts.witness {
+        found("the consumer group in Kafka", *lineage, *batch)?;
+    }
+    Ok(Decision::Fresh { superseded })
+}
+
+struct History<'a> {
+    lineage: Lineage,
+    superseded: &'a [Superseded],
+    last: Option<(BatchId, Digest)>,
+    marks: &'a [Mark],
+}
+
+impl History<'_> {
+    fn recover(&self, facts: &Facts) -> Result<Decision, Refusal> {
+        let mut seen = None;
+        let accept = facts.permissions.accept_rollback;
+        let mut checks = vec![self.check_visible(&facts.visible), self.check_witness(&facts.witness)];
+        checks.extend(facts.markers.iter().map(|(sink, marker)| self.check_marker(sink, marker)));
+        for check in checks {
+            match check {
+                Ok(()) => {}
+                Err(refusal) if accept => match self.accepted(&refusal) {
+                    Some(batch) => seen = seen.max(Some(batch)),
+                    None => return Err(refusal),
+                },
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        self.check_removed_sinks(facts)?;
+        let sinks = self.unpublished(facts);
+        if let Some(seen) = seen {
+            let mut superseded = self.superseded.to_vec();
+            superseded.push(Superseded { lineage: self.lineage, seen: Some(seen) });
+            return Ok(Decision::RollBack { superseded, sinks });
+        }
+        let announced = match (&facts.visible, self.last) {
+            (_, None) => true,
+            (VisibleFact::At(lineage, batch, _), Some((last, _))) => {
+                *lineage == self.lineage && *batch == last
+            }
+            _ => false,
+        };
+        Ok(if announced && sinks.is_empty() {
+            Decision::Resume
+        } else {
+            Decision::Republish { sinks }
+        })
+    }
+
+    /// The newest batch that an accepted rollback gives up, if this refusal is of that kind.
+    fn accepted(&self, refusal: &Refusal) -> Option<BatchId> {
+        match refusal {
+            Refusal::RolledBack { seen, .. } => Some(*seen),
+            Refusal::Diverged { batch, .. } => Some(*batch),
+            Refusal::VisibleLost { last, .. } => Some(*last),
+            _ => None,
+        }
+    }
+
+    fn check_visible(&self, visible: &VisibleFact) -> Result<(), Refusal> {
+        const WITNESS: &str = "the announce file `visible`";
+        let last = self.last.map(|(batch, _)| batch);
+        match (visible, self.last) {
+            (VisibleFact::At(lineage, batch, _), _) if *lineage != self.lineage => {
+                self.check_other(WITNESS, *lineage, *batch)
+            }
+            (VisibleFact::At(_, seen, _), _) if Some(*seen) > last => {
+                Err(Refusal::RolledBack { witness: WITNESS.to_owned(), last, seen: *seen })
+            }
+            (VisibleFact::At(_, seen, digest), Some((batch, own)))
+                if *seen == batch && *digest != own =>
+            {
+                Err(Refusal::Diverged { witness: WITNESS, batch })
+            }
+            (VisibleFact::At(_, seen, _), Some((batch, _))) if seen.0 + 1 < batch.0 => {
+                Err(Refusal::VisibleLost { last: batch, found: format!("it names batch {seen}") })
+            }
+            (VisibleFact::Absent, Some((batch, _))) if batch > BatchId(0) && !self.just_begun() => {
+                Err(Refusal::VisibleLost { last: batch, found: "it is missing".to_owned() })
+            }
+            (VisibleFact::Unreadable(why), _) => Err(Refusal::VisibleLost {
+                last: last.unwrap_or(BatchId(0)),
+                found: format!("it cannot be read ({why})"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_witness(&self, witness: &WitnessFact) -> Result<(), Refusal> {
+        const WITNESS: &str = "the consumer group in Kafka";
+        let WitnessFact::At(lineage, seen, digest) = witness else { return Ok(()) };
+        if *lineage != self.lineage {
+            return self.check_other(WITNESS, *lineage, *seen);
+        }
+        match self.last {
+            Some((batch, own)) if *seen == batch && *digest != own => {
+                Err(Refusal::Diverged { witness: WITNESS, batch })
+            }
+            last if Some(*seen) > last.map(|(batch, _)| batch) => Err(Refusal::RolledBack {
+                witness: WITNESS.to_owned(),
+                last: last.map(|(batch, _)| batch),
+                seen: *seen,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_marker(&self, sink: &SinkName, marker: &MarkerFact) -> Result<(), Refusal> {
+        let MarkerFact::At(lineage, seen) = marker else { return Ok(()) };
+        let superseded = self.superseded.iter().any(|other| other.lineage == *lineage);
+        if *lineage != self.lineage && !superseded {
+            return Err(Refusal::ForeignSink { sink: sink.clone(), other: *lineage });
+        }
+        let last = self.last.map(|(batch, _)| batch);
+        match seen {
+            Some(seen) if *lineage == self.lineage && Some(*seen) > last => {
+                let witness = format!("sink {sink}");
+                Err(Refusal::RolledBack { witness, last, seen: *seen })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A history found elsewhere that is not ours: fine if we replaced it and nobody went on with it.
+    fn check_other(
+        &self,
+        witness: &'static str,
+        other: Lineage,
+        batch: BatchId,
+    ) -> Result<(), Refusal> {
+        let replaced = self.superseded.iter().find(|superseded| superseded.lineage == other);
+        match replaced {
+            Some(superseded) if Some(batch) <= superseded.seen => Ok(()),
+            _ => Err(Refusal::ForeignHistory { witness, other, batch, lineage: self.lineage }),
+        }
+    }
+
+    fn check_removed_sinks(&self, facts: &Facts) -> Result<(), Refusal> {
+        let Some((last, _)) = self.last else { return Ok(()) };
+        let known = |name: &SinkName| facts.markers.iter().any(|(sink, _)| sink == name);
+        for mark in self.marks {
+            if mark.published < Some(last) && !known(&mark.sink) {
+                return Err(Refusal::SinkPending { sink: mark.sink.clone(), batch: last });
+            }
+        }
+        Ok(())
+    }
+
+    /// The sinks of this run that still lack the newest batch. A sink that is new to the history
+    /// lacks it only while some other one does.
+    fn unpublished(&self, facts: &Facts) -> Vec<SinkName> {
+        let Some((last, _)) = self.last else { return Vec::new() };
+        let mark = |name: &SinkName| self.marks.iter().find(|mark| mark.sink == *name);
+        let pending = self.marks.iter().any(|mark| mark.published < Some(last));
+        facts
+            .markers
+            .iter()
+            .map(|(sink, _)| sink)
+            .filter(|sink| match mark(sink) {
+                Some(mark) => mark.published < Some(last),
+                None => pending || self.marks.is_empty(),
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// A history that replaced another has not announced anything of its own before its next batch.
+    fn just_begun(&self) -> bool {
+        !self.superseded.is_empty()
+    }
+}

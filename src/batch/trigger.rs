@@ -1,0 +1,51 @@
+//! Which triggers become batches, and when the next trigger is due.
+
+use crate::{batch::Head, spec::OutputMode};
+
+/// What a trigger has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// There is new data, or it is the first batch of all, which always runs.
+    Data,
+    /// There is no data, but the watermark moved, so that windows may close.
+    NoData,
+    /// Nothing.
+    Nothing,
+}
+
+/// Decides from the head of the job, its output mode and whether there is new data.
+///
+/// A stateful query in append or update mode runs one batch without data after the watermark moved
+/// (Spark's `noDataMicroBatches`); unlike Spark's, ours is due after a restart too.
+#[must_use]
+pub fn due(head: &Head, stateful: bool, output_mode: OutputMode, new_data: bool) -> Due {
+    if new_data || head.digest_of_last().is_none() {
+        Due::Data
+    } else if stateful && output_mode != OutputMode::Complete && head.watermarks.moved() {
+        Due::NoData
+    } else {
+        Due::Nothing
+    }
+}
+
+/// When the trigger after the one at `now_ms` fires: the next multiple of the interval since 1970,
+/// as Spark's `ProcessingTimeExecutor` has it.
+#[must_use]
+pub fn next_tick(now_ms: i64, interval_ms: i64) -> i64 {
+    if interval_ms <= 0 {
+        return now_ms;
+    }
+    now_ms.div_euclid(interval_ms) * interval_ms + interval_ms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_aligned_to_the_clock() {
+        assert_eq!(next_tick(42_436, 10_000), 50_000);
+        assert_eq!(next_tick(50_000, 10_000), 60_000);
+        assert_eq!(next_tick(42_436, 0), 42_436);
+    }
+}

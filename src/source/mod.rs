@@ -1,0 +1,123 @@
+//! The source port: records by partition and offset, positions, and the commits others look at.
+//!
+//! Invariants: a source reads where it is told and nowhere else; it hands out every record of
+//! `[position, end)` once and in order, or fails; what it cannot find out is an error, never an
+//! absence.
+//!
+//! Not here: Kafka (`kafka`), the pure twin for tests (`memory`), where a batch ends (`batch::cut`).
+
+pub mod kafka;
+pub mod memory;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
+    types::{Offset, Partition, Position},
+};
+
+/// What the topic is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// The cluster's id, where it tells one.
+    pub cluster_id: Option<String>,
+    /// The topic's id, where the cluster tells one: a topic made again under its name has another.
+    pub topic_id: Option<String>,
+    /// Its partitions, none of which had an error in the answer.
+    pub partitions: Vec<Partition>,
+}
+
+/// How a read ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Every partition reached its end; the positions behind it.
+    Reached(BTreeMap<Partition, Position>),
+    /// The time was up first; call again to go on.
+    Waiting,
+}
+
+/// Where records come from.
+pub trait Source: Send {
+    /// Asks the cluster what the topic is.
+    ///
+    /// # Errors
+    /// `Unreachable`, `Refused`, or `Lost` when there is no such topic (any more).
+    fn describe(&mut self) -> Result<TopicDescription, SourceError>;
+
+    /// Asks the cluster where each of these partitions begins and ends (for readers of committed
+    /// records: the last stable offset).
+    ///
+    /// # Errors
+    /// As [`Source::describe`]; an error for any one partition is an error for all.
+    fn bounds(
+        &mut self,
+        partitions: &[Partition],
+    ) -> Result<BTreeMap<Partition, Bounds>, SourceError>;
+
+    /// Reads from these positions from now on, in place of whatever was read before.
+    ///
+    /// # Errors
+    /// The client refused.
+    fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError>;
+
+    /// Hands out records until every partition has reached its end, or for about `patience`. Records
+    /// at or behind an end wait for a later call.
+    ///
+    /// # Errors
+    /// `Reread` when what was handed out since the last `assign` must be dropped and read again;
+    /// `Lost`, `Refused`; or `BadRecord` from `take`.
+    fn read(
+        &mut self,
+        ends: &BTreeMap<Partition, Offset>,
+        patience: Duration,
+        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+    ) -> Result<Progress, SourceError>;
+
+    /// Waits until a record can be read, or for `patience`; tells whether one can. May be wrong in
+    /// saying that one can.
+    fn wait(&mut self, patience: Duration) -> bool;
+
+    /// What the consumer group's commits say of this topic.
+    ///
+    /// # Errors
+    /// `Unreachable` when it could not be found out for every partition: ask again.
+    fn witness(&mut self, partitions: &[Partition]) -> Result<WitnessFact, SourceError>;
+
+    /// A handle that commits, for use beside reading.
+    fn committer(&self) -> Box<dyn Committer>;
+}
+
+/// Tells the consumer group how far published results go; lag tools and the next start's witness
+/// look at it.
+pub trait Committer: Send {
+    /// Commits the positions of all partitions with the batch's name as metadata, waiting for the
+    /// answer.
+    ///
+    /// # Errors
+    /// The commit was not confirmed. Reported, never a reason to stop: the next one covers it.
+    fn commit(
+        &mut self,
+        positions: &BTreeMap<Partition, Position>,
+        identity: &Identity,
+    ) -> Result<(), SourceError>;
+}
+
+/// What can go wrong with a source; each kind has its exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No broker answers (exit 22 at the start with a timeout; waited for otherwise).
+    #[error("{0}")]
+    Unreachable(String),
+    /// The cluster refuses us for good: authentication, authorization, fatal client errors (21).
+    #[error("{0}")]
+    Refused(String),
+    /// Data that was still needed is gone (exit 20).
+    #[error("{0}")]
+    Lost(String),
+    /// What was handed out since the last `assign` cannot be trusted; assign again and reread.
+    #[error("{0}")]
+    Reread(String),
+    /// A record that ends the run (exit 40).
+    #[error(transparent)]
+    BadRecord(#[from] BadRecord),
+}

@@ -1,0 +1,185 @@
+//! Group keys as bytes whose order is the order of the values: NULL first, then ascending; texts by
+//! their UTF-8 bytes, doubles with NaN last. -0.0 and 0.0 are one key, as in Spark.
+//!
+//! The bytes are stored in checkpoints (`checkpoint/codec` pins them with fixtures).
+
+use crate::types::{DataType, Decimal, Timestamp, Value};
+
+/// Key bytes that no encoder wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a group key cannot be read: {0}")]
+pub struct KeyError(&'static str);
+
+/// Appends one value to a key.
+pub fn encode(value: Value<'_>, key: &mut Vec<u8>) {
+    key.push(u8::from(value != Value::Null));
+    match value {
+        Value::Null => {}
+        Value::Boolean(value) => key.push(u8::from(value)),
+        Value::Int(value) => {
+            key.extend_from_slice(&(value.cast_unsigned() ^ (1 << 31)).to_be_bytes());
+        }
+        Value::Long(value) | Value::Timestamp(Timestamp(value)) => {
+            key.extend_from_slice(&(value.cast_unsigned() ^ (1 << 63)).to_be_bytes());
+        }
+        Value::Double(value) => key.extend_from_slice(&ordered_bits(value).to_be_bytes()),
+        Value::String(text) => encode_text(text.as_bytes(), key),
+        Value::Decimal(value) => {
+            key.extend_from_slice(&(value.unscaled.cast_unsigned() ^ (1 << 127)).to_be_bytes());
+        }
+    }
+}
+
+/// A zero byte inside a text is written as 00 FF, its end as 00 00, so that a shorter text sorts
+/// before every longer one that begins with it.
+fn encode_text(text: &[u8], key: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(zero) = memchr::memchr(0, rest) {
+        key.extend_from_slice(&rest[..=zero]);
+        key.push(0xFF);
+        rest = &rest[zero + 1..];
+    }
+    key.extend_from_slice(rest);
+    key.extend_from_slice(&[0, 0]);
+}
+
+fn ordered_bits(value: f64) -> u64 {
+    let canonical = if value.is_nan() {
+        f64::NAN.to_bits() & !(1 << 63)
+    } else if value == 0.0 {
+        0
+    } else {
+        value.to_bits()
+    };
+    if canonical >> 63 == 1 { !canonical } else { canonical ^ (1 << 63) }
+}
+
+/// Reads the value of the next key column from `key`; texts are appended to `texts` and borrowed
+/// from there by the returned range.
+///
+/// # Errors
+/// Bytes that [`encode`] does not write for this type.
+pub fn decode(
+    data_type: DataType,
+    key: &mut &[u8],
+    texts: &mut String,
+) -> Result<DecodedKey, KeyError> {
+    let [present] = take(key)?;
+    if present == 0 {
+        return Ok(DecodedKey::Value(Value::Null));
+    }
+    Ok(DecodedKey::Value(match data_type {
+        DataType::Boolean => Value::Boolean(take::<1>(key)? != [0]),
+        DataType::Int => Value::Int((u32::from_be_bytes(take(key)?) ^ (1 << 31)).cast_signed()),
+        DataType::Long => Value::Long((u64::from_be_bytes(take(key)?) ^ (1 << 63)).cast_signed()),
+        DataType::Timestamp => Value::Timestamp(Timestamp(
+            (u64::from_be_bytes(take(key)?) ^ (1 << 63)).cast_signed(),
+        )),
+        DataType::Double => {
+            let ordered = u64::from_be_bytes(take(key)?);
+            let bits = if ordered >> 63 == 1 { ordered ^ (1 << 63) } else { !ordered };
+            Value::Double(f64::from_bits(bits))
+        }
+        DataType::Decimal { scale, .. } => {
+            let unscaled = (u128::from_be_bytes(take(key)?) ^ (1 << 127)).cast_signed();
+            Value::Decimal(Decimal { unscaled, scale })
+        }
+        DataType::String => return decode_text(key, texts),
+    }))
+}
+
+/// A key column's value; a text is a range of the buffer given to [`decode`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum DecodedKey {
+    /// Not a text.
+    Value(Value<'static>),
+    /// A text.
+    Text(std::ops::Range<usize>),
+}
+
+fn decode_text(key: &mut &[u8], texts: &mut String) -> Result<DecodedKey, KeyError> {
+    let start = texts.len();
+    let mut bytes = Vec::new();
+    loop {
+        let zero = memchr::memchr(0, key).ok_or(KeyError("a text has no end"))?;
+        let mark = *key.get(zero + 1).ok_or(KeyError("a text has no end"))?;
+        bytes.extend_from_slice(&key[..zero]);
+        *key = &key[zero + 2..];
+        match mark {
+            0 => break,
+            0xFF => bytes.push(0),
+            _ => return Err(KeyError("a text has a stray zero byte")),
+        }
+    }
+    texts.push_str(std::str::from_utf8(&bytes).map_err(|_| KeyError("a text is not UTF-8"))?);
+    Ok(DecodedKey::Text(start..texts.len()))
+}
+
+fn take<const N: usize>(key: &mut &[u8]) -> Result<[u8; N], KeyError> {
+    let (head, rest) = key.split_first_chunk::<N>().ok_or(KeyError("it is too short"))?;
+    *key = rest;
+    Ok(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(value: Value<'_>) -> Vec<u8> {
+        let mut key = Vec::new();
+        encode(value, &mut key);
+        key
+    }
+
+    fn decoded(data_type: DataType, mut key: &[u8]) -> (DecodedKey, String) {
+        let mut texts = String::new();
+        let value = decode(data_type, &mut key, &mut texts).unwrap();
+        assert!(key.is_empty());
+        (value, texts)
+    }
+
+    #[test]
+    fn null_sorts_before_everything_and_nan_after_every_number() {
+        let doubles = [f64::NEG_INFINITY, -1.5, 0.0, 1e-300, 2.0, f64::INFINITY, f64::NAN];
+        let mut keys = vec![encoded(Value::Null)];
+        keys.extend(doubles.map(|value| encoded(Value::Double(value))));
+        assert!(keys.is_sorted());
+        assert_eq!(encoded(Value::Double(-0.0)), encoded(Value::Double(0.0)));
+    }
+
+    #[test]
+    fn a_text_never_runs_into_the_next_column() {
+        let two = |left, right| {
+            let mut key = encoded(Value::String(left));
+            encode(Value::String(right), &mut key);
+            key
+        };
+        assert!(two("a", "z") < two("a\0", "a"));
+        assert_ne!(two("a", "b"), two("ab", ""));
+    }
+
+    proptest! {
+        #[test]
+        fn longs_keep_their_order_and_value(left: i64, right: i64) {
+            let (a, b) = (encoded(Value::Long(left)), encoded(Value::Long(right)));
+            prop_assert_eq!(a.cmp(&b), left.cmp(&right));
+            prop_assert_eq!(decoded(DataType::Long, &a).0, DecodedKey::Value(Value::Long(left)));
+        }
+
+        #[test]
+        fn texts_keep_their_order_and_value(left in "[\\x00\\x01a-c\u{e9}]{0,6}", right in "[\\x00\\x01a-c\u{e9}]{0,6}") {
+            let (a, b) = (encoded(Value::String(&left)), encoded(Value::String(&right)));
+            prop_assert_eq!(a.cmp(&b), left.as_bytes().cmp(right.as_bytes()));
+            prop_assert_eq!(decoded(DataType::String, &a).1, left);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            for data_type in [DataType::String, DataType::Long, DataType::Double, DataType::Boolean] {
+                let _ = decode(data_type, &mut &bytes[..], &mut String::new());
+            }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! From accumulators to result rows: the output casts and the columns in their order.
+//!
+//! A result that does not fit its output type is NULL and counted (Spark with ANSI mode off would
+//! saturate; a wrong number is worse than none).
+
+use crate::{
+    spec::{AggregateFunction, OutputSource},
+    types::{DataType, Decimal, Rows, Value},
+    window::{
+        Accumulator, Group, KeyError, Sum, Table, WindowPlan,
+        accumulator::decimal_to_double,
+        key::{self, DecodedKey},
+        plan::PlannedAggregate,
+    },
+};
+
+/// Results that were not what a user might expect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Misfits {
+    /// Results that did not fit their output type and are NULL.
+    pub nulled: u64,
+    /// Sums that had to be added up as doubles.
+    pub inexact_sums: u64,
+}
+
+impl WindowPlan {
+    /// Appends the rows of a table's groups, ordered by window start and key.
+    ///
+    /// # Errors
+    /// A group whose key is not of this plan's key columns.
+    pub fn results(
+        &self,
+        table: &Table,
+        rows: &mut Rows,
+        misfits: &mut Misfits,
+    ) -> Result<(), KeyError> {
+        for group in table.sorted() {
+            self.result(group, rows, misfits)?;
+        }
+        Ok(())
+    }
+
+    /// The values of a group's key columns as they print, for people.
+    ///
+    /// # Errors
+    /// A key that is not of this plan's key columns.
+    pub fn decode_key(
+        &self,
+        mut encoded: &[u8],
+        texts: &mut String,
+    ) -> Result<Vec<DecodedKey>, KeyError> {
+        let types = self.key_types.iter();
+        types.map(|&data_type| key::decode(data_type, &mut encoded, texts)).collect()
+    }
+
+    fn result(
+        &self,
+        group: Group<'_>,
+        rows: &mut Rows,
+        misfits: &mut Misfits,
+    ) -> Result<(), KeyError> {
+        let mut texts = String::new();
+        let keys = self.decode_key(group.key, &mut texts)?;
+        let mut cast_texts = Vec::new();
+        let results: Vec<Outcome> = self
+            .aggregates
+            .iter()
+            .zip(group.accumulators)
+            .map(|(planned, accumulator)| {
+                let result = finish(planned, accumulator);
+                misfits.inexact_sums += u64::from(is_inexact(accumulator));
+                misfits.nulled += u64::from(matches!(result, Outcome::Misfit));
+                if let Outcome::Text(text) = &result {
+                    cast_texts.push(text.clone());
+                }
+                result
+            })
+            .collect();
+        let row: Vec<Value<'_>> = self
+            .output
+            .iter()
+            .map(|column| match column.source {
+                OutputSource::WindowStart => Value::Timestamp(group.start),
+                OutputSource::WindowEnd => Value::Timestamp(group.end),
+                OutputSource::Key(index) => match &keys[index] {
+                    DecodedKey::Value(value) => *value,
+                    DecodedKey::Text(range) => Value::String(&texts[range.clone()]),
+                },
+                OutputSource::Aggregate(index) => match &results[index] {
+                    Outcome::Value(value) => *value,
+                    Outcome::Text(text) => Value::String(text),
+                    Outcome::Misfit => Value::Null,
+                },
+                OutputSource::Column(_) | OutputSource::EventTime => {
+                    unreachable!("a checked aggregation outputs keys, windows and aggregates")
+                }
+            })
+            .collect();
+        rows.push(&row);
+        Ok(())
+    }
+}
+
+/// A finished aggregate.
+#[derive(Clone, Debug, PartialEq)]
+enum Outcome<'a> {
+    Value(Value<'a>),
+    Text(String),
+    Misfit,
+}
+
+fn is_inexact(accumulator: &Accumulator) -> bool {
+    matches!(accumulator, Accumulator::Sum(Sum { inexact: Some(_), .. }))
+}
+
+fn finish<'a>(planned: &PlannedAggregate, accumulator: &'a Accumulator) -> Outcome<'a> {
+    let output = planned.aggregate.output_type;
+    match accumulator {
+        Accumulator::Count(count) => cast(Value::Long(*count), output),
+        Accumulator::Extreme(None) => Outcome::Value(Value::Null),
+        Accumulator::Extreme(Some(scalar)) => cast(scalar.as_value(), output),
+        Accumulator::Sum(Sum { count: 0, .. }) => Outcome::Value(Value::Null),
+        Accumulator::Sum(sum) => match planned.aggregate.function {
+            AggregateFunction::Avg => finish_average(planned, sum),
+            _ => finish_sum(planned, sum),
+        },
+    }
+}
+
+/// An exact sum is cast straight from its decimal, so that it is rounded at most once.
+fn finish_sum(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
+    let (result, output) = (planned.aggregate.result_type, planned.aggregate.output_type);
+    if sum.inexact.is_some() {
+        return cast(Value::Double(sum.as_double(planned.scale)), output);
+    }
+    let total = Decimal { unscaled: sum.exact, scale: planned.scale };
+    match result {
+        DataType::Double if output == DataType::String => {
+            cast(Value::Double(sum.as_double(planned.scale)), output)
+        }
+        DataType::Long => match i64::try_from(sum.exact) {
+            Ok(total) => cast(Value::Long(total), output),
+            Err(_) => Outcome::Misfit,
+        },
+        DataType::Decimal { precision, .. } if !has_digits(total.unscaled, precision) => {
+            Outcome::Misfit
+        }
+        _ => cast(Value::Decimal(total), output),
+    }
+}
+
+fn finish_average(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
+    let output = planned.aggregate.output_type;
+    if let DataType::Decimal { precision, scale } = planned.aggregate.result_type
+        && sum.inexact.is_none()
+    {
+        let total = Decimal { unscaled: sum.exact, scale: planned.scale };
+        return match divide(total, sum.count, scale) {
+            Some(average) if has_digits(average.unscaled, precision) => {
+                cast(Value::Decimal(average), output)
+            }
+            _ => Outcome::Misfit,
+        };
+    }
+    cast(Value::Double(average_double(sum, planned.scale)), output)
+}
+
+/// The double nearest to sum ÷ count: 17 more digits than the sum has are enough to round once.
+fn average_double(sum: &Sum, scale: u8) -> f64 {
+    let exact = sum.inexact.is_none().then_some(sum.exact);
+    let average = exact.and_then(|unscaled| {
+        let extra = 37u8.checked_sub(decimal_digits(unscaled))?.min(18);
+        divide(Decimal { unscaled, scale }, sum.count, scale + extra)
+    });
+    match average {
+        Some(average) => decimal_to_double(average.unscaled, average.scale),
+        None => sum.as_double(scale) / sum.count as f64,
+    }
+}
+
+fn decimal_digits(unscaled: i128) -> u8 {
+    let digits = unscaled.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
+    u8::try_from(digits).expect("an i128 has at most 39 digits")
+}
+
+/// `total` ÷ `count` at `scale`, rounded half up; `None` on overflow.
+fn divide(total: Decimal, count: i64, scale: u8) -> Option<Decimal> {
+    let shift = scale.checked_sub(total.scale)?;
+    let numerator = total.unscaled.checked_mul(10i128.checked_pow(u32::from(shift))?)?;
+    Some(Decimal { unscaled: divide_half_up(numerator, i128::from(count)), scale })
+}
+
+/// Quotient rounded to the nearest integer, ties away from zero.
+fn divide_half_up(numerator: i128, divisor: i128) -> i128 {
+    let (quotient, remainder) = (numerator / divisor, numerator % divisor);
+    let away = if (numerator < 0) == (divisor < 0) { 1 } else { -1 };
+    if remainder.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2) {
+        quotient + away
+    } else {
+        quotient
+    }
+}
+
+fn has_digits(unscaled: i128, precision: u8) -> bool {
+    decimal_digits(unscaled) <= precision
+}
+
+/// Spark's casts with ANSI mode off, except that what does not fit is NULL.
+fn cast(value: Value<'_>, output: DataType) -> Outcome<'_> {
+    let outcome = match (value, output) {
+        (Value::Null, _) => Some(Value::Null),
+        (Value::String(_), DataType::String)
+        | (Value::Boolean(_), DataType::Boolean)
+        | (Value::Timestamp(_), DataType::Timestamp)
+        | (Value::Int(_), DataType::Int)
+        | (Value::Long(_), DataType::Long)
+        | (Value::Double(_), DataType::Double) => Some(value),
+        (_, DataType::String) => return Outcome::Text(text_of(value)),
+        (_, DataType::Double) => as_double(value).map(Value::Double),
+        (_, DataType::Long) => {
+            as_integer(value).and_then(|value| i64::try_from(value).ok()).map(Value::Long)
+        }
+        (_, DataType::Int) => {
+            as_integer(value).and_then(|value| i32::try_from(value).ok()).map(Value::Int)
+        }
+        (_, DataType::Decimal { precision, scale }) => as_decimal(value, scale)
+            .filter(|value| has_digits(value.unscaled, precision))
+            .map(Value::Decimal),
+        _ => None,
+    };
+    outcome.map_or(Outcome::Misfit, Outcome::Value)
+}
+
+fn as_double(value: Value<'_>) -> Option<f64> {
+    Some(match value {
+        Value::Double(value) => value,
+        Value::Int(value) => f64::from(value),
+        Value::Long(value) => value as f64,
+        Value::Decimal(value) => decimal_to_double(value.unscaled, value.scale),
+        _ => return None,
+    })
+}
+
+/// The whole part, cut toward zero.
+fn as_integer(value: Value<'_>) -> Option<i128> {
+    Some(match value {
+        Value::Int(value) => i128::from(value),
+        Value::Long(value) => i128::from(value),
+        Value::Decimal(value) => value.unscaled / 10i128.checked_pow(u32::from(value.scale))?,
+        // Doubles of 2^64 and more fit neither LONG nor INT, so the bound loses nothing.
+        Value::Double(value) if value.abs() < 1e20 => value.trunc() as i128,
+        _ => return None,
+    })
+}
+
+/// At `scale`, rounded half up; a double by its shortest decimal text, as Java's `BigDecimal` does.
+fn as_decimal(value: Value<'_>, scale: u8) -> Option<Decimal> {
+    let decimal = match value {
+        Value::Int(value) => Decimal { unscaled: i128::from(value), scale: 0 },
+        Value::Long(value) => Decimal { unscaled: i128::from(value), scale: 0 },
+        Value::Decimal(value) => value,
+        Value::Double(value) => double_to_decimal(value)?,
+        _ => return None,
+    };
+    let unscaled = if scale >= decimal.scale {
+        let factor = 10i128.checked_pow(u32::from(scale - decimal.scale))?;
+        decimal.unscaled.checked_mul(factor)?
+    } else {
+        divide_half_up(decimal.unscaled, 10i128.checked_pow(u32::from(decimal.scale - scale))?)
+    };
+    Some(Decimal { unscaled, scale })
+}
+
+fn double_to_decimal(value: f64) -> Option<Decimal> {
+    if !value.is_finite() {
+        return None;
+    }
+    let text = format!("{value}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    // Places beyond 38 are below anything a decimal column can show.
+    let fraction = &fraction[..fraction.len().min(38)];
+    let unscaled = format!("{whole}{fraction}").parse().ok()?;
+    Some(Decimal { unscaled, scale: u8::try_from(fraction.len()).ok()? })
+}
+
+fn text_of(value: Value<'_>) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Boolean(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Long(value) => value.to_string(),
+        Value::Double(value) => crate::types::double_text(value),
+        Value::String(text) => text.to_owned(),
+        Value::Timestamp(value) => crate::types::timestamp_text(value),
+        Value::Decimal(value) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Aggregate;
+
+    fn sum_cast(exact: i128, output: DataType) -> Outcome<'static> {
+        let aggregate = Aggregate {
+            name: "total".to_owned(),
+            function: AggregateFunction::Sum,
+            column: Some(0),
+            result_type: DataType::Double,
+            output_type: output,
+        };
+        let planned = PlannedAggregate { aggregate, scale: 9, keep_greater: false };
+        finish_sum(&planned, &Sum { exact, inexact: None, count: 1 })
+    }
+
+    fn money(unscaled: i128) -> Outcome<'static> {
+        Outcome::Value(Value::Decimal(Decimal { unscaled, scale: 2 }))
+    }
+
+    #[test]
+    fn an_exact_sum_is_cut_toward_zero_for_ints_and_rounded_half_up_for_decimals() {
+        let cents = DataType::Decimal { precision: 18, scale: 2 };
+        assert_eq!(sum_cast(287_999_999_999, DataType::Int), Outcome::Value(Value::Int(287)));
+        assert_eq!(sum_cast(-287_999_999_999, DataType::Int), Outcome::Value(Value::Int(-287)));
+        assert_eq!(sum_cast(2_005_000_000, cents), money(201));
+        assert_eq!(sum_cast(-5_000_000, cents), money(-1));
+        assert_eq!(sum_cast(4_999_999, cents), money(0));
+        assert_eq!(sum_cast(300_000_000, DataType::Double), Outcome::Value(Value::Double(0.3)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_a_misfit_and_never_saturates() {
+        assert_eq!(sum_cast(2_147_483_648_000_000_000, DataType::Int), Outcome::Misfit);
+        let small = DataType::Decimal { precision: 3, scale: 2 };
+        assert_eq!(sum_cast(10_000_000_000, small), Outcome::Misfit);
+        assert_eq!(cast(Value::Double(f64::NAN), DataType::Int), Outcome::Misfit);
+        assert_eq!(cast(Value::Double(f64::INFINITY), DataType::Long), Outcome::Misfit);
+    }
+
+    #[test]
+    fn an_average_is_rounded_once() {
+        let sum = Sum { exact: 600_000_000, inexact: None, count: 3 };
+        assert_eq!(average_double(&sum, 9), 0.2);
+        let third = Sum { exact: 1_000_000_000, inexact: None, count: 3 };
+        assert_eq!(average_double(&third, 9), 1.0 / 3.0);
+    }
+
+    #[test]
+    fn doubles_become_decimals_by_their_shortest_text() {
+        let cents = DataType::Decimal { precision: 18, scale: 2 };
+        assert_eq!(cast(Value::Double(2.005), cents), money(201));
+        assert_eq!(cast(Value::Double(1e15), cents), money(100_000_000_000_000_000));
+    }
+}

@@ -1,0 +1,190 @@
+//! The groups of the windows that close at one instant: an insert-only hash table whose keys and
+//! accumulators lie in three flat buffers, so that a group costs no allocation of its own.
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+use crate::{
+    types::Timestamp,
+    window::{Accumulator, WindowPlan},
+};
+
+/// Keys of groups come from outside, so the seed is not the crate's own default; it need not be
+/// secret, because an attacker who can choose keys can fill the table anyway.
+const HASHER: FixedState = FixedState::with_seed(0x5a1e_5057_4e55_7ea7);
+
+/// Groups that close together.
+#[derive(Clone, Debug)]
+pub struct Table {
+    stride: usize,
+    index: HashTable<u32>,
+    groups: Vec<GroupHead>,
+    keys: Vec<u8>,
+    accumulators: Vec<Accumulator>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct GroupHead {
+    hash: u64,
+    key_start: usize,
+    key_len: u32,
+    start: Timestamp,
+    end: Timestamp,
+}
+
+/// One group of a table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Group<'a> {
+    /// Start of its window.
+    pub start: Timestamp,
+    /// End of its window.
+    pub end: Timestamp,
+    /// Its encoded key.
+    pub key: &'a [u8],
+    /// What it adds up to, one for each aggregate.
+    pub accumulators: &'a [Accumulator],
+}
+
+impl Table {
+    /// An empty table for groups of `stride` accumulators.
+    #[must_use]
+    pub fn new(stride: usize) -> Table {
+        Table {
+            stride,
+            index: HashTable::new(),
+            groups: Vec::new(),
+            keys: Vec::new(),
+            accumulators: Vec::new(),
+        }
+    }
+
+    /// How many groups there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether there is no group.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The groups, ordered by window start, then key.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<Group<'_>> {
+        let mut groups: Vec<_> = (0..self.groups.len()).map(|index| self.group(index)).collect();
+        groups.sort_unstable_by(|a, b| (a.start, a.key).cmp(&(b.start, b.key)));
+        groups
+    }
+
+    /// The group with this key, if there is one.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Group<'_>> {
+        self.find(HASHER.hash_one(key), key).map(|index| self.group(index))
+    }
+
+    /// Puts a group in, in place of the one with the same key.
+    ///
+    /// # Panics
+    /// When it has another number of accumulators than the table was made for.
+    pub fn put(&mut self, group: Group<'_>) {
+        assert_eq!(group.accumulators.len(), self.stride, "groups of one table are alike");
+        let hash = HASHER.hash_one(group.key);
+        match self.find(hash, group.key) {
+            Some(index) => {
+                self.groups[index].start = group.start;
+                self.groups[index].end = group.end;
+                self.accumulators_mut(index).clone_from_slice(group.accumulators);
+            }
+            None => {
+                self.accumulators.extend_from_slice(group.accumulators);
+                self.insert(hash, group.key, group.start, group.end);
+            }
+        }
+    }
+
+    /// Index of the group with this key, made from the plan where there is none.
+    pub(super) fn find_or_insert(
+        &mut self,
+        key: &[u8],
+        window: (Timestamp, Timestamp),
+        plan: &WindowPlan,
+    ) -> usize {
+        let hash = HASHER.hash_one(key);
+        if let Some(index) = self.find(hash, key) {
+            return index;
+        }
+        self.accumulators.extend(plan.fresh());
+        self.insert(hash, key, window.0, window.1)
+    }
+
+    pub(super) fn group(&self, index: usize) -> Group<'_> {
+        let head = &self.groups[index];
+        Group {
+            start: head.start,
+            end: head.end,
+            key: self.key(head),
+            accumulators: &self.accumulators[index * self.stride..(index + 1) * self.stride],
+        }
+    }
+
+    pub(super) fn accumulators_mut(&mut self, index: usize) -> &mut [Accumulator] {
+        &mut self.accumulators[index * self.stride..(index + 1) * self.stride]
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        let found = self.index.find(hash, |&index| {
+            let head = &self.groups[index as usize];
+            head.hash == hash && self.key(head) == key
+        });
+        found.map(|&index| index as usize)
+    }
+
+    fn insert(&mut self, hash: u64, key: &[u8], start: Timestamp, end: Timestamp) -> usize {
+        let index = self.groups.len();
+        let short = u32::try_from(index).expect("a window has fewer than 2^32 groups");
+        let key_len = u32::try_from(key.len()).expect("a key is shorter than 4 GiB");
+        self.groups.push(GroupHead { hash, key_start: self.keys.len(), key_len, start, end });
+        self.keys.extend_from_slice(key);
+        let groups = &self.groups;
+        self.index.insert_unique(hash, short, |&other| groups[other as usize].hash);
+        index
+    }
+
+    fn key(&self, head: &GroupHead) -> &[u8] {
+        &self.keys[head.key_start..head.key_start + head.key_len as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn putting_a_group_again_replaces_it() {
+        let mut table = Table::new(1);
+        let (start, end) = (Timestamp(0), Timestamp(30));
+        for count in [1, 2] {
+            let accumulators = [Accumulator::Count(count)];
+            table.put(Group { start, end, key: b"a", accumulators: &accumulators });
+        }
+        assert_eq!(table.len(), 1);
+        let group = table.get(b"a").unwrap();
+        assert_eq!(group.accumulators, [Accumulator::Count(2)]);
+        assert_eq!(table.get(b"b"), None);
+    }
+
+    #[test]
+    fn groups_are_sorted_by_window_and_key() {
+        let mut table = Table::new(0);
+        for (start, key) in [(30, "a"), (0, "b"), (0, "a")] {
+            let (start, end) = (Timestamp(start), Timestamp(60));
+            let key = format!("{key}{}", start.0);
+            table.put(Group { start, end, key: key.as_bytes(), accumulators: &[] });
+        }
+        let keys: Vec<_> = table.sorted().iter().map(|group| group.key.to_vec()).collect();
+        assert_eq!(keys, [b"a0".to_vec(), b"b0".to_vec(), b"a30".to_vec()]);
+    }
+}
