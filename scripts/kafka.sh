@@ -135,11 +135,15 @@ load_or_make_cluster() {
         [ -z "$BROKERS_GIVEN" ] || [ "$brokers" = "$BROKERS" ] || other_cluster "$BROKERS broker(s)"
         [ -z "$ZOOKEEPER_GIVEN" ] || [ "$mode" = "$MODE" ] || other_cluster "metadata in $MODE"
         [ -z "$PORT_GIVEN" ] || [ "$port" = "$PORT" ] || other_cluster "port $PORT"
-        [ "${#options[@]}" -eq 0 ] || OPTIONS=("${options[@]}")
     else
         CLUSTER_ID=$(new_cluster_id)
+        OPTIONS=()
+        check_broker_number
+        save_cluster
     fi
     check_broker_number
+    # They are recorded once brokers have started with them, so that a mistake is not remembered.
+    [ "${#options[@]}" -eq 0 ] || OPTIONS=("${options[@]}")
 }
 
 other_cluster() {
@@ -224,12 +228,11 @@ wait_for_broker() {
 }
 
 command_start() {
-    local id wanted=0 idle=() deadline
+    local id wanted=0 idle=() deadline options_given=${#OPTIONS[@]}
     LAUNCHED=()
     lock_cluster
     load_or_make_cluster
     ensure_jars
-    save_cluster
     for id in $(chosen_ids); do
         node_pid "$(broker_dir "$id")" >/dev/null || idle+=("$id")
     done
@@ -240,7 +243,11 @@ command_start() {
     done
     deadline=$((SECONDS + TIMEOUT))
     for id in $(chosen_ids); do wait_for_broker "$id" "$wanted" "$deadline"; done
-    [ "${#idle[@]}" -gt 0 ] || say "Already running."
+    save_cluster
+    if [ "${#idle[@]}" -eq 0 ]; then
+        say "Already running."
+        [ "$options_given" -eq 0 ] || say "The new options count from the next start."
+    fi
     # With --broker another one may be down, which is none of this call's business.
     print_cluster || true
 }

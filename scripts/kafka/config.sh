@@ -118,6 +118,8 @@ advertised.listeners=PLAINTEXT://127.0.0.1:$(broker_port "$id")
 
 # A broker that was killed can register again once its old session is over: 18 s by default.
 zookeeper.session.timeout.ms=3000
+# The last of several brokers to stop finds nobody to hand its partitions to: it need not try for 15 s.
+controlled.shutdown.retry.backoff.ms=300
 PROPERTIES
 }
 
