@@ -27,6 +27,7 @@ as_root() {
 # Installs the named Debian packages. Fails where there is no apt-get or no way to be root, or apt-get fails.
 apt_install() {
     have apt-get || return 1
+    as_root true 2>/dev/null || return 1
     say "Installing with apt-get: $*"
     # A fresh machine has no package lists. A stale list is not fatal: the install below tells.
     as_root apt-get -o DPkg::Lock::Timeout=120 -qq update >&2 || true
