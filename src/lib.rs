@@ -1,2 +1,7 @@
+pub mod broker;
+pub mod consume;
+pub mod kafka;
 pub mod spec;
+pub mod stop;
+pub mod topics;
 pub mod types;
