@@ -267,3 +267,110 @@ fn give_up_if_hopeless(
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{EmbeddedBroker, TopicSpec};
+    use crate::kafka::Trust;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use std::sync::mpsc;
+    use std::thread;
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    fn broker() -> (EmbeddedBroker, ClientSettings) {
+        let broker = EmbeddedBroker::start(&[TopicSpec::new("raw", 2)]).unwrap();
+        let settings =
+            ClientSettings::new(broker.address(), Vec::new(), Trust::SafeOptionsOnly).unwrap();
+        (broker, settings)
+    }
+
+    fn send(settings: &ClientSettings, partition: i32, values: &[Option<&str>]) {
+        let producer: BaseProducer = settings.client_config().create().unwrap();
+        for value in values {
+            let mut record: BaseRecord<'_, str, str> = BaseRecord::to("raw").partition(partition);
+            record.payload = *value;
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(DEADLINE).unwrap();
+    }
+
+    fn from_beginning(max: u64) -> ConsumeOptions {
+        ConsumeOptions { from_beginning: true, max: Some(max), ..ConsumeOptions::new("raw") }
+    }
+
+    /// Hands each flushed piece to the test.
+    struct Pipe(mpsc::Sender<Vec<u8>>, Vec<u8>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0
+                .send(std::mem::take(&mut self.1))
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        }
+    }
+
+    #[test]
+    fn values_are_shown_one_a_line_and_tombstones_as_null() {
+        let (_broker, settings) = broker();
+        send(&settings, 1, &[Some("{\"a\":1}"), None, Some("not json"), Some("more")]);
+        let mut out = Vec::new();
+        let consumed = run(&settings, &from_beginning(3), &mut out, &Stop::new()).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "{\"a\":1}\nnull\nnot json\n");
+        assert_eq!(consumed.to_string(), "consumed 3 records of raw (2 partitions)");
+    }
+
+    #[test]
+    fn without_from_beginning_only_new_records_are_shown_until_the_stop() {
+        let (_broker, settings) = broker();
+        send(&settings, 0, &[Some("old")]);
+        let stop = Stop::new();
+        let (pipe, flushed) = mpsc::channel();
+        let reader = {
+            let (settings, stop) = (settings.clone(), stop.clone());
+            thread::spawn(move || {
+                run(&settings, &ConsumeOptions::new("raw"), &mut Pipe(pipe, Vec::new()), &stop)
+            })
+        };
+        // The first flush comes when the positions are fixed and nothing is there.
+        assert_eq!(flushed.recv_timeout(DEADLINE).unwrap(), b"");
+        send(&settings, 0, &[Some("new")]);
+        let mut shown = Vec::new();
+        while shown.is_empty() {
+            shown.extend(flushed.recv_timeout(DEADLINE).unwrap());
+        }
+        stop.request();
+        assert_eq!(shown, b"new\n");
+        assert_eq!(reader.join().unwrap().unwrap().records, 1);
+    }
+
+    #[test]
+    fn a_closed_pipe_ends_it_cleanly() {
+        let (_broker, settings) = broker();
+        send(&settings, 0, &[Some("one"), Some("two")]);
+        let (pipe, flushed) = mpsc::channel();
+        drop(flushed);
+        let mut options = from_beginning(0);
+        options.max = None;
+        run(&settings, &options, &mut Pipe(pipe, Vec::new()), &Stop::new()).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let (_broker, settings) = broker();
+        let check = |options: ConsumeOptions, expected: &str| {
+            let message =
+                run(&settings, &options, &mut io::sink(), &Stop::new()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        };
+        check(ConsumeOptions::new("row"), "sales-stream topics create row");
+        let far = ConsumeOptions { partition: Some(2), ..ConsumeOptions::new("raw") };
+        check(far, "topic raw has partitions 0 to 1, not 2");
+    }
+}

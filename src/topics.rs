@@ -14,6 +14,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::kafka::{
@@ -148,16 +149,22 @@ pub fn create(settings: &ClientSettings, topic: &CreateTopic) -> Result<TopicCre
         let partitions = judge_existing(topic, found.len())?;
         return Ok(TopicCreated { name, partitions, existed: true });
     }
+    let not_supported = || TopicError::NotSupported {
+        brokers: settings.brokers().to_owned(),
+        name: topic.name.clone(),
+        partitions: topic.partitions,
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if is_embedded(&consumer, left) {
+        return Err(not_supported());
+    }
     let existed = match request_creation(settings, topic, deadline) {
         Ok(()) => false,
         // Somebody else was faster, or our own first answer was lost.
         Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAlreadyExists)) => true,
         Err(KafkaError::AdminOp(
             RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion,
-        )) => {
-            let brokers = settings.brokers().to_owned();
-            return Err(TopicError::NotSupported { brokers, name, partitions: topic.partitions });
-        }
+        )) => return Err(not_supported()),
         Err(error) => {
             let failure = KafkaFailure::new(format!("creating topic {name}"), error);
             return Err(failure.with_brokers(settings.brokers()).into());
@@ -201,6 +208,13 @@ pub fn list(
         .collect();
     topics.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(topics)
+}
+
+/// librdkafka's mock cluster names itself so (`rdkafka_mock.c`). It answers no request to make a topic,
+/// so that asking it would only end with a timeout.
+fn is_embedded(consumer: &KafkaConsumer, timeout: Duration) -> bool {
+    let cluster = consumer.client().fetch_cluster_id(timeout);
+    cluster.is_some_and(|id| id.starts_with("mockCluster"))
 }
 
 fn judge_existing(topic: &CreateTopic, existing: usize) -> Result<usize, TopicError> {
