@@ -22,7 +22,9 @@ pub enum BrokerError {
     #[error("starting the embedded broker failed: {0}")]
     Start(KafkaError),
     /// A topic could not be made: named twice, or with no partition.
-    #[error("making topic {topic} with {partitions} partitions on the embedded broker failed: {source}")]
+    #[error(
+        "making topic {topic} with {partitions} partitions on the embedded broker failed: {source}"
+    )]
     Topic {
         /// The topic.
         topic: String,
@@ -54,7 +56,10 @@ impl TopicSpec {
     /// A topic of `partitions` partitions.
     #[must_use]
     pub fn new(name: &str, partitions: i32) -> TopicSpec {
-        TopicSpec { name: name.to_owned(), partitions }
+        TopicSpec {
+            name: name.to_owned(),
+            partitions,
+        }
     }
 }
 
@@ -105,13 +110,13 @@ impl EmbeddedBroker {
         const REPLICAS: i32 = 1;
         let cluster = MockCluster::new(BROKERS).map_err(BrokerError::Start)?;
         for topic in topics {
-            cluster.create_topic(&topic.name, topic.partitions, REPLICAS).map_err(|source| {
-                BrokerError::Topic {
+            cluster
+                .create_topic(&topic.name, topic.partitions, REPLICAS)
+                .map_err(|source| BrokerError::Topic {
                     topic: topic.name.clone(),
                     partitions: topic.partitions,
                     source,
-                }
-            })?;
+                })?;
         }
         Ok(EmbeddedBroker { cluster })
     }
@@ -187,15 +192,25 @@ mod tests {
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         run(&default_topics(), &mut out, &mut notes, &stop).unwrap();
         let out = String::from_utf8(out).unwrap();
-        let port = out.strip_prefix("127.0.0.1:").unwrap().strip_suffix('\n').unwrap();
+        let port = out
+            .strip_prefix("127.0.0.1:")
+            .unwrap()
+            .strip_suffix('\n')
+            .unwrap();
         assert!(port.parse::<u16>().is_ok(), "{out}");
         let notes = String::from_utf8(notes).unwrap();
-        assert!(notes.contains("trying and testing") && notes.contains("5 MB"), "{notes}");
+        assert!(
+            notes.contains("trying and testing") && notes.contains("5 MB"),
+            "{notes}"
+        );
     }
 
     #[test]
     fn a_topic_named_twice_is_an_error() {
         let twice = [TopicSpec::new("sales", 1), TopicSpec::new("sales", 2)];
-        assert!(matches!(EmbeddedBroker::start(&twice), Err(BrokerError::Topic { .. })));
+        assert!(matches!(
+            EmbeddedBroker::start(&twice),
+            Err(BrokerError::Topic { .. })
+        ));
     }
 }

@@ -111,7 +111,10 @@ pub fn topic_partitions(
                 thread::sleep(Duration::from_millis(50));
             }
             Some(code) => {
-                return Err(KafkaFailure::new(&attempted, KafkaError::MetadataFetch(code)));
+                return Err(KafkaFailure::new(
+                    &attempted,
+                    KafkaError::MetadataFetch(code),
+                ));
             }
         }
     }
@@ -134,7 +137,8 @@ fn partitions_of(topic: &MetadataTopic) -> Vec<PartitionInfo> {
             id: partition.id(),
             // A replica that is down is an "error" of a partition that can well be used.
             has_leader: partition.leader() >= 0
-                && partition.error() != Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE),
+                && partition.error()
+                    != Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE),
         })
         .collect();
     partitions.sort_by_key(|partition| partition.id);
@@ -158,11 +162,13 @@ fn serve_events(consumer: &KafkaConsumer) {
 /// 611), so nothing may depend on it: after the deadline the thread is left behind.
 pub fn drop_within<T: Send + 'static>(client: T, deadline: Duration) -> bool {
     let (done, gone) = mpsc::channel();
-    let spawned = thread::Builder::new().name("kafka-close".into()).spawn(move || {
-        drop(client);
-        // The waiting side may have given up.
-        let _ = done.send(());
-    });
+    let spawned = thread::Builder::new()
+        .name("kafka-close".into())
+        .spawn(move || {
+            drop(client);
+            // The waiting side may have given up.
+            let _ = done.send(());
+        });
     spawned.is_ok() && gone.recv_timeout(deadline).is_ok()
 }
 
@@ -178,12 +184,14 @@ mod tests {
         let settings = ClientSettings::new(NOBODY, Vec::new(), Trust::SafeOptionsOnly).unwrap();
         let started = Instant::now();
         let consumer = consumer(&settings, &[]).unwrap();
-        let failure =
-            topic_partitions(&consumer, "sales", Duration::from_millis(700)).unwrap_err();
+        let failure = topic_partitions(&consumer, "sales", Duration::from_millis(700)).unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(10));
         assert_eq!(failure.kind(), ErrorKind::Unreachable);
         let message = failure.to_string();
-        assert!(message.contains(NOBODY) && message.contains("--brokers"), "{message}");
+        assert!(
+            message.contains(NOBODY) && message.contains("--brokers"),
+            "{message}"
+        );
         assert!(message.contains("sales-stream demo"), "{message}");
     }
 
