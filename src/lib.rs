@@ -32,6 +32,7 @@ pub mod broker;
 pub mod checkpoint;
 pub mod consume;
 pub mod decode;
+pub mod engine;
 pub mod kafka;
 pub mod producer;
 pub mod sink;
