@@ -11,7 +11,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::errors::{InvalidOption, Mistakes, list, suggestion};
+use super::errors::{InvalidOption, Mistakes, character_start, list, suggestion};
 
 /// Keys of each table whose keys are fixed. Used to tell a user where a misplaced key belongs.
 const HOMES: [(&str, &[&str]); 4] = [
@@ -192,6 +192,22 @@ impl<'d, 't> Section<'d, 't> {
         noted(text.offset, read(text.value), mistakes)
     }
 
+    /// A text that holds a duration, read by a function.
+    pub(super) fn duration<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&str) -> Result<T, InvalidOption>,
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<T> {
+        let value = self.value(key)?;
+        if matches!(value.get_ref(), DeValue::Integer(_) | DeValue::Float(_)) {
+            let message = format!("{key} is a text with a unit; write for example \"30 seconds\"");
+            mistakes.note(value.span().start, message);
+            return None;
+        }
+        self.read_with(key, read, mistakes)
+    }
+
     /// true or false.
     pub(super) fn boolean(&self, key: &str, mistakes: &mut Mistakes<'_>) -> Option<bool> {
         let value = self.value(key)?;
@@ -338,7 +354,7 @@ pub(super) fn offset_in_document(
         }
         read += meant.len_utf8();
     }
-    span.start + raw.floor_char_boundary(at)
+    span.start + character_start(raw, at)
 }
 
 #[cfg(test)]

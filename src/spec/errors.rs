@@ -104,10 +104,15 @@ impl<'t> Mistakes<'t> {
 
 /// Line and column, from 1, of a byte offset; one behind the end of the text is its end.
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(offset)];
+    let before = &text[..character_start(text, offset)];
     let line = before.matches('\n').count() + 1;
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (line, before[line_start..].chars().count() + 1)
+}
+
+/// The start of the character that a byte belongs to; behind the end, the end.
+pub(super) fn character_start(text: &str, offset: usize) -> usize {
+    (0..=offset.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// `; did you mean "store"?` for the candidate that is a likely slip away from `given`, else nothing.

@@ -4,8 +4,8 @@
 //! in the text it is and what to write instead. All mistakes of a text are found, not only the first.
 //! Strings are standard SQL: `''` is a quote, a backslash is a backslash (and escapes in LIKE).
 //!
-//! Invariants: an [`Expression`] made here is nested at most [`MAX_DEPTH`] deep, besides the balanced
-//! chains of AND and OR; whatever the text, neither reading it nor dropping it overflows the stack.
+//! Invariants: an [`Expression`] made here is nested a few times [`MAX_DEPTH`] deep at most (chains of
+//! AND and OR are balanced); whatever the text, neither reading it nor dropping it overflows the stack.
 //!
 //! Not here: evaluating (`decode`); where in the TOML the text stands (`parse`).
 
@@ -22,7 +22,7 @@ use super::typing::is_number;
 use crate::types::{DataType, Timestamp};
 
 /// Levels of a condition below each other.
-pub const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 /// Longest text, in bytes.
 const MAX_TEXT: usize = 64 * 1024;
 /// Words and operators in a text. Only they nest; each level takes at least one.
@@ -131,9 +131,7 @@ fn parse_mistake(text: &str, error: ParserError) -> Mistake {
 }
 
 fn too_deep() -> String {
-    format!(
-        "where is nested too deep (at most {MAX_DEPTH} levels); take parentheses away, or write IN (…)"
-    )
+    "where is nested too deep; take parentheses away, or write column IN (…)".to_owned()
 }
 
 /// The byte of a line and column, both from 1; `None` for the parser's "unknown" and "at the end".

@@ -35,7 +35,6 @@ mod typing;
 
 pub use durations::{MAX_DURATION, format_duration, parse_duration};
 pub use errors::{InvalidOption, Place, SpecError, SpecErrors};
-pub use expression::MAX_DEPTH;
 pub use names::{check_pipeline_name, check_topic_name};
 pub use options::{
     DeadLetterSpec, MaxOffsets, SinkSpec, StartingOffset, StartingOffsets, Trigger,
@@ -49,5 +48,5 @@ pub use pipeline::{
 };
 pub use presets::{PRESETS, preset};
 pub use rules::Overrides;
-pub use run::RunOptions;
+pub use run::{KafkaSetting, RunOptions};
 pub use typing::parse_data_type;

@@ -188,7 +188,7 @@ fn read_event_time(
 ) -> Option<EventTime> {
     let section = root.section(EVENT_TIME, "[event_time]", mistakes)?;
     section.check_keys(EVENT_TIME_KEYS, mistakes);
-    let delay_ms = section.read_with("watermark", whole_milliseconds, mistakes);
+    let delay_ms = section.duration("watermark", whole_milliseconds, mistakes);
     let column = section
         .required_text("column", "column = \"ts\"", mistakes)
         .and_then(|name| schema.find(name, "[event_time]", mistakes));
@@ -305,11 +305,14 @@ fn read_window(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Tum
     }
     let section = root.section("window", "[window]", mistakes)?;
     section.check_keys(WINDOW_KEYS, mistakes);
-    let text = section.required_text("duration", "duration = \"30 seconds\"", mistakes)?;
-    let duration = noted(text.offset, parse_duration(text.value), mistakes)?;
+    if !section.has("duration") {
+        let message = missing("duration", section.title, "duration = \"30 seconds\"");
+        mistakes.note(section.offset, message);
+    }
+    let duration = section.duration("duration", parse_duration, mistakes)?;
     if duration.is_zero() {
-        mistakes
-            .note(text.offset, "a window is longer than nothing; write for example \"30 seconds\"");
+        let message = "a window is longer than nothing; write for example \"30 seconds\"";
+        mistakes.note(section.offset_of("duration"), message);
         return None;
     }
     let duration_us = i64::try_from(duration.as_micros()).expect("the longest duration fits");

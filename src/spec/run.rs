@@ -6,6 +6,7 @@
 //!
 //! Not here: defaults (`cli`), merging (`commands`).
 
+use std::fmt;
 use std::path::PathBuf;
 
 use toml::de::DeValue;
@@ -46,9 +47,23 @@ pub struct RunOptions {
     pub startup_timeout_ms: Option<u64>,
     /// How long an ordered shutdown may take, in milliseconds.
     pub shutdown_timeout_ms: Option<u64>,
-    /// Settings for librdkafka by its own names, in the order of the text. May hold secrets: never
-    /// to be logged.
-    pub kafka: Vec<(String, String)>,
+    /// Settings for librdkafka by its own names, in the order of the text. May hold secrets.
+    pub kafka: Vec<KafkaSetting>,
+}
+
+/// One setting for librdkafka. Its `Debug` keeps the value to itself: it may be a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KafkaSetting {
+    /// librdkafka's name, like `security.protocol`.
+    pub name: String,
+    /// The value as librdkafka takes it.
+    pub value: String,
+}
+
+impl fmt::Debug for KafkaSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=…", self.name)
+    }
 }
 
 /// What `[run]` says that belongs to the pipeline itself.
@@ -70,11 +85,11 @@ pub(super) fn read_run(
         output_mode: run.parsed("output_mode", mistakes),
         parse_mode: run.parsed("mode", mistakes),
         max_future_skew_ms: run
-            .read_with("max_future_skew", whole_milliseconds, mistakes)
+            .duration("max_future_skew", whole_milliseconds, mistakes)
             .map(milliseconds),
     };
     let options = RunOptions {
-        trigger: run.parsed("trigger", mistakes),
+        trigger: run.duration("trigger", str::parse, mistakes),
         sinks: read_sinks(run, mistakes),
         dead_letter: run.parsed("dead_letter", mistakes),
         starting_offsets: read_starting_offsets(run, topic, mistakes),
@@ -85,8 +100,8 @@ pub(super) fn read_run(
         truncate: run.boolean("truncate", mistakes),
         fail_on_data_loss: run.boolean("fail_on_data_loss", mistakes),
         checkpoint_dir: run.read_with("checkpoint_dir", not_empty, mistakes).map(PathBuf::from),
-        startup_timeout_ms: run.read_with("startup_timeout", whole_milliseconds, mistakes),
-        shutdown_timeout_ms: run.read_with("shutdown_timeout", whole_milliseconds, mistakes),
+        startup_timeout_ms: run.duration("startup_timeout", whole_milliseconds, mistakes),
+        shutdown_timeout_ms: run.duration("shutdown_timeout", whole_milliseconds, mistakes),
         kafka: read_kafka(run, mistakes),
     };
     (options, meaning)
@@ -152,7 +167,7 @@ fn read_max_offsets(run: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option
 }
 
 /// `[run.kafka]`: texts, numbers and true or false, all as the text librdkafka takes.
-fn read_kafka(run: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Vec<(String, String)> {
+fn read_kafka(run: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Vec<KafkaSetting> {
     let Some(kafka) = run.section("kafka", "[run.kafka]", mistakes) else { return Vec::new() };
     let mut settings = Vec::new();
     for (key, value) in kafka.entries() {
@@ -182,7 +197,7 @@ fn read_kafka(run: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Vec<(String,
                 continue;
             }
         };
-        settings.push((key.value.to_owned(), text));
+        settings.push(KafkaSetting { name: key.value.to_owned(), value: text });
     }
     settings
 }

@@ -25,11 +25,12 @@ pub fn parse_time_format(text: &str) -> Result<TimeFormat, InvalidOption> {
         "timestamp" => return Ok(TimeFormat::Timestamp),
         _ => {}
     }
+    let meant = meant_form(text);
     let refuse = |problem: &str| {
+        let problem = if meant.is_empty() { problem } else { "" };
         Err(InvalidOption(format!(
             "{text:?} is not a format of time{problem}; write seconds, milliseconds, iso, timestamp, \
-             or a pattern like \"yyyy-MM-dd HH:mm:ss\"{}",
-            meant_form(text)
+             or a pattern like \"yyyy-MM-dd HH:mm:ss\"{meant}"
         )))
     };
     let Some(letters) = letters_outside_of_quotes(text) else {

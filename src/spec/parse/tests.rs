@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::spec::{
-    DeadLetterSpec, MaxOffsets, PRESETS, SinkSpec, StartingOffsets, Trigger, preset,
+    DeadLetterSpec, KafkaSetting, MaxOffsets, PRESETS, SinkSpec, StartingOffsets, Trigger, preset,
 };
 
 const SALES: &str = r#"name = "sales"
@@ -147,7 +147,8 @@ fn everything_in_run_is_read() {
     assert_eq!(spec.pipeline.max_future_skew_ms, Some(3_600_000));
     let run = spec.run;
     let starting: StartingOffsets = r#"{"sales":{"0":123}}"#.parse().unwrap();
-    let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let setting =
+        |name: &str, value: &str| KafkaSetting { name: name.to_owned(), value: value.to_owned() };
     let expected = RunOptions {
         trigger: Some(Trigger::AvailableNow),
         sinks: Some(vec![SinkSpec::Console, SinkSpec::Files(PathBuf::from("out"))]),
@@ -169,6 +170,7 @@ fn everything_in_run_is_read() {
         ],
     };
     assert_eq!(run, expected);
+    assert!(!format!("{run:?}").contains("SASL_SSL"), "settings may be secrets");
     assert_eq!(
         run_of("max_offsets_per_trigger = \"unlimited\"").max_offsets_per_trigger,
         Some(MaxOffsets::Unlimited)
@@ -221,7 +223,7 @@ fn each_mistake_says_where_it_is_and_what_would_be_right() {
     check("format = \"seconds\"", "format = \"secnds\"", "15:10", "did you mean \"seconds\"?");
     check("format = \"seconds\"", "format = \"iso\"", "15:1", "seconds or milliseconds");
     check("watermark = \"30 seconds\"", "watermark = \"-5s\"", "16:13", "negative");
-    check("watermark = \"30 seconds\"", "watermark = 30", "16:13", "write \"30\" in quotes");
+    check("watermark = \"30 seconds\"", "watermark = 30", "16:13", "a text with a unit");
     check("watermark = \"30 seconds\"", "watermark = \"5us\"", "16:13", "finer than a millisecond");
     check(
         "watermark = \"30 seconds\"",
@@ -230,7 +232,7 @@ fn each_mistake_says_where_it_is_and_what_would_be_right() {
         "the keys are column, format",
     );
     // [window]
-    check("duration = \"30 seconds\"", "duration = \"0s\"", "19:12", "longer than nothing");
+    check("duration = \"30 seconds\"", "duration = \"0s\"", "19:1", "longer than nothing");
     check("duration = \"30 seconds\"", "duration = \"1 month\"", "19:12", "use days");
     check(
         "duration = \"30 seconds\"",
@@ -338,7 +340,7 @@ fn each_mistake_in_groups_and_results_says_what_would_be_right() {
     );
     check("output_mode", "watermark = \"5s\"\noutput_mode", "25:1", "it belongs in [event_time]");
     check("output_mode", "trigger = \"10\"\noutput_mode", "25:11", "10 has no unit");
-    check("output_mode", "trigger = 10\noutput_mode", "25:11", "trigger is a text");
+    check("output_mode", "trigger = 10\noutput_mode", "25:11", "trigger is a text with a unit");
     check("output_mode", "sinks = \"console\"\noutput_mode", "25:9", "sinks is a list, not a text");
     check("output_mode", "sinks = []\noutput_mode", "25:1", "sinks is empty");
     check("output_mode", "sinks = [\"none\", \"none\"]\noutput_mode", "25:18", "there twice");
@@ -426,7 +428,7 @@ fn an_empty_text_names_all_that_is_needed() {
 
 /// Cuts, doubles or overwrites a piece of a text.
 fn mutated(text: &str, from: usize, len: usize, with: &str) -> String {
-    let at = |offset: usize| text.floor_char_boundary(offset.min(text.len()));
+    let at = |offset: usize| crate::spec::errors::character_start(text, offset);
     let (from, to) = (at(from), at(from.saturating_add(len)));
     format!("{}{with}{}", &text[..from], &text[to..])
 }
