@@ -63,6 +63,14 @@ impl Visible {
     }
 }
 
+#[cfg(test)]
+impl Visible {
+    /// A token for the unit tests of those who take one; there is no store behind it.
+    pub(crate) fn for_test(publication: Publication) -> Visible {
+        Visible::new(Durable::new(publication))
+    }
+}
+
 /// A checkpoint directory held open by this process alone.
 ///
 /// Every method that writes may block for a disk sync.
