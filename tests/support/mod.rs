@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -235,14 +235,6 @@ fn iso(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).expect("test times are ordinary").to_string()
 }
 
-/// Reads what a child has written to a pipe so far and until it closes it.
-pub fn read_all(pipe: Option<impl std::io::Read>) -> String {
-    let mut text = String::new();
-    if let Some(mut pipe) = pipe {
-        pipe.read_to_string(&mut text).expect("a pipe can be read");
-    }
-    text
-}
 
 /// A small seeded generator for instants (SplitMix64), so that a failing run can be repeated.
 pub struct Seeded(pub u64);
