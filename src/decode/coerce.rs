@@ -17,28 +17,61 @@ use super::time::{self, Unit};
 use crate::types::{Cell, DataType, Decimal, DecimalText, FaultReason, Number, Span, TextSource};
 
 /// A cell, or why the value does not fit its column.
-pub(super) type Coerced = Result<Cell, FaultReason>;
+type Coerced = Result<Cell, FaultReason>;
 
 const WRONG_TYPE: Coerced = Err(FaultReason::WrongType);
 
-/// Reads the next value, which lies inside the root object, as `data_type`.
+/// Reads the next value, which lies inside the root object, as `data_type` into `cell`. Where it does
+/// not fit, gives the reason and leaves the cell as it was.
+///
+/// The common types are written straight into the cell: a cell that is returned is copied in pieces
+/// that do not line up with how it was written, which costs more than all the rest.
 #[inline(always)]
 pub(super) fn read(
     scanner: &mut Scanner<'_>,
     data_type: DataType,
     scratch: &mut Vec<u8>,
-) -> Result<Coerced, Stop> {
-    match scanner.peek_token() {
-        b'"' | b'\'' => {
+    cell: &mut Cell,
+) -> Result<Option<FaultReason>, Stop> {
+    match (scanner.peek_token(), data_type) {
+        (b'"', DataType::String) => {
             let string = scanner.string()?;
-            Ok(from_string(scanner.bytes, string, data_type, scratch))
+            if !string.unescaped || !string.ascii {
+                return Ok(put(cell, from_string(scanner.bytes, string, data_type, scratch)));
+            }
+            *cell = Cell::String(payload_span(string.start, string.end));
+            Ok(None)
         }
-        b'-' if scanner.is_minus_infinity() => from_token(scanner, data_type, scratch),
-        b'-' | b'0'..=b'9' => {
+        (b'0'..=b'9', DataType::Double) => {
             let number = scanner.number()?;
-            Ok(from_number(scanner.bytes, number, data_type, scratch))
+            if !number.is_short || number.form == NumberForm::Exponent {
+                *cell = Cell::Double(rarer_double(scanner.bytes, number));
+                return Ok(None);
+            }
+            // At most 18 digits.
+            let scale = number.scale as u8;
+            *cell = Cell::Double(Number::Short { mantissa: number.mantissa, scale });
+            Ok(None)
         }
-        _ => read_rarer(scanner, data_type, scratch),
+        (b'0'..=b'9', DataType::Long) => {
+            let number = scanner.number()?;
+            if !number.is_short || number.form != NumberForm::Integer {
+                return Ok(put(cell, integer(scanner.bytes, number).map(Cell::Long)));
+            }
+            *cell = Cell::Long(number.mantissa);
+            Ok(None)
+        }
+        _ => read_rarer(scanner, data_type, scratch).map(|coerced| put(cell, coerced)),
+    }
+}
+
+fn put(cell: &mut Cell, coerced: Coerced) -> Option<FaultReason> {
+    match coerced {
+        Ok(value) => {
+            *cell = value;
+            None
+        }
+        Err(reason) => Some(reason),
     }
 }
 
@@ -49,6 +82,15 @@ fn read_rarer(
 ) -> Result<Coerced, Stop> {
     let start = scanner.pos;
     match scanner.peek() {
+        b'"' | b'\'' => {
+            let string = scanner.string()?;
+            Ok(from_string(scanner.bytes, string, data_type, scratch))
+        }
+        b'-' if scanner.is_minus_infinity() => from_token(scanner, data_type, scratch),
+        b'-' | b'0'..=b'9' => {
+            let number = scanner.number()?;
+            Ok(from_number(scanner.bytes, number, data_type, scratch))
+        }
         b'n' => {
             scanner.literal(b"null")?;
             Ok(Ok(Cell::Null))
@@ -90,20 +132,7 @@ fn from_token(
     })
 }
 
-#[inline(always)]
 fn from_string(
-    bytes: &[u8],
-    string: RawString,
-    data_type: DataType,
-    scratch: &mut Vec<u8>,
-) -> Coerced {
-    if data_type == DataType::String && string.unescaped && string.ascii {
-        return Ok(Cell::String(payload_span(string.start, string.end)));
-    }
-    from_other_string(bytes, string, data_type, scratch)
-}
-
-fn from_other_string(
     bytes: &[u8],
     string: RawString,
     data_type: DataType,
@@ -148,7 +177,6 @@ fn from_text(text: &[u8], data_type: DataType) -> Coerced {
     }
 }
 
-#[inline(always)]
 fn from_number(
     bytes: &[u8],
     number: RawNumber,
@@ -171,7 +199,6 @@ fn from_number(
     }
 }
 
-#[inline(always)]
 fn double(bytes: &[u8], number: RawNumber) -> Number {
     if number.is_short && number.form != NumberForm::Exponent {
         let mantissa = if number.negative { -number.mantissa } else { number.mantissa };
@@ -198,7 +225,6 @@ fn rarer_double(bytes: &[u8], number: RawNumber) -> Number {
     Number::Text(payload_span(number.start, number.end))
 }
 
-#[inline(always)]
 fn integer(bytes: &[u8], number: RawNumber) -> Result<i64, FaultReason> {
     if number.form != NumberForm::Integer {
         return Err(FaultReason::WrongType);

@@ -212,11 +212,9 @@ impl Decoder {
             let column = self.read_name(scanner, &mut place)?;
             match column.and_then(|column| Some((column, self.columns[column].used_as?))) {
                 Some((column, data_type)) => {
-                    match coerce::read(scanner, data_type, &mut self.scratch)? {
-                        Ok(cell) => self.cells[column] = cell,
-                        Err(reason) => {
-                            fault = fault.or(Some(Fault { reason, column: Some(column) }));
-                        }
+                    let cell = &mut self.cells[column];
+                    if let Some(reason) = coerce::read(scanner, data_type, &mut self.scratch, cell)? {
+                        fault = fault.or(Some(Fault { reason, column: Some(column) }));
                     }
                 }
                 None => scanner.skip_value(1)?,
@@ -304,9 +302,9 @@ impl TimeReader {
     /// The event time in a column's cell.
     #[inline(always)]
     fn read(&self, event: &Event<'_>, column: usize) -> Option<Timestamp> {
-        match (event.cells[column], self) {
-            (Cell::Long(value), TimeReader::Number(unit)) => Some(time::from_integer(value, *unit)),
-            (cell, reader) => reader.read_rarer(event, cell),
+        match (&event.cells[column], self) {
+            (Cell::Long(value), TimeReader::Number(unit)) => Some(time::from_integer(*value, *unit)),
+            (cell, reader) => reader.read_rarer(event, *cell),
         }
     }
 

@@ -310,8 +310,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes one value of any kind, which lies inside `depth` containers.
+    #[inline(always)]
     pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Stop> {
-        self.value(depth, &mut Skip)
+        match self.peek_token() {
+            b'{' | b'[' => self.value(depth, &mut Skip),
+            b'"' | b'\'' => self.string().map(drop),
+            _ => self.scalar(&mut Skip),
+        }
     }
 
     /// Passes one value of any kind, which lies inside `depth` containers, and shows it to `output`.

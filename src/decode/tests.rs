@@ -197,8 +197,7 @@ fn a_value_of_the_wrong_type_leaves_its_column_and_keeps_the_others() {
         ("+INF", "Infinity"), ("-Infinity", "-Infinity"), ("-0.0", "-0.0"), ("-0", "0.0"), ("1e400", "Infinity"),
         ("1e-400", "0.0"), ("1e5", "100000.0"), ("1E+5", "100000.0"), ("-0e5", "-0.0"), ("-1e-400", "-0.0"),
         ("\"Na\\u004e\"", "NaN"), ("0.1234567890123456789", "0.12345678901234568"),
-        ("-00.5".trim_start_matches("-0"), "NULL"),
-    ].into_iter().filter(|(value, _)| !value.starts_with("0.5")) {
+    ] {
         check(&mut decoder, price(value).as_bytes(), &["p", "i", expected, "1"], None);
     }
     for value in [
@@ -360,7 +359,7 @@ fn names_that_need_escapes_are_found_and_not_mistaken() {
     check(&mut nothing, br#"{"a":1}"#, &[], None);
 }
 
-/// What the sales schema makes of a value that serde_json has read, as Spark does.
+/// What the sales schema makes of an object, as Spark does.
 fn expected_row(object: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
     let field = |name: &str| object.get(name).unwrap_or(&serde_json::Value::Null);
     let text = |name: &str| match field(name) {
@@ -422,6 +421,9 @@ fn any_object() -> impl Strategy<Value = serde_json::Map<String, serde_json::Val
     prop::collection::vec((name, any_json()), 0..8).prop_map(|fields| fields.into_iter().collect())
 }
 
+/// Bytes that mean something to a JSON reader.
+const MARKS: &[u8] = br#"{}[]",:\'0-+.eEINn/"#;
+
 fn spans_lie_inside(decoded: &Decoded<'_>) -> bool {
     let source = decoded.event.source;
     let inside = |span: Span| {
@@ -443,13 +445,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn valid_json_objects_give_the_values_another_reader_gives(object in any_object(), pretty: bool) {
+    fn what_another_library_writes_is_read_as_it_was_meant(object in any_object(), pretty: bool) {
         let payload = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) }.unwrap();
-        let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&payload).unwrap();
         let mut decoder = sales();
         for _ in 0..2 {
             let decoded = decoder.decode(Some(payload.as_bytes()));
-            prop_assert_eq!(row(&decoded), expected_row(&read), "{}", payload);
+            prop_assert_eq!(row(&decoded), expected_row(&object), "{}", payload);
             prop_assert!(spans_lie_inside(&decoded));
         }
     }
@@ -467,12 +468,12 @@ proptest! {
     ) {
         let mut payload = serde_json::to_vec(&object).unwrap();
         for (at, byte, kind) in damage {
-            let at = at.index(payload.len().max(1));
+            let at = at.index(payload.len() + 1);
             match kind {
-                0 if !payload.is_empty() => payload[at.min(payload.len() - 1)] = byte,
+                0 if at < payload.len() => payload[at] = byte,
                 1 => payload.truncate(at),
-                2 if !payload.is_empty() => drop(payload.remove(at.min(payload.len() - 1))),
-                _ => payload.insert(at.min(payload.len()), br#"{}[]",:\'0-+.eEINn/"#[usize::from(byte) % 20]),
+                2 if at < payload.len() => drop(payload.remove(at)),
+                _ => payload.insert(at, MARKS[usize::from(byte) % MARKS.len()]),
             }
         }
         let mut decoder = Decoder::new(&pipeline(&SALES, Some((3, TimeFormat::Seconds)))).unwrap();
