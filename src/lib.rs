@@ -34,6 +34,7 @@ pub mod commands;
 pub mod consume;
 pub mod decode;
 pub mod engine;
+pub mod inspect;
 pub mod kafka;
 pub mod producer;
 pub mod sink;

@@ -248,3 +248,47 @@ impl Seeded {
         (mixed ^ (mixed >> 31)) % bound
     }
 }
+
+/// Sends raw values to one partition, in order.
+pub fn send(brokers: &str, topic: &str, partition: i32, values: &[&[u8]]) {
+    use rdkafka::{
+        ClientConfig,
+        producer::{BaseProducer, BaseRecord, Producer as _},
+    };
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("enable.idempotence", "true")
+        .create()
+        .expect("a producer can be made");
+    for value in values {
+        let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(value);
+        producer.send(record).expect("there is room in the queue");
+    }
+    producer.flush(Duration::from_secs(20)).expect("the broker acknowledges");
+}
+
+/// One sale as JSON.
+pub fn sale_json(store: &str, price: &str, ts: i64) -> Vec<u8> {
+    format!(r#"{{"store":"{store}","item":"x","price":{price},"ts":{ts}}}"#).into_bytes()
+}
+
+/// Sends sales of one store to partition 0.
+pub fn send_sales(brokers: &str, topic: &str, sales: &[(&str, &str, i64)]) {
+    let values: Vec<_> = sales.iter().map(|(store, price, ts)| sale_json(store, price, *ts)).collect();
+    let borrowed: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+    send(brokers, topic, 0, &borrowed);
+}
+
+/// A copy of a directory as it is now.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory can be made");
+    for entry in fs::read_dir(from).expect("a directory can be read") {
+        let entry = entry.expect("its entries can be read");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("it has a type").is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).expect("a file can be copied");
+        }
+    }
+}
