@@ -166,9 +166,12 @@ mod tests {
         assert_eq!(found, MarkerFact::At(OURS, Some(BatchId(12))));
     }
 
+    /// Brings a directory into a state that a crash can leave.
+    type Leave = fn(&Path);
+
     /// Every state that a process can leave when it dies while publishing batch 12, and what may be
     /// left of it after a power cut.
-    fn left_by_a_crash() -> Vec<(&'static str, fn(&Path))> {
+    fn left_by_a_crash() -> Vec<(&'static str, Leave)> {
         fn temporary(directory: &Path, bytes: &str) {
             fs::write(directory.join(format!(".{FILE_12}.tmp")), bytes).unwrap();
         }
@@ -215,7 +218,8 @@ mod tests {
 
     #[test]
     fn other_bytes_under_the_batchs_name_are_never_overwritten() {
-        for there in ["", "x", &LINE_12[..9], &format!("{LINE_12}\n"), &LINE_12.replace("12", "13")] {
+        for there in ["", "x", &LINE_12[..9], &format!("{LINE_12}\n"), &LINE_12.replace("12", "13")]
+        {
             let root = tempfile::tempdir().unwrap();
             let mut sink = start(root.path(), OURS, None);
             fs::write(root.path().join(FILE_12), there).unwrap();
