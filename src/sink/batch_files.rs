@@ -410,18 +410,15 @@ impl BatchFiles {
         if !outcome.map_err(failed)? {
             return Err(self.diverged(name));
         }
-        there
-            .sync_all()
-            .map_err(|error| self.storage("syncing", &self.path.join(name), error))?;
+        there.sync_all().map_err(|error| self.storage("syncing", &self.path.join(name), error))?;
         self.sync_directory(directory)
     }
 
     /// Opens a regular file below the directory, without following a link or waiting for a pipe.
     fn open_file(&self, directory: &OwnedFd, name: &str) -> Result<Option<File>, OpenError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = rustix::io::retry_on_intr(|| {
-            fs::openat(directory, name, flags, Mode::empty())
-        });
+        let opened =
+            rustix::io::retry_on_intr(|| fs::openat(directory, name, flags, Mode::empty()));
         match opened {
             Ok(file) => {
                 let file = File::from(file);
@@ -521,8 +518,7 @@ fn write_synced(
         Ok(()) | Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(directory, name, flags, Mode::from_raw_mode(0o666))?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::from(file));
     write(&mut out)?;

@@ -355,3 +355,265 @@ fn is_wide(char: char) -> bool {
             | '\u{FFE0}'..='\u{FFE6}'
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        sink::fixtures,
+        types::{DataType, Decimal, Timestamp},
+    };
+
+    const DEFAULT: ConsoleOptions =
+        ConsoleOptions { num_rows: 20, truncate: Truncate::Never, layout: Layout::Spark4 };
+    const CUT: ConsoleOptions = ConsoleOptions { truncate: Truncate::TRUE, ..DEFAULT };
+
+    /// Renders a table of strings.
+    fn texts(names: &[&str], rows: &[&[&str]], options: ConsoleOptions) -> String {
+        let columns: Vec<_> = names.iter().map(|name| (*name, DataType::String)).collect();
+        let rows: Vec<Vec<Value<'_>>> =
+            rows.iter().map(|row| row.iter().map(|text| Value::String(text)).collect()).collect();
+        let rows: Vec<_> = rows.iter().map(Vec::as_slice).collect();
+        render(&fixtures::publication(7, fixtures::columns(&columns), &rows), options)
+    }
+
+    /// The table alone, without banner and closing line.
+    fn table(names: &[&str], rows: &[&[&str]], options: ConsoleOptions) -> String {
+        let text = texts(names, rows, options);
+        let start = format!("{BANNER}\nBatch: 7\n{BANNER}\n");
+        text.strip_prefix(&start).unwrap().trim_end_matches('\n').to_owned()
+    }
+
+    #[test]
+    fn a_batch_is_banner_table_and_an_empty_line() {
+        let columns = fixtures::columns(&[
+            ("window_start", DataType::Timestamp),
+            ("store", DataType::String),
+            ("total", DataType::Int),
+            ("price", DataType::Double),
+            ("exact", DataType::Decimal { precision: 18, scale: 2 }),
+            ("ok", DataType::Boolean),
+        ]);
+        let start = Value::Timestamp(Timestamp(1_756_809_000_000_000));
+        let full = [
+            start,
+            Value::String("store-1"),
+            Value::Int(-5),
+            Value::Double(1250.5),
+            Value::Decimal(Decimal { unscaled: 125_050, scale: 2 }),
+            Value::Boolean(true),
+        ];
+        let publication = fixtures::publication(12, columns, &[&full, &[Value::Null; 6]]);
+        let expected = "\
+-------------------------------------------
+Batch: 12
+-------------------------------------------
++-------------------+-------+-----+------+-------+----+
+|window_start       |store  |total|price |exact  |ok  |
++-------------------+-------+-----+------+-------+----+
+|2025-09-02 10:30:00|store-1|-5   |1250.5|1250.50|true|
+|NULL               |NULL   |NULL |NULL  |NULL   |NULL|
++-------------------+-------+-----+------+-------+----+
+
+";
+        assert_eq!(render(&publication, DEFAULT), expected);
+    }
+
+    #[test]
+    fn an_empty_batch_has_header_and_rules() {
+        let expected = "\
+-------------------------------------------
+Batch: 7
+-------------------------------------------
++---+-----+
+|id |store|
++---+-----+
++---+-----+
+
+";
+        assert_eq!(texts(&["id", "store"], &[], DEFAULT), expected);
+    }
+
+    #[test]
+    fn a_truncated_table_is_right_aligned_and_cuts_cells_but_no_names() {
+        let name = "a_name_of_more_than_twenty";
+        let rows: &[&[&str]] = &[&["12345678901234567890"], &["123456789012345678901"], &["x"]];
+        let expected = "\
++--------------------------+
+|a_name_of_more_than_twenty|
++--------------------------+
+|      12345678901234567890|
+|      12345678901234567...|
+|                         x|
++--------------------------+";
+        assert_eq!(table(&[name], rows, CUT), expected);
+    }
+
+    #[test]
+    fn cutting_counts_utf16_units_and_halves_pairs_as_java_does() {
+        let check = |text: &str, limit, expected: &str| {
+            assert_eq!(cut(text.to_owned(), limit), expected);
+        };
+        check("123456", 5, "12...");
+        check("12345", 5, "12345");
+        check("1234", 3, "123");
+        check("\u{e9}\u{e9}\u{e9}\u{e9}", 4, "\u{e9}\u{e9}\u{e9}\u{e9}");
+        check("1\u{1f600}234", 5, "1?...");
+        check("\u{1f600}2345", 5, "\u{1f600}...");
+        check("\u{1f600}\u{1f600}\u{1f600}", 5, "\u{1f600}...");
+    }
+
+    #[test]
+    fn east_asian_characters_are_two_wide_and_pairs_two_units() {
+        let rows: &[&[&str]] = &[
+            &["中文商店"],
+            &["日本語カナ"],
+            &["ｶﾅ"],
+            &["가"],
+            &["😀"],
+            &["e\u{301}"],
+            &["￦"],
+            &["｡"],
+        ];
+        let expected = "\
++----------+
+|loc       |
++----------+
+|中文商店  |
+|日本語カナ|
+|ｶﾅ        |
+|가        |
+|😀        |
+|e\u{301}        |
+|￦        |
+|｡         |
++----------+";
+        assert_eq!(table(&["loc"], rows, DEFAULT), expected);
+    }
+
+    #[test]
+    fn only_what_breaks_lines_is_escaped() {
+        let check = |text: &str, expected: &str| assert_eq!(escape(text.to_owned()), expected);
+        check("a\nb\rc\td\u{c}e\u{8}f\u{b}g\u{7}h", "a\\nb\\rc\\td\\fe\\bf\\vg\\ah");
+        check("a\\b|c\u{0}\u{1b}[31m\u{7f}", "a\\b|c\u{0}\u{1b}[31m\u{7f}");
+        check("\u{3000}", "\u{3000}");
+    }
+
+    #[test]
+    fn rows_beyond_the_limit_are_named_in_each_layout() {
+        let rows: &[&[&str]] = &[&["1"], &["2"], &["3"]];
+        let ends = |num_rows, layout| {
+            let text = texts(&["id"], rows, ConsoleOptions { num_rows, layout, ..DEFAULT });
+            text.split_once("Batch: 7\n").unwrap().1[BANNER.len() + 1..].to_owned()
+        };
+        let head = "+---+\n|id |\n+---+\n";
+        let one = format!("{head}|1  |\n+---+\nonly showing top 1 row\n");
+        assert_eq!(ends(1, Layout::Spark4), one);
+        assert_eq!(ends(1, Layout::Spark35), one.clone() + "\n");
+        let none = format!("{head}+---+\nonly showing top 0 rows\n");
+        assert_eq!(ends(0, Layout::Spark4), none);
+        let all = format!("{head}|1  |\n|2  |\n|3  |\n+---+\n\n");
+        assert_eq!(ends(3, Layout::Spark4), all);
+        assert_eq!(ends(3, Layout::Spark35), all);
+    }
+
+    #[test]
+    fn truncate_reads_what_spark_takes_and_a_number() {
+        assert_eq!("true".parse(), Ok(Truncate::After(20)));
+        assert_eq!("false".parse(), Ok(Truncate::Never));
+        assert_eq!("0".parse(), Ok(Truncate::Never));
+        assert_eq!("7".parse(), Ok(Truncate::After(7)));
+        assert!("-1".parse::<Truncate>().is_err());
+    }
+
+    /// Counts writes and fails as told, once for each kind.
+    #[derive(Clone, Default)]
+    struct Pipe(Arc<Mutex<PipeState>>);
+
+    #[derive(Default)]
+    struct PipeState {
+        failures: Vec<io::ErrorKind>,
+        written: Vec<u8>,
+        writes: usize,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut state = self.0.lock().unwrap();
+            if let Some(failure) = state.failures.pop() {
+                return Err(failure.into());
+            }
+            state.writes += 1;
+            state.written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn publish_to(failures: Vec<io::ErrorKind>) -> (Result<(), SinkError>, Pipe) {
+        let pipe = Pipe::default();
+        pipe.0.lock().unwrap().failures = failures;
+        let mut sink = ConsoleSink::new(Box::new(pipe.clone()), DEFAULT);
+        let columns = fixtures::columns(&[("id", DataType::Long)]);
+        let batch = fixtures::visible(0, columns, &[&[Value::Long(1)]]);
+        (sink.publish(&batch), pipe)
+    }
+
+    #[test]
+    fn a_batch_is_one_write() {
+        let (outcome, pipe) = publish_to(Vec::new());
+        outcome.unwrap();
+        let state = pipe.0.lock().unwrap();
+        assert_eq!(state.writes, 1);
+        assert!(state.written.ends_with(b"+---+\n|1  |\n+---+\n\n"));
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_not_an_error_of_ours() {
+        let (outcome, _) = publish_to(vec![io::ErrorKind::BrokenPipe]);
+        assert!(matches!(outcome, Err(SinkError::Closed)));
+        let (outcome, _) = publish_to(vec![io::ErrorKind::StorageFull]);
+        let Err(SinkError::Storage(message)) = outcome else { panic!("{outcome:?}") };
+        assert!(message.contains("batch 0"), "{message}");
+    }
+
+    #[test]
+    fn an_interrupted_or_full_pipe_is_waited_for() {
+        let failures = vec![io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
+        let (outcome, pipe) = publish_to(failures);
+        outcome.unwrap();
+        assert_eq!(pipe.0.lock().unwrap().writes, 1);
+    }
+
+    #[test]
+    fn a_closed_pipe_of_the_system_is_recognised() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut sink = ConsoleSink::new(Box::new(writer), DEFAULT);
+        let batch = fixtures::visible(0, fixtures::columns(&[("id", DataType::Long)]), &[]);
+        assert!(matches!(sink.publish(&batch), Err(SinkError::Closed)));
+    }
+
+    proptest! {
+        #[test]
+        fn all_lines_of_a_table_are_equally_wide(
+            rows in proptest::collection::vec((".*", ".*"), 0..8),
+            limit in 0_usize..30,
+        ) {
+            let truncate = if limit == 0 { Truncate::Never } else { Truncate::After(limit) };
+            let rows: Vec<[&str; 2]> = rows.iter().map(|(a, b)| [a.as_str(), b.as_str()]).collect();
+            let rows: Vec<&[&str]> = rows.iter().map(|row| &row[..]).collect();
+            let table = table(&["a", "b"], &rows, ConsoleOptions { truncate, ..DEFAULT });
+            let widths: Vec<usize> = table.split('\n').map(width).collect();
+            prop_assert_eq!(widths.len(), rows.len() + 4);
+            prop_assert!(widths.iter().all(|width| *width == widths[0]), "{}", table);
+        }
+    }
+}

@@ -85,3 +85,63 @@ fn write_letter(topic: &str, letter: &DeadLetter, out: &mut dyn Write) -> io::Re
     }
     out.write_all(b"}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        batch::DeadLetterReason,
+        sink::{files::FileSink, fixtures},
+        types::{FaultReason, Offset, Partition},
+    };
+
+    fn letters() -> Vec<DeadLetter> {
+        let late = DeadLetter {
+            partition: Partition(0),
+            offset: Offset(12),
+            reason: DeadLetterReason::Late,
+            column: None,
+            payload: Some("{\"store\":\"A\"}\n".to_owned()),
+        };
+        let fault = DeadLetter {
+            partition: Partition(1),
+            offset: Offset(i64::MAX),
+            reason: DeadLetterReason::Fault(FaultReason::WrongType),
+            column: Some("price".to_owned()),
+            payload: None,
+        };
+        vec![late, fault]
+    }
+
+    #[test]
+    fn each_dead_letter_is_a_line_with_what_it_has() {
+        let root = tempfile::tempdir().unwrap();
+        let mut sink = DeadLetterSink::new(root.path().to_owned(), "sales".to_owned());
+        assert_eq!(sink.name().0, format!("dead-letter:files:{}", root.path().display()));
+        sink.begin(Lineage(1), None).unwrap();
+        sink.publish(&fixtures::visible_letters(3, Vec::new())).unwrap();
+        sink.publish(&fixtures::visible_letters(4, letters())).unwrap();
+        sink.publish(&fixtures::visible_letters(4, letters())).unwrap();
+        assert!(!root.path().join("batch-000000000003.jsonl").exists());
+        let text = std::fs::read_to_string(root.path().join("batch-000000000004.jsonl")).unwrap();
+        let wrong_type = FaultReason::WrongType.name();
+        let expected = [
+            r#"{"topic":"sales","partition":0,"offset":12,"reason":"late","#.to_owned(),
+            r#""payload":"{\"store\":\"A\"}\n"}"#.to_owned() + "\n",
+            r#"{"topic":"sales","partition":1,"offset":9223372036854775807,"#.to_owned(),
+            format!("\"reason\":\"{wrong_type}\",\"column\":\"price\"}}\n"),
+        ];
+        assert_eq!(text, expected.concat());
+    }
+
+    #[test]
+    fn results_and_dead_letters_do_not_share_a_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let mut results = FileSink::new(root.path().to_owned());
+        results.begin(Lineage(1), None).unwrap();
+        let new = || DeadLetterSink::new(root.path().to_owned(), "sales".to_owned());
+        assert!(matches!(new().marker(), Err(SinkError::Foreign(_))), "while in use");
+        drop(results);
+        assert!(matches!(new().marker(), Err(SinkError::Foreign(_))), "and later");
+    }
+}

@@ -163,3 +163,56 @@ impl Sink for MemorySink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        sink::fixtures,
+        types::{DataType, Value},
+    };
+
+    fn batch(number: u64, value: i64) -> Visible {
+        let columns = fixtures::columns(&[("id", DataType::Long)]);
+        fixtures::visible(number, columns, &[&[Value::Long(value)]])
+    }
+
+    #[test]
+    fn with_a_marker_a_batch_is_kept_once_and_another_one_refused() {
+        let mut sink = MemorySink::new("memory", Keeps::Marker);
+        assert_eq!(sink.marker().unwrap(), MarkerFact::Absent);
+        sink.begin(Lineage(1), None).unwrap();
+        sink.publish(&batch(0, 1)).unwrap();
+        sink.publish(&batch(0, 1)).unwrap();
+        assert!(matches!(sink.publish(&batch(0, 2)), Err(SinkError::Diverged(_))));
+        assert_eq!(sink.published().len(), 1);
+        assert_eq!(sink.marker().unwrap(), MarkerFact::At(Lineage(1), Some(BatchId(0))));
+        sink.begin(Lineage(2), None).unwrap();
+        assert_eq!(sink.marker().unwrap(), MarkerFact::At(Lineage(2), None));
+        assert_eq!(sink.begun(), [(Lineage(1), None), (Lineage(2), None)]);
+    }
+
+    #[test]
+    fn without_a_marker_a_batch_can_be_there_twice() {
+        let mut sink = MemorySink::new("memory", Keeps::Nothing);
+        sink.publish(&batch(0, 1)).unwrap();
+        sink.publish(&batch(0, 1)).unwrap();
+        assert_eq!(sink.published().len(), 2);
+        assert_eq!(sink.marker().unwrap(), MarkerFact::NotKept);
+    }
+
+    #[test]
+    fn troubles_come_in_their_order_and_say_whether_the_batch_was_taken() {
+        let mut sink = MemorySink::new("memory", Keeps::Marker);
+        let troubles = [Trouble::Busy, Trouble::AnswerLost, Trouble::Refusing, Trouble::Closed];
+        sink.clone().expect_troubles(troubles);
+        assert!(matches!(sink.publish(&batch(0, 1)), Err(SinkError::Retry(_))));
+        assert_eq!(sink.published().len(), 0);
+        assert!(matches!(sink.publish(&batch(0, 1)), Err(SinkError::Retry(_))));
+        assert_eq!(sink.published().len(), 1);
+        assert!(matches!(sink.publish(&batch(1, 1)), Err(SinkError::Refused(_))));
+        assert!(matches!(sink.publish(&batch(1, 1)), Err(SinkError::Closed)));
+        sink.publish(&batch(1, 1)).unwrap();
+        assert_eq!(sink.published().len(), 2);
+    }
+}
