@@ -16,6 +16,8 @@
 mod cut;
 mod history;
 mod job;
+#[cfg(test)]
+mod laws;
 mod plan;
 mod recover;
 mod trigger;

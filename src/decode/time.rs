@@ -6,7 +6,9 @@
 //!
 //! Not here: texts in a user's pattern (`pattern`); which column is the event time (`mod`).
 
-use jiff::tz::TimeZone;
+use std::sync::LazyLock;
+
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::types::{Decimal, Timestamp};
 
@@ -281,9 +283,11 @@ pub(super) fn parse_zone(text: &str) -> Option<Zone> {
     }
 }
 
-/// Names are exact in Java, but not to the time zone database.
+/// Names are exact in Java, but not to the time zone database. The rules are those compiled into the
+/// binary, so that every machine reads a zone alike.
 pub(super) fn named_zone(name: &str) -> Option<Zone> {
-    let zone = jiff::tz::db().get(name).ok()?;
+    static BUNDLED: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+    let zone = BUNDLED.get(name).ok()?;
     (zone.iana_name() == Some(name)).then_some(Zone::Named(zone))
 }
 

@@ -30,6 +30,7 @@ pub(super) fn publication(batch: u64, columns: Arc<[Column]>, rows: &[Row<'_, '_
             batch,
             incarnation,
             clock_ms: 0,
+            took_ms: 0,
             ranges: BTreeMap::new(),
             watermarks: Watermarks::FIRST,
             next_watermarks: Watermarks::FIRST,
