@@ -126,6 +126,7 @@ impl Trial {
             batch,
             incarnation: self.incarnation,
             clock_ms: 1_756_809_000_000 + begin,
+            took_ms: 12,
             ranges: [range(0, begin), range(1, begin + 5)].into(),
             watermarks,
             next_watermarks,

@@ -428,6 +428,7 @@ pub(in crate::checkpoint) fn decode_dead_letters(
 struct StoredRecord {
     incarnation: u64,
     clock_ms: i64,
+    took_ms: i64,
     ranges: Vec<StoredRange>,
     /// Late bound and closing bound of the batch, then of the next one, in milliseconds.
     watermarks_ms: [i64; 4],
@@ -475,6 +476,7 @@ pub(in crate::checkpoint) fn encode_record(record: &BatchRecord) -> Entry {
     let stored = StoredRecord {
         incarnation: record.incarnation.0,
         clock_ms: record.clock_ms,
+        took_ms: record.took_ms,
         ranges: ranges.collect(),
         watermarks_ms: [
             record.watermarks.late_bound.0,
@@ -508,6 +510,7 @@ pub(in crate::checkpoint) fn decode_record(
         batch,
         incarnation: Incarnation(stored.incarnation),
         clock_ms: stored.clock_ms,
+        took_ms: stored.took_ms,
         ranges: ranges.collect(),
         watermarks: Watermarks { late_bound: late, closing_bound: closing },
         next_watermarks: Watermarks { late_bound: next_late, closing_bound: next_closing },
