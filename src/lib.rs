@@ -1,8 +1,14 @@
 pub mod batch;
+pub mod broker;
 pub mod checkpoint;
+pub mod consume;
 pub mod decode;
+pub mod kafka;
+pub mod producer;
 pub mod sink;
 pub mod source;
 pub mod spec;
+pub mod stop;
+pub mod topics;
 pub mod types;
 pub mod window;

@@ -1,0 +1,211 @@
+//! What every Kafka client of the product shares: settings, a context that logs, and errors that say
+//! what to do next.
+//!
+//! Invariants: no secret is ever shown (values appear only for options known to be harmless); no
+//! option that runs a command or loads code is passed on unless the user allowed it by name; an
+//! option that the product's guarantees rest on cannot be changed from outside.
+//!
+//! Start at [`ClientSettings`], then [`consumer`] and [`topic_partitions`]. Not here: consuming for the engine (`source/kafka`), producing (`producer`), topics
+//! (`topics`).
+
+mod context;
+mod error;
+mod settings;
+
+pub use context::{KafkaContext, Refusal};
+pub use error::{ErrorKind, KafkaFailure, kind_of};
+pub use settings::{ClientSettings, SettingsError, Trust};
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::types::RDKafkaRespErr;
+
+/// How long one question for metadata may wait before the client's own events are looked at: a
+/// refused login must be reported at once, not when the whole deadline has passed.
+const METADATA_SLICE: Duration = Duration::from_millis(500);
+
+/// The consumer type of this room's helpers.
+pub type KafkaConsumer = BaseConsumer<KafkaContext>;
+
+/// Makes a consumer from `settings` and what this use of it needs (`required` wins).
+///
+/// It answers questions at once; to read with it, `required` must name a `group.id`. Nothing has been
+/// sent to Kafka when this returns.
+///
+/// # Errors
+/// librdkafka does not accept an option or its value.
+pub fn consumer(
+    settings: &ClientSettings,
+    required: &[(&str, &str)],
+) -> Result<KafkaConsumer, KafkaFailure> {
+    let mut config = settings.client_config();
+    for (key, value) in required {
+        config.set(*key, *value);
+    }
+    config
+        .create_with_context(KafkaContext::new(settings.brokers()))
+        .map_err(|error| KafkaFailure::new("setting up a Kafka client", error))
+}
+
+/// Fetches metadata of one topic, or of all topics.
+///
+/// `attempted` is how an error names the step. A topic's own errors are in the answer: see
+/// [`topic_partitions`].
+///
+/// # Errors
+/// No answer within `timeout`, or a refusal by the cluster, reported at once.
+pub fn metadata(
+    consumer: &KafkaConsumer,
+    topic: Option<&str>,
+    attempted: &str,
+    timeout: Duration,
+) -> Result<Metadata, KafkaFailure> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let slice = left.clamp(Duration::from_millis(1), METADATA_SLICE);
+        let error = match consumer.client().fetch_metadata(topic, slice) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        serve_events(consumer);
+        if let Some(refusal) = consumer.context().refusal() {
+            return Err(KafkaFailure::refused(attempted, &refusal));
+        }
+        if kind_of(&error) != ErrorKind::Unreachable || left <= METADATA_SLICE {
+            let failure = KafkaFailure::new(attempted, error);
+            return Err(failure.with_brokers(consumer.context().brokers()));
+        }
+    }
+}
+
+/// The partitions of `topic` as Kafka has them now; `None` if there is no such topic.
+///
+/// # Errors
+/// As [`metadata`]; also when Kafka answers with an error for the topic (no permission, bad name).
+pub fn topic_partitions(
+    consumer: &KafkaConsumer,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Option<Vec<PartitionInfo>>, KafkaFailure> {
+    let attempted = format!("looking up topic {topic}");
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = metadata(consumer, Some(topic), &attempted, left)?;
+        let Some(found) = answer.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => return Ok(Some(partitions_of(found))),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                return Ok(None);
+            }
+            // A topic that is just being made has no leader for a moment.
+            Some(RDKafkaErrorCode::LeaderNotAvailable) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            Some(code) => {
+                return Err(KafkaFailure::new(
+                    &attempted,
+                    KafkaError::MetadataFetch(code),
+                ));
+            }
+        }
+    }
+}
+
+/// One partition in an answer for metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionInfo {
+    /// Number of the partition.
+    pub id: i32,
+    /// Whether it has a leader that answers: without one it can be neither read nor written.
+    pub has_leader: bool,
+}
+
+fn partitions_of(topic: &MetadataTopic) -> Vec<PartitionInfo> {
+    let mut partitions: Vec<PartitionInfo> = topic
+        .partitions()
+        .iter()
+        .map(|partition| PartitionInfo {
+            id: partition.id(),
+            // A replica that is down is an "error" of a partition that can well be used.
+            has_leader: partition.leader() >= 0
+                && partition.error()
+                    != Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE),
+        })
+        .collect();
+    partitions.sort_by_key(|partition| partition.id);
+    partitions
+}
+
+/// Hands the client's waiting events (errors, log lines) to its context without waiting.
+fn serve_events(consumer: &KafkaConsumer) {
+    const ENOUGH: usize = 100;
+    for _ in 0..ENOUGH {
+        match consumer.poll(Duration::ZERO) {
+            None | Some(Ok(_)) => break,
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+/// Drops a client on a thread of its own and waits for that at most `deadline`; true if it is gone.
+///
+/// Closing a consumer of a group waits for brokers without any limit (rust-rdkafka issues 509 and
+/// 611), so nothing may depend on it: after the deadline the thread is left behind.
+pub fn drop_within<T: Send + 'static>(client: T, deadline: Duration) -> bool {
+    let (done, gone) = mpsc::channel();
+    let spawned = thread::Builder::new()
+        .name("kafka-close".into())
+        .spawn(move || {
+            drop(client);
+            // The waiting side may have given up.
+            let _ = done.send(());
+        });
+    spawned.is_ok() && gone.recv_timeout(deadline).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing listens on port 1 of the loopback interface.
+    const NOBODY: &str = "127.0.0.1:1";
+
+    #[test]
+    fn an_absent_broker_is_unreachable_within_the_timeout_and_says_what_to_type() {
+        let settings = ClientSettings::new(NOBODY, Vec::new(), Trust::SafeOptionsOnly).unwrap();
+        let started = Instant::now();
+        let consumer = consumer(&settings, &[]).unwrap();
+        let failure = topic_partitions(&consumer, "sales", Duration::from_millis(700)).unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(10));
+        assert_eq!(failure.kind(), ErrorKind::Unreachable);
+        let message = failure.to_string();
+        assert!(
+            message.contains(NOBODY) && message.contains("--brokers"),
+            "{message}"
+        );
+        assert!(message.contains("sales-stream demo"), "{message}");
+    }
+
+    #[test]
+    fn dropping_gives_up_at_its_deadline() {
+        struct Slow(mpsc::Receiver<()>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                let _ = self.0.recv();
+            }
+        }
+        let (release, wait) = mpsc::channel();
+        assert!(!drop_within(Slow(wait), Duration::from_millis(10)));
+        drop(release);
+        assert!(drop_within(String::new(), Duration::from_secs(30)));
+    }
+}

@@ -1,0 +1,207 @@
+//! The context of every Kafka client: librdkafka's log lines and errors become tracing events, few
+//! enough to read while a broker is down.
+//!
+//! Invariants: the same complaint is logged once, and then at most once every
+//! [`REPEAT_AFTER`] with the number left out; a refusal by the cluster is remembered, because the
+//! call that suffers from it only sees a timeout.
+//!
+//! Not here: delivery reports (`producer`), statistics (`source/kafka`).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::{debug, error, info, warn};
+
+use super::error::{ErrorKind, kind_of_code};
+
+/// How long a repeated complaint stays quiet.
+const REPEAT_AFTER: Duration = Duration::from_secs(30);
+
+/// Why a cluster turned a client away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// librdkafka's code.
+    pub code: RDKafkaErrorCode,
+    /// Its sentence, with the broker's own words.
+    pub reason: String,
+}
+
+/// Logs for a client and remembers a refusal. Other contexts hold one and pass `log` and `error` on.
+#[derive(Debug)]
+pub struct KafkaContext {
+    brokers: String,
+    refusal: Mutex<Option<Refusal>>,
+    throttle: Mutex<Throttle>,
+}
+
+impl KafkaContext {
+    /// `brokers` is what the log and errors call the cluster.
+    #[must_use]
+    pub fn new(brokers: &str) -> KafkaContext {
+        KafkaContext {
+            brokers: brokers.to_owned(),
+            refusal: Mutex::new(None),
+            throttle: Mutex::new(Throttle::default()),
+        }
+    }
+
+    /// What the log and errors call the cluster.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// The latest refusal by the cluster (login, TLS, permission, a fatal state), if any.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        lock(&self.refusal).clone()
+    }
+
+    fn admit(&self, complaint: &str) -> Option<u64> {
+        lock(&self.throttle).admit(complaint, Instant::now())
+    }
+}
+
+impl ClientContext for KafkaContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // A failed connection comes again as an error, with a code.
+        if matches!(level, RDKafkaLogLevel::Debug) || matches!(facility, "FAIL" | "ERROR") {
+            debug!(target: "sales_stream::kafka", facility, line, "Kafka client log");
+            return;
+        }
+        let Some(left_out) = self.admit(facility) else {
+            return;
+        };
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => {
+                warn!(target: "sales_stream::kafka", facility, line, left_out, "Kafka client log");
+            }
+            _ => info!(target: "sales_stream::kafka", facility, line, left_out, "Kafka client log"),
+        }
+    }
+
+    fn error(&self, problem: KafkaError, reason: &str) {
+        let code = problem
+            .rdkafka_error_code()
+            .unwrap_or(RDKafkaErrorCode::Unknown);
+        // The end of a partition is news, not trouble.
+        if code == RDKafkaErrorCode::PartitionEOF {
+            return;
+        }
+        let kind = kind_of_code(code);
+        if kind == ErrorKind::Refused {
+            *lock(&self.refusal) = Some(Refusal {
+                code,
+                reason: reason.to_owned(),
+            });
+        }
+        let Some(left_out) = self.admit(&format!("{code:?}")) else {
+            return;
+        };
+        let brokers = &self.brokers;
+        match kind {
+            ErrorKind::Refused => {
+                error!(target: "sales_stream::kafka", %brokers, reason, left_out, "Kafka refused the client");
+            }
+            ErrorKind::Unreachable => {
+                warn!(target: "sales_stream::kafka", %brokers, reason, left_out, "Kafka cannot be reached, trying again");
+            }
+            ErrorKind::Other => {
+                warn!(target: "sales_stream::kafka", %brokers, reason, left_out, "Kafka client error");
+            }
+        }
+    }
+
+    /// Statistics are for those who asked for them; here they would only fill the log.
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ConsumerContext for KafkaContext {}
+
+/// Neither value can be left half written, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When each complaint was let through last, and how often it was left out since.
+#[derive(Debug, Default)]
+struct Throttle {
+    complaints: HashMap<String, (Instant, u64)>,
+}
+
+impl Throttle {
+    /// `Some(left out since the last time)` if the complaint may be logged now.
+    fn admit(&mut self, complaint: &str, now: Instant) -> Option<u64> {
+        match self.complaints.get_mut(complaint) {
+            None => {
+                self.complaints.insert(complaint.to_owned(), (now, 0));
+                Some(0)
+            }
+            Some((last, left_out)) if now.saturating_duration_since(*last) < REPEAT_AFTER => {
+                *left_out += 1;
+                None
+            }
+            Some((last, left_out)) => {
+                *last = now;
+                Some(std::mem::take(left_out))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_complaint_is_let_through_twice_a_minute_with_its_count() {
+        let mut throttle = Throttle::default();
+        let start = Instant::now();
+        assert_eq!(throttle.admit("down", start), Some(0));
+        assert_eq!(throttle.admit("down", start + Duration::from_secs(1)), None);
+        assert_eq!(
+            throttle.admit("other", start + Duration::from_secs(1)),
+            Some(0)
+        );
+        assert_eq!(
+            throttle.admit("down", start + Duration::from_secs(29)),
+            None
+        );
+        assert_eq!(
+            throttle.admit("down", start + Duration::from_secs(30)),
+            Some(2)
+        );
+        assert_eq!(
+            throttle.admit("down", start + Duration::from_secs(61)),
+            Some(0)
+        );
+    }
+
+    #[test]
+    fn only_a_refusal_is_remembered() {
+        let context = KafkaContext::new("broker:9092");
+        context.error(
+            KafkaError::Global(RDKafkaErrorCode::AllBrokersDown),
+            "1/1 brokers are down",
+        );
+        assert_eq!(context.refusal(), None);
+        context.error(
+            KafkaError::Global(RDKafkaErrorCode::Authentication),
+            "wrong password",
+        );
+        let expected = Refusal {
+            code: RDKafkaErrorCode::Authentication,
+            reason: "wrong password".into(),
+        };
+        assert_eq!(context.refusal(), Some(expected));
+    }
+}

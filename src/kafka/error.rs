@@ -1,0 +1,237 @@
+//! Failures of Kafka clients, sorted by what the operator does next.
+//!
+//! Invariant: no message holds an option's value (librdkafka's own text for a refused option does).
+//!
+//! Not here: exit codes (`cli` maps [`ErrorKind`] to one).
+
+use std::fmt;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::Refusal;
+
+/// What a failure asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No broker answered (in time): retry, or start one, or name another.
+    Unreachable,
+    /// Kafka answered and said no, or the client can never work again: the operator must change
+    /// something.
+    Refused,
+    /// Anything else.
+    Other,
+}
+
+/// A step that Kafka or its client let fail, as one sentence with what to do next.
+#[derive(Clone, Debug, thiserror::Error)]
+pub struct KafkaFailure {
+    attempted: String,
+    kind: ErrorKind,
+    reason: String,
+    advice: String,
+}
+
+impl fmt::Display for KafkaFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}", self.attempted, self.reason)?;
+        if !self.advice.is_empty() {
+            write!(f, ". {}", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+impl KafkaFailure {
+    /// Sorts `error`. `attempted` names the step and its object, as in "looking up topic sales".
+    #[must_use]
+    pub fn new(attempted: impl Into<String>, error: KafkaError) -> KafkaFailure {
+        KafkaFailure {
+            attempted: attempted.into(),
+            kind: kind_of(&error),
+            advice: code_of(&error).map_or_else(String::new, |code| advice(code).to_owned()),
+            reason: reason(&error),
+        }
+    }
+
+    /// A refusal that the client reported on the side, while the step itself only timed out.
+    #[must_use]
+    pub fn refused(attempted: impl Into<String>, refusal: &Refusal) -> KafkaFailure {
+        KafkaFailure {
+            attempted: attempted.into(),
+            kind: ErrorKind::Refused,
+            reason: refusal.reason.clone(),
+            advice: advice(refusal.code).to_owned(),
+        }
+    }
+
+    /// Advises on starting a broker at, or choosing another than, `brokers`, if none was reached.
+    #[must_use]
+    pub fn with_brokers(mut self, brokers: &str) -> KafkaFailure {
+        if self.kind == ErrorKind::Unreachable {
+            self.reason = format!("no broker answered at {brokers} ({})", self.reason);
+            self.advice = "Name your cluster with --brokers host:port, start a broker to try \
+                           things out with `sales-stream broker`, or watch it all at work with \
+                           `sales-stream demo`"
+                .to_owned();
+        }
+        self
+    }
+
+    /// What the failure asks for.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+/// Sorts an error of the client library.
+#[must_use]
+pub fn kind_of(error: &KafkaError) -> ErrorKind {
+    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+        return ErrorKind::Refused;
+    }
+    code_of(error).map_or(ErrorKind::Other, kind_of_code)
+}
+
+pub(super) fn kind_of_code(code: RDKafkaErrorCode) -> ErrorKind {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::BrokerTransportFailure
+        | Code::AllBrokersDown
+        | Code::Resolve
+        | Code::OperationTimedOut
+        | Code::TimedOutQueue
+        | Code::MessageTimedOut
+        | Code::RequestTimedOut
+        | Code::NetworkException
+        | Code::BrokerNotAvailable
+        | Code::BrokerDestroy
+        | Code::DestroyBroker => ErrorKind::Unreachable,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState
+        | Code::SSL
+        | Code::SecurityDisabled
+        | Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::DelegationTokenAuthDisabled
+        | Code::DelegationTokenNotFound
+        | Code::DelegationTokenAuthorizationFailed
+        | Code::DelegationTokenExpired
+        | Code::PolicyViolation
+        | Code::UnsupportedVersion
+        | Code::UnsupportedFeature
+        | Code::UnacceptableCredential
+        | Code::Fatal
+        | Code::Fenced
+        | Code::ProducerFenced => ErrorKind::Refused,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// The code behind an error; `rdkafka_error_code` leaves admin operations out.
+fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
+fn reason(error: &KafkaError) -> String {
+    match error {
+        // The library's text for this one ends with the value, which may be a password.
+        KafkaError::ClientConfig(_, _, key, _) => {
+            format!("the Kafka client does not accept the option {key}, or not this value for it")
+        }
+        other => match code_of(other) {
+            Some(code) => code.to_string(),
+            None => other.to_string(),
+        },
+    }
+}
+
+fn advice(code: RDKafkaErrorCode) -> &'static str {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState => {
+            "Check --kafka-option security.protocol, sasl.mechanism, sasl.username and sasl.password"
+        }
+        Code::SSL => {
+            "Check --kafka-option security.protocol and ssl.ca.location, and that the broker's port \
+             speaks TLS"
+        }
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => {
+            "Ask the cluster's administrator for the permission, or log in as somebody else"
+        }
+        Code::InvalidTopic => {
+            "A topic's name has 1 to 249 letters, digits, dots, hyphens and underscores"
+        }
+        Code::InvalidReplicationFactor => {
+            "The cluster has fewer brokers than that: give a smaller --replication, or none"
+        }
+        Code::MessageSizeTooLarge => {
+            "Raise max.message.bytes of the topic, or send smaller records"
+        }
+        code if kind_of_code(code) == ErrorKind::Unreachable => {
+            "Check that the brokers run and that --brokers names them"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_by_what_to_do_next() {
+        let check = |error: KafkaError, expected| assert_eq!(kind_of(&error), expected, "{error}");
+        check(
+            KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure),
+            ErrorKind::Unreachable,
+        );
+        check(
+            KafkaError::Global(RDKafkaErrorCode::Authentication),
+            ErrorKind::Refused,
+        );
+        check(
+            KafkaError::AdminOp(RDKafkaErrorCode::PolicyViolation),
+            ErrorKind::Refused,
+        );
+        check(
+            KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::OffsetOutOfRange),
+            ErrorKind::Refused,
+        );
+        check(
+            KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetOutOfRange),
+            ErrorKind::Other,
+        );
+        check(KafkaError::Canceled, ErrorKind::Other);
+    }
+
+    #[test]
+    fn a_refused_option_is_named_without_its_value() {
+        let error = rdkafka::ClientConfig::new()
+            .set("security.protocol", "hunter2")
+            .create_native_config()
+            .err()
+            .expect("no such protocol");
+        assert!(
+            error.to_string().contains("hunter2"),
+            "what is being guarded against"
+        );
+        let failure = KafkaFailure::new("setting up a Kafka client", error);
+        let shown = format!("{failure} {failure:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("security.protocol"), "{shown}");
+    }
+}
