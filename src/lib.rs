@@ -1,8 +1,39 @@
+//! A fault-tolerant stream processor with durable checkpointing.
+//!
+//! JSON events come from Kafka, are summed in event-time windows, and every batch is persisted whole
+//! (state, watermark, offsets) before anyone may see it. This page is the map of the code.
+//!
+//! ```text
+//!  floor 7   main ─ cli ─ commands          options, signals, exit codes; `demo`
+//!  floor 6   engine   inspect               the loop and the order of a batch's steps; read-only views
+//!  floor 5   source::kafka  checkpoint::rocks  sink::{console,files,dead_letter}   one library each,
+//!            (each with a memory twin)                                             beside it:
+//!            kafka   producer   broker   consume   topics   stop     clients to make and look at input
+//!  floor 4   source   checkpoint (+ codec, visible)   sink           the ports
+//!  floor 3   batch                          the core value: job, plan, recovery decision
+//!  floor 2   decode   window                bytes → event;  event → groups, watermark
+//!  floor 1   spec                           pipeline text → checked pipeline
+//!  floor 0   types                          shared words
+//! ```
+//!
+//! Imports point down only. Floors 0 to 3 are pure: no I/O, clock, randomness, log or async. One batch
+//! goes through the house like this:
+//!
+//! ```text
+//!  records ─► decode ─► window ─► batch::Plan ─► persist ─► announce ─► publish ─► commit ─► mark
+//!                                               `Durable`   `Visible`   each sink   Kafka
+//! ```
+//!
+//! Start reading at [`batch`] for what a batch is, at [`engine`] for what happens in which order, and
+//! at [`checkpoint`] for what is on disk.
+
 pub mod batch;
 pub mod broker;
 pub mod checkpoint;
+pub mod commands;
 pub mod consume;
 pub mod decode;
+pub mod engine;
 pub mod kafka;
 pub mod producer;
 pub mod sink;

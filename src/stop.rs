@@ -42,7 +42,6 @@ impl Stop {
     }
 
     /// Sleeps for `timeout`, or until the request is made; true if it was made.
-    #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         let Some(deadline) = Instant::now().checked_add(timeout) else {
             self.wait();

@@ -274,12 +274,13 @@ impl Job {
         Ok(Plan { touched, rows_are_state: self.windows.is_some(), publication })
     }
 
-    /// The publication of the newest durable batch, computed again after a restart from the groups
-    /// that were restored, from those it `touched`, or from its stored rows.
+    /// Puts the job behind the newest durable batch, after its groups were restored, and computes
+    /// what that batch published again: from those groups, from those it `touched`, or from its
+    /// stored rows. The windows it closed are taken out.
     ///
     /// # Errors
     /// Stored groups that are not of this pipeline.
-    pub fn republish(
+    pub fn resume(
         &mut self,
         record: BatchRecord,
         touched: &[(Timestamp, Table)],
@@ -288,6 +289,7 @@ impl Job {
     ) -> Result<Publication, ResultsError> {
         let mut rows = Rows::new(self.pipeline.output_columns());
         self.results(touched, record.watermarks, &mut rows, &mut Misfits::default())?;
+        self.head.advance(&record);
         Ok(self.publication(record, stored_rows.unwrap_or(rows), dead_letters))
     }
 

@@ -419,3 +419,195 @@ impl History<'_> {
         !self.superseded.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Lineage = Lineage(1);
+    const OTHER: Lineage = Lineage(2);
+    const D: Digest = Digest([7; 32]);
+    const E: Digest = Digest([8; 32]);
+
+    fn console() -> SinkName {
+        SinkName("console".to_owned())
+    }
+
+    fn history(last: u64, published: Option<u64>) -> Facts {
+        let marks = vec![Mark { sink: console(), published: published.map(BatchId) }];
+        Facts {
+            database: DatabaseFact::History {
+                lineage: OURS,
+                superseded: Vec::new(),
+                last: Some((BatchId(last), D)),
+                marks,
+            },
+            visible: VisibleFact::At(OURS, BatchId(last), D),
+            witness: WitnessFact::At(OURS, BatchId(last), D),
+            markers: vec![(console(), MarkerFact::NotKept)],
+            permissions: Permissions::default(),
+        }
+    }
+
+    fn superseding(facts: &mut Facts, seen: u64) {
+        let DatabaseFact::History { superseded, .. } = &mut facts.database else {
+            panic!("a history")
+        };
+        superseded.push(Superseded { lineage: OTHER, seen: Some(BatchId(seen)) });
+    }
+
+    fn fresh() -> Facts {
+        Facts {
+            database: DatabaseFact::Fresh,
+            visible: VisibleFact::Absent,
+            witness: WitnessFact::None,
+            markers: vec![(console(), MarkerFact::Absent)],
+            permissions: Permissions::default(),
+        }
+    }
+
+    fn republish() -> Decision {
+        Decision::Republish { sinks: vec![console()] }
+    }
+
+    fn refused(facts: &Facts) -> Refusal {
+        match recover(facts) {
+            Decision::Refuse(refusal) => refusal,
+            other => panic!("{other:?} is no refusal"),
+        }
+    }
+
+    #[test]
+    fn an_empty_directory_begins_only_where_nobody_knows_a_history() {
+        assert_eq!(recover(&fresh()), Decision::Fresh { superseded: Vec::new() });
+        let known = Facts { witness: WitnessFact::At(OTHER, BatchId(5), D), ..fresh() };
+        assert!(matches!(refused(&known), Refusal::StateMissing { batch: BatchId(5), .. }));
+        let lost = Facts { visible: VisibleFact::At(OTHER, BatchId(5), D), ..fresh() };
+        assert!(matches!(refused(&lost), Refusal::StateMissing { .. }));
+    }
+
+    #[test]
+    fn starting_over_names_what_it_replaces() {
+        let permissions = Permissions { start_over: true, accept_rollback: false };
+        let facts =
+            Facts { witness: WitnessFact::At(OTHER, BatchId(5), D), permissions, ..fresh() };
+        let superseded = vec![Superseded { lineage: OTHER, seen: Some(BatchId(5)) }];
+        assert_eq!(recover(&facts), Decision::Fresh { superseded });
+        let taken = vec![(console(), MarkerFact::At(OTHER, None))];
+        let facts = Facts { markers: taken, permissions, ..fresh() };
+        assert!(refused(&facts).is_misfit(), "a sink of another history is never taken over");
+    }
+
+    #[test]
+    fn what_is_published_is_resumed_and_what_is_not_is_published_again() {
+        assert_eq!(recover(&history(5, Some(5))), Decision::Resume);
+        assert_eq!(recover(&history(5, Some(4))), republish());
+        assert_eq!(recover(&history(0, None)), republish());
+    }
+
+    #[test]
+    fn a_batch_that_was_durable_but_not_announced_is_announced_and_published() {
+        let unannounced =
+            Facts { visible: VisibleFact::At(OURS, BatchId(4), E), ..history(5, Some(4)) };
+        assert_eq!(recover(&unannounced), republish());
+        let first = Facts { visible: VisibleFact::Absent, ..history(0, None) };
+        let first = Facts { witness: WitnessFact::None, ..first };
+        assert_eq!(recover(&first), republish());
+    }
+
+    #[test]
+    fn state_older_than_any_witness_is_refused() {
+        let ahead = VisibleFact::At(OURS, BatchId(6), D);
+        assert!(matches!(
+            refused(&Facts { visible: ahead, ..history(5, Some(5)) }),
+            Refusal::RolledBack { seen: BatchId(6), .. }
+        ));
+        let ahead = WitnessFact::At(OURS, BatchId(6), D);
+        assert!(matches!(
+            refused(&Facts { witness: ahead, ..history(5, Some(5)) }),
+            Refusal::RolledBack { seen: BatchId(6), .. }
+        ));
+        let ahead = vec![(console(), MarkerFact::At(OURS, Some(BatchId(6))))];
+        assert!(matches!(
+            refused(&Facts { markers: ahead, ..history(5, Some(5)) }),
+            Refusal::RolledBack { seen: BatchId(6), .. }
+        ));
+    }
+
+    #[test]
+    fn the_same_batch_with_another_digest_is_refused() {
+        let other = WitnessFact::At(OURS, BatchId(5), E);
+        let facts = Facts { witness: other, ..history(5, Some(5)) };
+        assert!(matches!(refused(&facts), Refusal::Diverged { .. }));
+        let other = VisibleFact::At(OURS, BatchId(5), E);
+        let facts = Facts { visible: other, ..history(5, Some(5)) };
+        assert!(matches!(refused(&facts), Refusal::Diverged { .. }));
+    }
+
+    #[test]
+    fn a_witness_that_lags_or_is_not_there_changes_nothing() {
+        for witness in [WitnessFact::None, WitnessFact::At(OURS, BatchId(3), E)] {
+            assert_eq!(recover(&Facts { witness, ..history(5, Some(5)) }), Decision::Resume);
+        }
+    }
+
+    #[test]
+    fn an_announce_file_that_does_not_fit_is_refused() {
+        for visible in [
+            VisibleFact::Absent,
+            VisibleFact::At(OURS, BatchId(3), D),
+            VisibleFact::Unreadable("both slots are damaged".to_owned()),
+        ] {
+            let facts = Facts { visible, ..history(5, Some(5)) };
+            assert!(matches!(refused(&facts), Refusal::VisibleLost { .. }));
+        }
+    }
+
+    #[test]
+    fn another_history_is_refused_unless_it_was_replaced_and_nobody_went_on_with_it() {
+        let mut facts =
+            Facts { witness: WitnessFact::At(OTHER, BatchId(9), D), ..history(5, Some(5)) };
+        assert!(matches!(refused(&facts), Refusal::ForeignHistory { .. }));
+        superseding(&mut facts, 8);
+        assert!(matches!(refused(&facts), Refusal::ForeignHistory { .. }), "it went on to 9");
+        superseding(&mut facts, 9);
+        let DatabaseFact::History { superseded, .. } = &mut facts.database else {
+            panic!("a history")
+        };
+        superseded.remove(0);
+        assert_eq!(recover(&facts), Decision::Resume);
+    }
+
+    #[test]
+    fn an_accepted_rollback_begins_a_new_history_once() {
+        let mut facts =
+            Facts { witness: WitnessFact::At(OURS, BatchId(8), D), ..history(5, Some(5)) };
+        facts.permissions.accept_rollback = true;
+        let superseded = vec![Superseded { lineage: OURS, seen: Some(BatchId(8)) }];
+        let expected = Decision::RollBack { superseded, sinks: Vec::new() };
+        assert_eq!(recover(&facts), expected);
+        // With the flag left in the command and nothing rolled back, nothing happens.
+        let mut later = history(6, Some(6));
+        later.permissions.accept_rollback = true;
+        superseding(&mut later, 8);
+        assert_eq!(recover(&later), Decision::Resume);
+    }
+
+    #[test]
+    fn a_foreign_history_is_not_a_rollback_that_can_be_accepted() {
+        let mut facts =
+            Facts { witness: WitnessFact::At(OTHER, BatchId(8), D), ..history(5, Some(5)) };
+        facts.permissions.accept_rollback = true;
+        assert!(matches!(refused(&facts), Refusal::ForeignHistory { .. }));
+    }
+
+    #[test]
+    fn a_sink_taken_away_with_a_batch_pending_is_refused_and_a_new_one_waits_for_the_next() {
+        let files = SinkName("files:out".to_owned());
+        let markers = vec![(files, MarkerFact::Absent)];
+        let pending = Facts { markers: markers.clone(), ..history(5, Some(4)) };
+        assert!(matches!(refused(&pending), Refusal::SinkPending { .. }));
+        let drained = Facts { markers, ..history(5, Some(5)) };
+        assert_eq!(recover(&drained), Decision::Resume);
+    }
+}

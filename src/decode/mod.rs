@@ -13,3 +13,4 @@ impl Decoder {
     }
 }
 pub fn keeps(_: &Expression, _: &Event<'_>) -> bool { true }
+pub fn looks_like_milliseconds(t: crate::types::Timestamp) -> bool { t.0 > 253_402_300_799_000_000 }

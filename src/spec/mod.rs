@@ -2,15 +2,51 @@
 //!
 //! Pure: it is given text and gives back a value or errors with line and column; it reads no file and
 //! no environment. A [`Pipeline`] only holds resolved things: columns are indices into the schema,
-//! durations are numbers, types are checked. Start at [`parse`].
+//! durations are numbers, types are checked. Start at [`parse()`].
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `pipeline` | what a checked pipeline is |
+//! | `parse` | the sections of a spec; `document` reads TOML values, `run` reads `[run]` |
+//! | `expression` | the condition of `where` |
+//! | `typing`, `time_format`, `durations`, `names`, `options` | single values, shared with the command line |
+//! | `rules` | what must fit together, also after an option replaced a part |
+//! | `identity` | what must stay the same while a checkpoint lives |
+//! | `presets` | the specs that are built in |
+//! | `errors` | mistakes and their places |
 //!
 //! Not here: evaluating expressions (`decode`), aggregating (`window`), merging command line options
 //! into a spec (`commands`).
 
+mod document;
+mod durations;
+mod errors;
+mod expression;
+mod identity;
+mod names;
+mod options;
+mod parse;
 mod pipeline;
+mod presets;
+mod rules;
+mod run;
+mod time_format;
+mod typing;
 
+pub use durations::{MAX_DURATION, format_duration, parse_duration};
+pub use errors::{InvalidOption, Place, SpecError, SpecErrors};
+pub use names::{check_pipeline_name, check_topic_name};
+pub use options::{
+    DeadLetterSpec, MaxOffsets, SinkSpec, StartingOffset, StartingOffsets, Trigger,
+    whole_milliseconds,
+};
+pub use parse::{Spec, parse};
 pub use pipeline::{
     Aggregate, AggregateFunction, Aggregation, Arithmetic, Comparison, EventTime, Expression,
     Literal, OutputColumn, OutputMode, OutputSource, ParseMode, Pipeline, Query, TimeFormat,
     TumblingWindow,
 };
+pub use presets::{PRESETS, preset};
+pub use rules::Overrides;
+pub use run::{KafkaSetting, RunOptions};
+pub use typing::parse_data_type;

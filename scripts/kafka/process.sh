@@ -1,0 +1,123 @@
+# shellcheck shell=bash
+# The processes of a cluster: launched, recognised, asked whether they answer, ended. Sourced by kafka.sh.
+#
+# Invariants: a process is only ever signalled after its command line has been seen to carry the marker of this
+# very node directory, so that a pid used again by the system is safe; a node outlives the shell and the terminal
+# that started it; every wait has a deadline. Start at `launch`. Not here: what a node's configuration says (config.sh).
+
+# The system property that marks a node's process as ours.
+node_marker() { printf -- '-Dsales-stream.node=%s' "$1"; }
+
+# Prints the pid of the live process of node directory $1, or fails.
+node_pid() {
+    local pid
+    [ -r "$1/pid" ] || return 1
+    pid=$(<"$1/pid")
+    [ -n "$pid" ] || return 1
+    # A dead process may linger as a zombie of its parent: its command line is empty then.
+    { tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qxF -- "$(node_marker "$1")" || return 1
+    printf '%s\n' "$pid"
+}
+
+# Starts main class $2 with the remaining arguments as the process of node directory $1.
+launch() {
+    local node=$1 main=$2 jars detach=()
+    shift 2
+    jars=$(jars_dir)
+    # A session of its own: Ctrl+C in the terminal that started it is not for the broker.
+    if have setsid; then detach=(setsid); else detach=(nohup); fi
+    # The lock of the calling script (descriptor 9) and its pipes must not live on in the broker.
+    (
+        cd "$node" || exit 1
+        # shellcheck disable=SC2086 # the options of an environment variable are words
+        exec "${detach[@]}" "$(java_command)" ${KAFKA_HEAP_OPTS:--Xms256m -Xmx512m} -XX:+UseG1GC -XX:MaxGCPauseMillis=20 \
+            -Djava.awt.headless=true -XX:+ExitOnOutOfMemoryError "$(node_marker "$node")" \
+            "$(logging_option)" -Dkafka.log.level=INFO -cp "$jars/*" "$main" "$@" \
+            </dev/null >>"$node/log" 2>&1 9>&-
+    ) &
+    printf '%s\n' "$!" >"$node/pid"
+}
+
+# Runs a command-line tool of Kafka, by its class, in the foreground.
+run_tool() {
+    local main=$1
+    shift
+    "$(java_command)" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "$(logging_option)" -Dkafka.log.level=ERROR \
+        -cp "$(jars_dir)/*" "$main" "$@" 9>&-
+}
+
+# The option that gives Java the logging configuration of this mode.
+logging_option() {
+    if [ "$MODE" = kraft ]; then
+        printf -- '-Dlog4j2.configurationFile=%s' "$HERE/kafka/log4j2.properties"
+    else
+        printf -- '-Dlog4j.configuration=file:%s' "$HERE/kafka/log4j.properties"
+    fi
+}
+
+# True where something listens on local port $1.
+port_is_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Prints how many brokers the broker on local port $1 knows to be alive; fails where it does not answer.
+#
+# One Metadata request (version 4, no topics) written by hand, because a Java tool takes a second and a half to ask
+# the same. The answer begins: size, correlation id, throttle time, number of brokers, four bytes each.
+brokers_alive() {
+    local bytes
+    bytes=$(
+        exec 2>/dev/null 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
+        printf '\0\0\0\x17\0\x03\0\x04\0\0\0\x01\0\x08kafka.sh\0\0\0\0\0' >&3
+        timeout 5 head -c 16 <&3 | od -An -v -tu1
+    ) || return 1
+    # shellcheck disable=SC2086 # sixteen numbers
+    set -- $bytes
+    [ "$#" -eq 16 ] || return 1
+    printf '%s\n' "$(((${13} << 24) + (${14} << 16) + (${15} << 8) + ${16}))"
+}
+
+# True where the ZooKeeper on local port $1 serves: `srvr` is the one four-letter word it answers unasked.
+zookeeper_answers() {
+    local line
+    line=$(
+        exec 2>/dev/null 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
+        printf 'srvr\n' >&3
+        timeout 5 head -n 1 <&3
+    ) || return 1
+    [ "${line#Zookeeper version}" != "$line" ]
+}
+
+# Waits until none of the node directories $2... has a process, for at most $1 seconds.
+wait_gone() {
+    local deadline=$((SECONDS + $1)) node
+    shift
+    for node in "$@"; do
+        while node_pid "$node" >/dev/null; do
+            [ "$SECONDS" -lt "$deadline" ] || return 1
+            sleep 0.1
+        done
+    done
+}
+
+# Sends signal $1 to the processes of the node directories $2...; those that are not running are left alone.
+signal_nodes() {
+    local signal=$1 node pid
+    shift
+    for node in "$@"; do
+        if pid=$(node_pid "$node"); then
+            # It may end between the look and the signal, which is as good.
+            kill -s "$signal" "$pid" 2>/dev/null || true
+        fi
+    done
+}
+
+# Ends the node directories' processes: asks, waits $1 seconds, then kills what is left.
+end_nodes() {
+    local patience=$1
+    shift
+    signal_nodes TERM "$@"
+    if ! wait_gone "$patience" "$@"; then
+        say "Not all have ended within $patience s of being asked; killing the rest."
+        signal_nodes KILL "$@"
+        wait_gone 10 "$@" || die "A process survives SIGKILL: see the pid files in $DIR/*/pid."
+    fi
+}

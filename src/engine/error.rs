@@ -1,0 +1,96 @@
+//! What ends a run, and the exit code that says what the operator does next.
+
+use crate::{
+    batch::{BadRecord, Refusal, ResultsError},
+    checkpoint::CheckpointError,
+    decode::DecodeError,
+    sink::SinkError,
+    source::SourceError,
+};
+
+/// Everything that ends a run before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The source.
+    #[error(transparent)]
+    Source(SourceError),
+    /// A record in fail-fast mode.
+    #[error(transparent)]
+    BadRecord(#[from] BadRecord),
+    /// A sink.
+    #[error("sink {sink}: {error}")]
+    Sink {
+        /// Its name.
+        sink: String,
+        /// What it said.
+        error: SinkError,
+    },
+    /// The reader of stdout went away.
+    #[error("the reader of stdout is gone")]
+    Closed,
+    /// A start that is refused, with the ways out.
+    #[error("{refusal}.\n{ways_out}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// What the operator can do.
+        ways_out: String,
+    },
+    /// The checkpoint is another pipeline's.
+    #[error("{0}")]
+    Misfit(String),
+    /// The topic is not the one the checkpoint was made from.
+    #[error("{0}")]
+    OtherTopic(String),
+    /// A starting offset that cannot be used.
+    #[error("{0}")]
+    StartingOffsets(String),
+    /// Stored groups that are not of this pipeline.
+    #[error("the checkpoint is damaged: {0}")]
+    Results(#[from] ResultsError),
+    /// A pipeline the decoder cannot serve.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl From<SourceError> for EngineError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::BadRecord(record) => EngineError::BadRecord(record),
+            other => EngineError::Source(other),
+        }
+    }
+}
+
+impl EngineError {
+    /// The exit code, part of the command line's interface.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            EngineError::Closed => 0,
+            EngineError::Decode(_) | EngineError::StartingOffsets(_) => 2,
+            EngineError::Checkpoint(CheckpointError::Locked { .. }) => 10,
+            EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::Results(_) => 11,
+            EngineError::Checkpoint(CheckpointError::Misfit { .. }) | EngineError::Misfit(_) => 12,
+            EngineError::Refused { refusal, .. } if refusal.is_misfit() => 12,
+            EngineError::Checkpoint(CheckpointError::Stale { .. }) | EngineError::Refused { .. } => {
+                13
+            }
+            EngineError::Checkpoint(CheckpointError::Storage { .. }) => 14,
+            EngineError::Source(SourceError::Unreachable(_)) => 22,
+            EngineError::Source(SourceError::Refused(_)) => 21,
+            EngineError::Source(_) | EngineError::OtherTopic(_) => 20,
+            EngineError::BadRecord(_) => 40,
+            EngineError::Sink { error, .. } => match error {
+                SinkError::Closed => 0,
+                SinkError::Diverged(_) => 13,
+                SinkError::Foreign(_) => 12,
+                SinkError::Storage(_) => 14,
+                SinkError::Retry(_) | SinkError::Refused(_) => 30,
+            },
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The engine: carries batches from the source through the core to the outside, in one order.
+//!
+//! The loop reads batch n+1 while batch n is on its way out on a thread of its own ([`outlet`]); a
+//! plan is handed over only when the one before it has left through every sink, so at most one batch
+//! is unpublished. Start at [`run`].
+//!
+//! Invariants kept here:
+//! - *Visibility*: nothing of a batch leaves before it is durable and announced; the types of
+//!   [`crate::checkpoint`] hold that.
+//! - *Contiguity*: batches are handed over in order; the first failure ends the run.
+//! - *Lineage*: facts are read before anything is changed; permissions are used up by the first
+//!   durable write.
+//!
+//! Not here: what a batch is (`batch`), bytes and clients (the adapters), options (`commands`).
+
+mod clock;
+mod commits;
+mod error;
+mod outlet;
+mod start;
+mod steps;
+mod trigger;
+
+use std::{collections::BTreeMap, time::Duration};
+
+pub use clock::{Clock, SystemClock};
+pub use error::EngineError;
+pub use steps::{Effect, Steps};
+
+use crate::{
+    batch::{Counts, Due, Job, Permissions, cut, due},
+    checkpoint::{Checkpoint, Recovered},
+    engine::{outlet::Outlet, trigger::Ends},
+    sink::Sink,
+    source::{Progress, Source, SourceError},
+    spec::{MaxOffsets, Pipeline, StartingOffsets, Trigger},
+    stop::Stop,
+    types::{BatchId, Offset, Partition, Timestamp},
+};
+
+/// How often a read looks up to see whether it should stop.
+const READ_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How a run is to go; everything that is not the pipeline's meaning.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// When batches are cut.
+    pub trigger: Trigger,
+    /// How many records a batch takes at most.
+    pub max_offsets: MaxOffsets,
+    /// Where a new query starts.
+    pub starting_offsets: StartingOffsets,
+    /// What the operator allows this once.
+    pub permissions: Permissions,
+    /// How long to wait for a broker at the start; for ever if not given.
+    pub startup_timeout: Option<Duration>,
+    /// How long the end of a run may wait for the last commit.
+    pub shutdown_timeout: Duration,
+    /// Whether late and malformed records are kept for a dead-letter sink.
+    pub keep_dead_letters: bool,
+    /// The spec as the user wrote it, kept in the checkpoint.
+    pub spec_text: String,
+    /// The brokers as the user named them, for messages.
+    pub brokers: String,
+}
+
+/// The parts a run is put together from.
+pub struct Parts<'a> {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Where records come from.
+    pub source: Box<dyn Source>,
+    /// What was read of the checkpoint, before anything is changed.
+    pub recovered: Recovered,
+    /// Opens the checkpoint for writing.
+    pub open: Box<dyn FnOnce() -> Result<Box<dyn Checkpoint>, crate::checkpoint::CheckpointError> + 'a>,
+    /// Where results go.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// The clock.
+    pub clock: &'a dyn Clock,
+    /// The request to stop.
+    pub stop: Stop,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// An available-now run did everything that was there.
+    Finished,
+    /// It was told to stop. `unfinished`: an available-now run had more to do.
+    Stopped {
+        /// Whether something was left undone.
+        unfinished: bool,
+    },
+    /// The reader of stdout went away; its batch stays unpublished.
+    Closed,
+}
+
+/// What a run did, for its closing line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How it ended.
+    pub end: End,
+    /// The newest batch of the checkpoint.
+    pub last: Option<BatchId>,
+    /// How many batches this run made.
+    pub batches: u64,
+    /// What all batches of the checkpoint counted.
+    pub totals: Counts,
+}
+
+/// Runs a pipeline until it is finished, stopped, or cannot go on.
+///
+/// # Errors
+/// Everything that ends a run; see [`EngineError::exit_code`].
+pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError> {
+    let clock = parts.clock;
+    let stop = parts.stop.clone();
+    let started = match start::start(parts, settings)? {
+        start::Started::Ready(started) => *started,
+        start::Started::Stopped => return Ok(stopped_at_start(settings)),
+    };
+    let start::Ready { job, source, outlet } = started;
+    let mut run = Run {
+        job,
+        source,
+        outlet,
+        ends: Ends::new(settings),
+        settings,
+        clock,
+        stop,
+        batches: 0,
+        warned: Warned::default(),
+    };
+    let end = run.batches();
+    let left = run.outlet.finish(settings.shutdown_timeout);
+    let end = match (end, left) {
+        (Err(error), Ok(())) => return Err(error),
+        (_, Err(EngineError::Closed)) => End::Closed,
+        (_, Err(error)) => return Err(error),
+        (Ok(end), Ok(())) => end,
+    };
+    let last = run.job.head().last.as_ref();
+    Ok(Summary {
+        end,
+        last: last.map(|last| last.batch),
+        batches: run.batches,
+        totals: last.map_or_else(Counts::default, |last| last.totals),
+    })
+}
+
+fn stopped_at_start(settings: &Settings) -> Summary {
+    let unfinished = settings.trigger == Trigger::AvailableNow;
+    let end = End::Stopped { unfinished };
+    Summary { end, last: None, batches: 0, totals: Counts::default() }
+}
+
+struct Run<'a> {
+    job: Job,
+    source: Box<dyn Source>,
+    outlet: Outlet,
+    ends: Ends,
+    settings: &'a Settings,
+    clock: &'a dyn Clock,
+    stop: Stop,
+    batches: u64,
+    warned: Warned,
+}
+
+#[derive(Default)]
+struct Warned {
+    milliseconds: bool,
+    first_window: bool,
+}
+
+impl Run<'_> {
+    fn batches(&mut self) -> Result<End, EngineError> {
+        self.source.assign(&self.job.head().positions)?;
+        loop {
+            if self.stop.is_requested() {
+                return Ok(self.stopped());
+            }
+            let trigger_ms = self.clock.now_ms();
+            let latest = match self.ends.latest(&mut *self.source, &mut self.job, trigger_ms) {
+                Ok(latest) => latest,
+                Err(SourceError::Unreachable(problem)) => {
+                    tracing::warn!(problem, "the brokers do not answer; asking again");
+                    self.outlet.check()?;
+                    self.stop.wait_timeout(Duration::from_secs(1));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let ends = cut(&self.job.head().positions, &latest, self.limit());
+            let worked = self.batch(ends)?;
+            self.outlet.check()?;
+            match (worked, self.settings.trigger) {
+                (Worked::Dropped, _) => return Ok(self.stopped()),
+                (Worked::Nothing, Trigger::AvailableNow) => return Ok(End::Finished),
+                (Worked::Batch, Trigger::AvailableNow) => {}
+                (worked, Trigger::ProcessingTime { interval_ms }) => {
+                    self.wait(trigger_ms, interval_ms, worked);
+                }
+            }
+        }
+    }
+
+    fn limit(&self) -> Option<u64> {
+        match self.settings.max_offsets {
+            MaxOffsets::Limited(limit) => Some(limit),
+            MaxOffsets::Unlimited => None,
+        }
+    }
+
+    fn stopped(&self) -> End {
+        End::Stopped { unfinished: self.settings.trigger == Trigger::AvailableNow }
+    }
+
+    /// Runs the batch that is due, if one is.
+    fn batch(&mut self, ends: BTreeMap<Partition, Offset>) -> Result<Worked, EngineError> {
+        let head = self.job.head();
+        let new_data = ends
+            .iter()
+            .any(|(partition, end)| head.positions.get(partition).is_none_or(|at| at.offset < *end))
+            || self.has_new_partition();
+        let pipeline = self.job.pipeline();
+        match due(head, pipeline.is_stateful(), pipeline.output_mode, new_data) {
+            Due::Nothing => return Ok(Worked::Nothing),
+            Due::NoData | Due::Data => {}
+        }
+        let clock_ms = self.clock.now_ms();
+        let mut open = self.job.open(ends.clone(), clock_ms);
+        let reached = loop {
+            if self.stop.is_requested() {
+                return Ok(Worked::Dropped);
+            }
+            let job = &mut self.job;
+            let read = self.source.read(&ends, READ_PATIENCE, &mut |record| {
+                job.add(&mut open, record)
+            });
+            match read {
+                Ok(Progress::Reached(reached)) => break reached,
+                Ok(Progress::Waiting) => self.outlet.check()?,
+                Err(SourceError::Reread(problem)) => {
+                    tracing::warn!(problem, "the open batch is dropped and read again");
+                    self.stop.wait_timeout(READ_PATIENCE);
+                    self.source.assign(&self.job.head().positions)?;
+                    open = self.job.open(ends.clone(), clock_ms);
+                }
+                Err(SourceError::Unreachable(problem)) => {
+                    tracing::warn!(problem, "the brokers do not answer; waiting for them");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.warn_of_milliseconds(open.newest().0);
+        let plan = self.job.close(open, &reached)?;
+        self.hint_at_first_window();
+        self.outlet.hand_over(plan)?;
+        self.batches += 1;
+        Ok(Worked::Batch)
+    }
+
+    /// A partition found since the last batch makes a batch by itself, as in Spark.
+    fn has_new_partition(&self) -> bool {
+        let head = self.job.head();
+        let known = head.last.as_ref().map_or(0, |last| last.ranges.len());
+        head.last.is_some() && head.positions.len() > known
+    }
+
+    /// Waits for the next trigger, or for data where every moment is one.
+    fn wait(&mut self, trigger_ms: i64, interval_ms: u64, worked: Worked) {
+        let interval_ms = i64::try_from(interval_ms).unwrap_or(i64::MAX);
+        if interval_ms == 0 {
+            if matches!(worked, Worked::Nothing) {
+                self.ends.wait_for_data(&mut *self.source, &self.stop);
+            }
+            return;
+        }
+        let next_ms = crate::batch::next_tick(trigger_ms, interval_ms);
+        let now_ms = self.clock.now_ms();
+        if now_ms >= next_ms {
+            if matches!(worked, Worked::Batch) {
+                let late_ms = now_ms - trigger_ms;
+                tracing::warn!(late_ms, interval_ms, "a batch took longer than the trigger's interval");
+            }
+            return;
+        }
+        let mut left = Duration::from_millis((next_ms - now_ms).unsigned_abs());
+        // In slices, so that a failure on the way out is noticed within a second.
+        while !left.is_zero() && !self.stop.is_requested() && !self.outlet.has_failed() {
+            let slice = left.min(Duration::from_secs(1));
+            self.stop.wait_timeout(slice);
+            left -= slice;
+        }
+    }
+
+    fn warn_of_milliseconds(&mut self, newest: Option<Timestamp>) {
+        if !self.warned.milliseconds
+            && newest.is_some_and(crate::decode::looks_like_milliseconds)
+        {
+            self.warned.milliseconds = true;
+            tracing::warn!(
+                newest = newest.map(crate::types::timestamp_text),
+                "an event time lies thousands of years ahead: are its seconds milliseconds? It moves \
+                 the watermark past every ordinary record; see `format = \"milliseconds\"` in \
+                 [event_time] and --max-future-skew"
+            );
+        }
+    }
+
+    fn hint_at_first_window(&mut self) {
+        let (Some(windows), false) = (self.job.windows(), self.warned.first_window) else { return };
+        let pipeline = self.job.pipeline();
+        let delay_ms = pipeline.event_time.as_ref().and_then(|time| time.watermark_delay_ms);
+        let first = windows.open().next().map(|(closing, _)| closing);
+        if let (crate::spec::OutputMode::Append, Some(delay_ms), Some(first)) =
+            (pipeline.output_mode, delay_ms, first)
+        {
+            self.warned.first_window = true;
+            let opens_ms = first.floor_ms().saturating_add(delay_ms);
+            tracing::info!(
+                "append mode prints a window once, when it closes: the first can close when an event \
+                 of {} or later arrives; --output-mode update shows running totals",
+                crate::types::timestamp_text(Timestamp(opens_ms.saturating_mul(1000)))
+            );
+        }
+    }
+}
+
+/// What a trigger came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worked {
+    Batch,
+    Nothing,
+    Dropped,
+}

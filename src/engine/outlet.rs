@@ -1,0 +1,190 @@
+//! Carries out the steps of one batch at a time, on a thread of its own.
+
+use std::{
+    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    batch::Plan,
+    checkpoint::{Checkpoint, Visible},
+    engine::{Effect, EngineError, Steps, commits::Commits},
+    sink::{Sink, SinkError},
+    stop::Stop,
+};
+
+/// How long a sink that asks for it is left alone before it is given the batch again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The way out, seen from the loop.
+pub(super) struct Outlet {
+    plans: Option<SyncSender<Plan>>,
+    outcomes: Receiver<Result<(), EngineError>>,
+    thread: Option<JoinHandle<Exit>>,
+    /// Plans handed over whose outcome has not been looked at: 0 or 1.
+    under_way: usize,
+    failed: Option<EngineError>,
+}
+
+/// The way out itself.
+pub(super) struct Exit {
+    pub(super) checkpoint: Box<dyn Checkpoint>,
+    pub(super) sinks: Vec<Box<dyn Sink>>,
+    pub(super) commits: Commits,
+    pub(super) stop: Stop,
+}
+
+impl Outlet {
+    pub(super) fn new(mut exit: Exit) -> Outlet {
+        let (plans, incoming) = sync_channel::<Plan>(1);
+        let (outgoing, outcomes) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("outlet".to_owned())
+            .spawn(move || {
+                while let Ok(plan) = incoming.recv() {
+                    let sinks = (0..exit.sinks.len()).collect();
+                    let outcome = exit.carry_out(Steps::new(plan, sinks));
+                    let failed = outcome.is_err();
+                    if outgoing.send(outcome).is_err() || failed {
+                        break;
+                    }
+                }
+                exit
+            })
+            .expect("the system has room for one more thread");
+        Outlet { plans: Some(plans), outcomes, thread: Some(thread), under_way: 0, failed: None }
+    }
+
+    /// Hands a plan over, once the one before it has left.
+    pub(super) fn hand_over(&mut self, plan: Plan) -> Result<(), EngineError> {
+        while self.under_way > 0 {
+            let outcome = self.outcomes.recv();
+            self.note(outcome.expect("the outlet answers for every plan"));
+            self.fail()?;
+        }
+        self.fail()?;
+        let plans = self.plans.as_ref().expect("nothing is handed over after the end");
+        // The thread only ends after a failure, which was looked at just now.
+        plans.send(plan).expect("the outlet takes plans until it fails");
+        self.under_way += 1;
+        Ok(())
+    }
+
+    /// Fails if a batch could not leave. Does not wait.
+    pub(super) fn check(&mut self) -> Result<(), EngineError> {
+        self.look();
+        self.fail()
+    }
+
+    /// Whether a batch could not leave. Does not wait.
+    pub(super) fn has_failed(&mut self) -> bool {
+        self.look();
+        self.failed.is_some()
+    }
+
+    /// Waits for the batch under way, then for its commit, at most for `patience` each.
+    pub(super) fn finish(&mut self, patience: Duration) -> Result<(), EngineError> {
+        self.plans = None;
+        let deadline = Instant::now() + patience;
+        while self.under_way > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.outcomes.recv_timeout(left) {
+                Ok(outcome) => self.note(outcome),
+                Err(_) => {
+                    tracing::warn!(
+                        "the last batch did not leave in time; the next start publishes it"
+                    );
+                    return self.fail();
+                }
+            }
+        }
+        if let Some(thread) = self.thread.take()
+            && let Ok(exit) = thread.join()
+        {
+            exit.commits.finish(patience);
+        }
+        self.fail()
+    }
+
+    fn look(&mut self) {
+        match self.outcomes.try_recv() {
+            Ok(outcome) => self.note(outcome),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        }
+    }
+
+    fn note(&mut self, outcome: Result<(), EngineError>) {
+        self.under_way -= 1;
+        if let Err(error) = outcome {
+            self.failed = Some(error);
+        }
+    }
+
+    fn fail(&mut self) -> Result<(), EngineError> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}
+
+impl Exit {
+    /// Carries out everything that is left of a batch.
+    pub(super) fn carry_out(&mut self, mut steps: Steps) -> Result<(), EngineError> {
+        let started = Instant::now();
+        while let Some(effect) = steps.next_effect() {
+            match effect {
+                Effect::Persist(plan) => steps.persisted(self.checkpoint.persist(*plan)?),
+                Effect::Announce(durable) => steps.announced(&self.checkpoint.announce(durable)?),
+                Effect::Publish(sink, batch) => self.publish(sink, &batch)?,
+                Effect::Commit(batch) => {
+                    log_batch(&batch, started.elapsed());
+                    self.commits.commit(batch);
+                }
+                Effect::Mark(sink, batch) => {
+                    let name = self.sinks[sink].name();
+                    self.checkpoint.mark(name, batch.publication().identity.batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a batch to a sink until it takes it. Meanwhile the source is not read beyond the next
+    /// batch, and a request to stop is heeded.
+    fn publish(&mut self, sink: usize, batch: &Visible) -> Result<(), EngineError> {
+        let sink = &mut self.sinks[sink];
+        loop {
+            match sink.publish(batch) {
+                Ok(()) => return Ok(()),
+                Err(SinkError::Closed) => return Err(EngineError::Closed),
+                Err(SinkError::Retry(problem)) if !self.stop.is_requested() => {
+                    let batch = batch.publication().identity.batch.0;
+                    tracing::warn!(sink = %sink.name(), batch, problem, "a sink does not take a batch; trying again");
+                    self.stop.wait_timeout(RETRY_PAUSE);
+                }
+                Err(error) => {
+                    return Err(EngineError::Sink { sink: sink.name().0.clone(), error });
+                }
+            }
+        }
+    }
+}
+
+fn log_batch(batch: &Visible, took: Duration) {
+    let record = &batch.publication().record;
+    tracing::info!(
+        batch = record.batch.0,
+        rows_in = record.counts.rows_in,
+        late = record.counts.late,
+        malformed = record.counts.malformed(),
+        rows_out = record.counts.rows_out,
+        out_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "batch"
+    );
+    if record.counts.nulled > 0 {
+        tracing::warn!(
+            batch = record.batch.0,
+            nulled = record.counts.nulled,
+            "results do not fit their output type and are NULL"
+        );
+    }
+}

@@ -1,0 +1,406 @@
+//! A start: read every fact, decide, and only then change anything.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    batch::{
+        Bounds, Decision, DatabaseFact, Facts, Genesis, Head, Job, Refusal, Superseded,
+        WitnessFact, recover,
+    },
+    checkpoint::{Checkpoint, CheckpointError, Recovered},
+    engine::{
+        Clock, EngineError, Parts, Settings, Steps,
+        commits::Commits,
+        outlet::{Exit, Outlet},
+    },
+    sink::Sink,
+    source::{Source, SourceError, TopicDescription},
+    spec::{Pipeline, StartingOffset, StartingOffsets},
+    stop::Stop,
+    types::{LeaderEpoch, Lineage, Partition, Position, Rows, SinkName, Timestamp},
+    window::{Table, Watermarks, WindowPlan},
+};
+
+/// How long to wait before asking the brokers again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What a start came to.
+pub(super) enum Started {
+    Ready(Box<Ready>),
+    /// It was told to stop while it waited for the brokers.
+    Stopped,
+}
+
+/// A job ready to go on, its newest batch published.
+pub(super) struct Ready {
+    pub(super) job: Job,
+    pub(super) source: Box<dyn Source>,
+    pub(super) outlet: Outlet,
+}
+
+pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, EngineError> {
+    let Parts { pipeline, mut source, recovered, open, mut sinks, clock, stop } = parts;
+    if let Some(genesis) = &recovered.genesis {
+        check_identity(genesis, &pipeline)?;
+    }
+    let mut brokers = Brokers::new(settings, &stop);
+    let Some(topic) = brokers.ask(|| source.describe())? else { return Ok(Started::Stopped) };
+    if let Some(genesis) = &recovered.genesis {
+        check_topic(genesis, &topic, &pipeline)?;
+    }
+    let asked = brokers.ask(|| source.witness(&topic.partitions))?;
+    let Some(witness) = asked else { return Ok(Started::Stopped) };
+    let facts = facts(&recovered, witness, &mut sinks, settings)?;
+    let decision = recover(&facts);
+    let genesis = match &decision {
+        Decision::Refuse(refusal) => return Err(refuse(refusal.clone())),
+        Decision::Fresh { superseded } => {
+            let asked = brokers.ask(|| source.bounds(&topic.partitions))?;
+            let Some(bounds) = asked else { return Ok(Started::Stopped) };
+            let starting = resolve(&settings.starting_offsets, &pipeline.topic, &bounds)?;
+            Some(new_genesis(&pipeline, &topic, settings, superseded.clone(), starting, clock))
+        }
+        Decision::RollBack { superseded, .. } => {
+            let old = recovered.genesis.as_ref().expect("only a history is rolled back");
+            Some(Genesis { lineage: new_lineage(), superseded: superseded.clone(), ..old.clone() })
+        }
+        Decision::Resume | Decision::Republish { .. } => None,
+    };
+    let mut checkpoint = open()?;
+    let names: Vec<SinkName> = sinks.iter().map(|sink| sink.name().clone()).collect();
+    if let Some(genesis) = &genesis {
+        checkpoint.begin(genesis, &names)?;
+    }
+    let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
+    let (job, again) =
+        restore(&mut *checkpoint, pipeline, &genesis, settings.keep_dead_letters)?;
+    let newest = job.head().last.as_ref().map(|last| last.batch);
+    for sink in &mut sinks {
+        let name = sink.name().0.clone();
+        sink.begin(genesis.lineage, newest)
+            .map_err(|error| EngineError::Sink { sink: name, error })?;
+    }
+    settle_marks(&mut *checkpoint, &recovered, &names, &job)?;
+    let commits = Commits::new(source.committer());
+    let mut exit = Exit { checkpoint, sinks, commits, stop };
+    if let (Some(pending), Some(publication)) = (pending(&decision), again) {
+        let durable = exit.checkpoint.durable_again(publication)?;
+        let sinks = (0..names.len()).filter(|&index| pending.contains(&names[index])).collect();
+        tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
+        exit.carry_out(Steps::again(durable, sinks))?;
+    }
+    announce_start(&job, &topic, settings);
+    Ok(Started::Ready(Box::new(Ready { job, source, outlet: Outlet::new(exit) })))
+}
+
+/// The sinks that lack the newest batch; `None` when it need not even be announced again.
+fn pending(decision: &Decision) -> Option<&[SinkName]> {
+    match decision {
+        Decision::Republish { sinks } | Decision::RollBack { sinks, .. } => Some(sinks),
+        Decision::Resume | Decision::Fresh { .. } | Decision::Refuse(_) => None,
+    }
+}
+
+/// Asks the brokers until they answer, the time is up, or the run is told to stop.
+struct Brokers<'a> {
+    settings: &'a Settings,
+    stop: &'a Stop,
+    started: Instant,
+    told: bool,
+}
+
+impl<'a> Brokers<'a> {
+    fn new(settings: &'a Settings, stop: &'a Stop) -> Brokers<'a> {
+        Brokers { settings, stop, started: Instant::now(), told: false }
+    }
+
+    fn ask<T>(
+        &mut self,
+        mut question: impl FnMut() -> Result<T, SourceError>,
+    ) -> Result<Option<T>, EngineError> {
+        loop {
+            let problem = match question() {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(SourceError::Unreachable(problem)) => problem,
+                Err(error) => return Err(error.into()),
+            };
+            let timeout = self.settings.startup_timeout;
+            if timeout.is_some_and(|timeout| self.started.elapsed() >= timeout) {
+                return Err(EngineError::Source(SourceError::Unreachable(problem)));
+            }
+            if !self.told {
+                self.told = true;
+                tracing::warn!(
+                    problem,
+                    "no broker answers at {}; waiting for it. Name another with --brokers HOST:PORT, \
+                     or try `sales-stream demo`, which needs none",
+                    self.settings.brokers
+                );
+            }
+            if self.stop.wait_timeout(ASK_AGAIN) {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn check_identity(genesis: &Genesis, pipeline: &Pipeline) -> Result<(), EngineError> {
+    let ours: BTreeMap<_, _> = pipeline.identity().into_iter().collect();
+    let theirs: BTreeMap<_, _> = genesis.identity.iter().cloned().collect();
+    let mut differing = String::new();
+    for field in ours.keys().chain(theirs.keys().filter(|field| !ours.contains_key(*field))) {
+        let (new, old) = (ours.get(field), theirs.get(field));
+        if new != old {
+            let none = "(none)".to_owned();
+            let (new, old) = (new.unwrap_or(&none), old.unwrap_or(&none));
+            let _ = write!(differing, "\n  {field}: the checkpoint has {old}, this run has {new}");
+        }
+    }
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::Misfit(format!(
+        "the checkpoint was made by another pipeline; these fields differ:{differing}\n\
+         Run the pipeline it was made for, or give this one its own --checkpoint-dir (and --group-id)."
+    )))
+}
+
+fn check_topic(
+    genesis: &Genesis,
+    topic: &TopicDescription,
+    pipeline: &Pipeline,
+) -> Result<(), EngineError> {
+    let differs = |old: &Option<String>, new: &Option<String>| {
+        matches!((old, new), (Some(old), Some(new)) if old != new)
+    };
+    if differs(&genesis.cluster_id, &topic.cluster_id) {
+        return Err(EngineError::OtherTopic(format!(
+            "the checkpoint was made from Kafka cluster {}, and the brokers are cluster {}: its \
+             offsets mean nothing there. Name the right brokers with --brokers, or start over with \
+             another --checkpoint-dir",
+            genesis.cluster_id.as_deref().unwrap_or("?"),
+            topic.cluster_id.as_deref().unwrap_or("?")
+        )));
+    }
+    if differs(&genesis.topic_id, &topic.topic_id) {
+        return Err(EngineError::OtherTopic(format!(
+            "topic {} was deleted and made again since the checkpoint (its id was {}, it is {}): what \
+             was still to be read is gone. Start over with another --checkpoint-dir",
+            pipeline.topic,
+            genesis.topic_id.as_deref().unwrap_or("?"),
+            topic.topic_id.as_deref().unwrap_or("?")
+        )));
+    }
+    Ok(())
+}
+
+fn facts(
+    recovered: &Recovered,
+    witness: WitnessFact,
+    sinks: &mut [Box<dyn Sink>],
+    settings: &Settings,
+) -> Result<Facts, EngineError> {
+    let database = match &recovered.genesis {
+        None => DatabaseFact::Fresh,
+        Some(genesis) => DatabaseFact::History {
+            lineage: genesis.lineage,
+            superseded: genesis.superseded.clone(),
+            last: recovered.last.as_ref().map(|last| (last.batch, last.digest)),
+            marks: recovered.marks.clone(),
+        },
+    };
+    let mut markers = Vec::new();
+    for sink in sinks {
+        let name = sink.name().clone();
+        let marker = sink
+            .marker()
+            .map_err(|error| EngineError::Sink { sink: name.0.clone(), error })?;
+        markers.push((name, marker));
+    }
+    Ok(Facts {
+        database,
+        visible: recovered.visible.clone(),
+        witness,
+        markers,
+        permissions: settings.permissions,
+    })
+}
+
+fn refuse(refusal: Refusal) -> EngineError {
+    let ways_out = if refusal.is_misfit() {
+        String::new()
+    } else {
+        "Nothing was changed. The ways out: put the newest backup back with `sales-stream checkpoints \
+         restore` and go on from it with --accept-rollback; or begin anew with --start-over and an \
+         empty checkpoint directory; or, for an independent run, use another --group-id (and \
+         --checkpoint-dir)"
+            .to_owned()
+    };
+    EngineError::Refused { refusal, ways_out }
+}
+
+/// Resolves the starting offsets of a new query, once.
+fn resolve(
+    starting: &StartingOffsets,
+    topic: &str,
+    bounds: &BTreeMap<Partition, Bounds>,
+) -> Result<BTreeMap<Partition, Position>, EngineError> {
+    let refused = |problem: String| Err(EngineError::StartingOffsets(problem));
+    if let Err(problem) = starting.check_topic(topic) {
+        return refused(problem.to_string());
+    }
+    if let StartingOffsets::Specific { partitions, .. } = starting {
+        if let Some(unknown) = partitions.keys().find(|named| !bounds.contains_key(named)) {
+            return refused(format!(
+                "--starting-offsets names partition {unknown}, which topic {topic} does not have"
+            ));
+        }
+        if let Some(missing) = bounds.keys().find(|there| !partitions.contains_key(there)) {
+            return refused(format!(
+                "--starting-offsets must name every partition of topic {topic}; {missing} is missing \
+                 (-2 is earliest, -1 is latest)"
+            ));
+        }
+    }
+    let mut positions = BTreeMap::new();
+    for (partition, bounds) in bounds {
+        let chosen = match starting {
+            StartingOffsets::Latest => StartingOffset::Latest,
+            StartingOffsets::Earliest => StartingOffset::Earliest,
+            StartingOffsets::Specific { partitions, .. } => partitions[partition],
+        };
+        let offset = match chosen {
+            StartingOffset::Earliest => bounds.earliest,
+            StartingOffset::Latest => bounds.latest,
+            StartingOffset::At(offset) if offset < bounds.earliest || offset > bounds.latest => {
+                return Err(EngineError::Source(SourceError::Lost(format!(
+                    "--starting-offsets asks for offset {offset} of partition {partition} of topic \
+                     {topic}, which holds {} to {}",
+                    bounds.earliest, bounds.latest
+                ))));
+            }
+            StartingOffset::At(offset) => offset,
+        };
+        positions.insert(*partition, Position { offset, epoch: LeaderEpoch::UNKNOWN });
+    }
+    Ok(positions)
+}
+
+fn new_lineage() -> Lineage {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .expect("the system gives 16 random bytes");
+    Lineage(u128::from_le_bytes(bytes))
+}
+
+fn new_genesis(
+    pipeline: &Pipeline,
+    topic: &TopicDescription,
+    settings: &Settings,
+    superseded: Vec<Superseded>,
+    starting: BTreeMap<Partition, Position>,
+    clock: &dyn Clock,
+) -> Genesis {
+    Genesis {
+        lineage: new_lineage(),
+        superseded,
+        pipeline: pipeline.name.clone(),
+        spec_text: settings.spec_text.clone(),
+        identity: pipeline.identity(),
+        cluster_id: topic.cluster_id.clone(),
+        topic_id: topic.topic_id.clone(),
+        starting,
+        created_ms: clock.now_ms(),
+    }
+}
+
+/// Reads the state back into a job; with the newest batch's publication, computed again.
+fn restore(
+    checkpoint: &mut dyn Checkpoint,
+    pipeline: Pipeline,
+    genesis: &Genesis,
+    keep_dead_letters: bool,
+) -> Result<(Job, Option<crate::batch::Publication>), EngineError> {
+    let incarnation = checkpoint.next_incarnation()?;
+    let pipeline = Arc::new(pipeline);
+    let head = Head {
+        lineage: genesis.lineage,
+        incarnation,
+        last: None,
+        positions: genesis.starting.clone(),
+        watermarks: Watermarks::FIRST,
+    };
+    let mut job = Job::new(pipeline.clone(), head, keep_dead_letters)?;
+    let stride = WindowPlan::new(&pipeline).map_or(0, |plan| plan.stride());
+    let mut touched: Vec<(Timestamp, Table)> = Vec::new();
+    let recovered = checkpoint.load(&mut |closing, group, newest| {
+        job.restore(closing, group).map_err(|error| CheckpointError::Corrupt {
+            directory: std::path::PathBuf::new(),
+            problem: error.to_string(),
+        })?;
+        if newest {
+            if touched.last().is_none_or(|(instant, _)| *instant != closing) {
+                touched.push((closing, Table::new(stride)));
+            }
+            touched.last_mut().expect("just made sure of").1.put(group);
+        }
+        Ok(())
+    })?;
+    let Some(last) = recovered.last else { return Ok((job, None)) };
+    let stored_rows = if pipeline.is_stateful() {
+        None
+    } else {
+        let rows = Rows::from_chunks(pipeline.output_columns(), recovered.stored_rows);
+        Some(rows.map_err(|error| EngineError::Misfit(error.to_string()))?)
+    };
+    let dead_letters = recovered.dead_letters.into();
+    let publication = job.resume(last, &touched, stored_rows, dead_letters)?;
+    Ok((job, Some(publication)))
+}
+
+/// Sinks that are new to the history begin with its next batch; ones that are gone are forgotten.
+fn settle_marks(
+    checkpoint: &mut dyn Checkpoint,
+    recovered: &Recovered,
+    names: &[SinkName],
+    job: &Job,
+) -> Result<(), EngineError> {
+    if recovered.genesis.is_none() {
+        return Ok(());
+    }
+    for mark in &recovered.marks {
+        if !names.contains(&mark.sink) {
+            checkpoint.forget_sink(&mark.sink)?;
+        }
+    }
+    let last = job.head().last.as_ref().map(|last| last.batch);
+    let pending = recovered.marks.iter().any(|mark| mark.published < last);
+    for name in names {
+        let known = recovered.marks.iter().any(|mark| mark.sink == *name);
+        if let (false, false, Some(last)) = (known, pending, last) {
+            checkpoint.mark(name, last)?;
+        }
+    }
+    Ok(())
+}
+
+fn announce_start(job: &Job, topic: &TopicDescription, settings: &Settings) {
+    let head = job.head();
+    let pipeline = job.pipeline();
+    tracing::info!(
+        pipeline = pipeline.name,
+        topic = pipeline.topic,
+        partitions = topic.partitions.len(),
+        brokers = settings.brokers,
+        next_batch = head.next_batch().0,
+        incarnation = head.incarnation.0,
+        trigger = %settings.trigger,
+        output_mode = pipeline.output_mode.name(),
+        "running"
+    );
+}

@@ -1,0 +1,99 @@
+//! What there is to read at a trigger: the ends of all partitions, new partitions included.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    batch::Job,
+    engine::Settings,
+    source::{Source, SourceError},
+    spec::Trigger,
+    stop::Stop,
+    types::{LeaderEpoch, Offset, Partition, Position},
+};
+
+/// New partitions are looked for at every trigger, but not more often than this.
+const PARTITIONS_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a run without an interval waits for data before it looks around.
+const DATA_PATIENCE: Duration = Duration::from_millis(200);
+
+/// The ends as the source tells them.
+pub(super) struct Ends {
+    /// For available-now: read once per process.
+    fixed: Option<Option<BTreeMap<Partition, Offset>>>,
+    looked_for_partitions: Option<Instant>,
+}
+
+impl Ends {
+    pub(super) fn new(settings: &Settings) -> Ends {
+        let fixed = (settings.trigger == Trigger::AvailableNow).then_some(None);
+        Ends { fixed, looked_for_partitions: None }
+    }
+
+    /// The end of what may be read of every partition; partitions new since the last trigger join
+    /// the job, from their beginning.
+    pub(super) fn latest(
+        &mut self,
+        source: &mut dyn Source,
+        job: &mut Job,
+        now_ms: i64,
+    ) -> Result<BTreeMap<Partition, Offset>, SourceError> {
+        if let Some(Some(fixed)) = &self.fixed {
+            return Ok(fixed.clone());
+        }
+        self.join_partitions(source, job, now_ms)?;
+        let partitions: Vec<_> = job.head().positions.keys().copied().collect();
+        let bounds = source.bounds(&partitions)?;
+        let latest: BTreeMap<_, _> =
+            bounds.iter().map(|(partition, bounds)| (*partition, bounds.latest)).collect();
+        if let Some(fixed) = &mut self.fixed {
+            *fixed = Some(latest.clone());
+        }
+        Ok(latest)
+    }
+
+    fn join_partitions(
+        &mut self,
+        source: &mut dyn Source,
+        job: &mut Job,
+        now_ms: i64,
+    ) -> Result<(), SourceError> {
+        if self.looked_for_partitions.is_some_and(|at| at.elapsed() < PARTITIONS_EVERY) {
+            return Ok(());
+        }
+        let known = &job.head().positions;
+        let found = source.describe()?.partitions;
+        self.looked_for_partitions = Some(Instant::now());
+        let gone: Vec<_> = known.keys().filter(|partition| !found.contains(partition)).collect();
+        if let Some(partition) = gone.first() {
+            return Err(SourceError::Lost(format!(
+                "partition {partition} of topic {} is gone; the checkpoint needs it",
+                job.pipeline().topic
+            )));
+        }
+        let new: Vec<_> =
+            found.into_iter().filter(|partition| !known.contains_key(partition)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let bounds = source.bounds(&new)?;
+        tracing::info!(partitions = ?new, now_ms, "new partitions are read from their beginning");
+        job.add_partitions(bounds.into_iter().map(|(partition, bounds)| {
+            (partition, Position { offset: bounds.earliest, epoch: LeaderEpoch::UNKNOWN })
+        }));
+        source.assign(&job.head().positions)
+    }
+
+    /// Waits until there is something to read, or a moment.
+    pub(super) fn wait_for_data(&self, source: &mut dyn Source, stop: &Stop) {
+        let patience = Instant::now() + DATA_PATIENCE;
+        while Instant::now() < patience && !stop.is_requested() {
+            if source.wait(Duration::from_millis(20)) {
+                return;
+            }
+        }
+    }
+}

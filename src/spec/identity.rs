@@ -1,0 +1,219 @@
+//! What of a pipeline must stay as it is while a checkpoint lives.
+//!
+//! Not here: the watermark's delay, `where`, the limit on future times and everything of `[run]`
+//! besides the modes. They may change between two runs without old and new results being mixed up.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::durations::format_duration;
+use super::pipeline::{Aggregate, OutputSource, Pipeline, Query, TimeFormat};
+
+impl Pipeline {
+    /// The fields whose change would mix two meanings in one checkpoint, each with its value as
+    /// text that stays the same for the same meaning. Always the same fields in the same order.
+    ///
+    /// The texts are stored in checkpoints and compared: a change of form here makes every existing
+    /// checkpoint another pipeline's. Columns go by name, so the order of the schema and columns
+    /// nobody uses do not count.
+    #[must_use]
+    pub fn identity(&self) -> Vec<(String, String)> {
+        let fields = [
+            ("topic", self.topic.clone()),
+            ("schema", self.used_schema()),
+            ("event_time", self.event_time_text()),
+            ("window", self.window_text()),
+            ("group_by", self.group_by_text()),
+            ("aggregates", self.aggregates_text()),
+            ("output", self.output_text()),
+            ("output_mode", self.output_mode.name().to_owned()),
+            ("mode", self.parse_mode.name().to_owned()),
+        ];
+        fields.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
+    }
+
+    fn used_schema(&self) -> String {
+        let mut used: BTreeSet<usize> = self.event_time.iter().map(|time| time.column).collect();
+        if let Query::Aggregation(aggregation) = &self.query {
+            used.extend(&aggregation.keys);
+            used.extend(aggregation.aggregates.iter().filter_map(|aggregate| aggregate.column));
+        }
+        used.extend(self.output.iter().filter_map(|column| match column.source {
+            OutputSource::Column(index) => Some(index),
+            _ => None,
+        }));
+        let mut columns: Vec<String> = used
+            .into_iter()
+            .map(|index| format!("{} {}", self.column(index), self.schema[index].data_type))
+            .collect();
+        columns.sort();
+        listed(columns)
+    }
+
+    fn event_time_text(&self) -> String {
+        let Some(time) = &self.event_time else { return NONE.to_owned() };
+        let format = match &time.format {
+            TimeFormat::Seconds => "seconds".to_owned(),
+            TimeFormat::Milliseconds => "milliseconds".to_owned(),
+            TimeFormat::Iso => "iso".to_owned(),
+            TimeFormat::Timestamp => "timestamp".to_owned(),
+            TimeFormat::Pattern(pattern) => format!("pattern {pattern:?}"),
+        };
+        format!("{} as {format}", self.column(time.column))
+    }
+
+    fn window_text(&self) -> String {
+        let Query::Aggregation(aggregation) = &self.query else { return NONE.to_owned() };
+        let duration_us = u64::try_from(aggregation.window.duration_us).unwrap_or(0);
+        format!("tumbling {}", format_duration(Duration::from_micros(duration_us)))
+    }
+
+    fn group_by_text(&self) -> String {
+        let Query::Aggregation(aggregation) = &self.query else { return NONE.to_owned() };
+        listed(aggregation.keys.iter().map(|key| self.column(*key)).collect())
+    }
+
+    fn aggregates_text(&self) -> String {
+        let Query::Aggregation(aggregation) = &self.query else { return NONE.to_owned() };
+        let text = |aggregate: &Aggregate| {
+            let column =
+                aggregate.column.map_or_else(|| "*".to_owned(), |index| self.column(index));
+            let call = format!("{}({column})", aggregate.function.name());
+            let name = plain_or_quoted(&aggregate.name);
+            if aggregate.output_type == aggregate.result_type {
+                format!("{name} = {call}")
+            } else {
+                format!("{name} = cast({call} as {})", aggregate.output_type)
+            }
+        };
+        listed(aggregation.aggregates.iter().map(text).collect())
+    }
+
+    fn output_text(&self) -> String {
+        let text = |(name, source): (&String, OutputSource)| {
+            let (name, source) = (plain_or_quoted(name), self.source_text(source));
+            if name == source { name } else { format!("{name} = {source}") }
+        };
+        listed(self.output.iter().map(|column| text((&column.name, column.source))).collect())
+    }
+
+    fn source_text(&self, source: OutputSource) -> String {
+        let aggregation = match &self.query {
+            Query::Aggregation(aggregation) => Some(aggregation),
+            Query::Projection => None,
+        };
+        match (source, aggregation) {
+            (OutputSource::Column(index), _) => self.column(index),
+            (OutputSource::EventTime, _) => "event_time".to_owned(),
+            (OutputSource::WindowStart, _) => "window_start".to_owned(),
+            (OutputSource::WindowEnd, _) => "window_end".to_owned(),
+            (OutputSource::Key(index), Some(aggregation)) => self.column(aggregation.keys[index]),
+            (OutputSource::Aggregate(index), Some(aggregation)) => {
+                plain_or_quoted(&aggregation.aggregates[index].name)
+            }
+            (OutputSource::Key(_) | OutputSource::Aggregate(_), None) => {
+                unreachable!("a checked projection has neither keys nor aggregates")
+            }
+        }
+    }
+
+    fn column(&self, index: usize) -> String {
+        plain_or_quoted(&self.schema[index].name)
+    }
+}
+
+const NONE: &str = "none";
+
+fn listed(texts: Vec<String>) -> String {
+    if texts.is_empty() { NONE.to_owned() } else { texts.join(", ") }
+}
+
+/// A name as it is, in quotes where it could be mistaken for punctuation or another word.
+fn plain_or_quoted(name: &str) -> String {
+    let plain = !name.is_empty()
+        && name != NONE
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    if plain { name.to_owned() } else { format!("{name:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{parse, preset};
+
+    fn identity(text: &str) -> String {
+        let fields = parse(text, "test").unwrap().pipeline.identity();
+        fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+    }
+
+    #[test]
+    fn the_identity_of_the_presets_is_frozen() {
+        assert_eq!(
+            identity(preset("sales").unwrap()),
+            "topic: sales\n\
+             schema: price double, store string, ts long\n\
+             event_time: ts as seconds\n\
+             window: tumbling 30s\n\
+             group_by: store\n\
+             aggregates: total_revenue_int = cast(sum(price) as int)\n\
+             output: store, total_revenue_int, window_start, window_end\n\
+             output_mode: append\n\
+             mode: permissive\n"
+        );
+        assert_eq!(
+            identity(preset("transactions").unwrap()),
+            "topic: real-time-transactions\n\
+             schema: amount double, location string, timestamp string, transaction_id string, \
+             type string, user_id string\n\
+             event_time: none\n\
+             window: none\n\
+             group_by: none\n\
+             aggregates: none\n\
+             output: transaction_id, user_id, amount, type, timestamp, location\n\
+             output_mode: append\n\
+             mode: permissive\n"
+        );
+    }
+
+    #[test]
+    fn what_may_change_between_runs_is_not_part_of_the_identity() {
+        let sales = preset("sales").unwrap();
+        let mut changed = sales.replace("watermark = \"30 seconds\"", "watermark = \"1 minute\"");
+        changed = changed.replace("item = \"string\"\n", "");
+        changed = changed.replace("name = \"sales\"", "name = \"other\"\nwhere = \"price > 0\"");
+        changed =
+            changed.replace("trigger = \"10s\"", "trigger = \"0s\"\nmax_future_skew = \"1h\"");
+        assert_ne!(changed, sales);
+        assert_eq!(identity(&changed), identity(sales));
+    }
+
+    #[test]
+    fn what_changes_the_meaning_changes_the_identity() {
+        let sales = preset("sales").unwrap();
+        for (from, to) in [
+            ("topic = \"sales\"", "topic = \"sales2\""),
+            ("price = \"double\"", "price = \"decimal(18,2)\""),
+            ("format = \"seconds\"", "format = \"milliseconds\""),
+            ("duration = \"30 seconds\"", "duration = \"1 minute\""),
+            ("cast = \"int\"", "cast = \"long\""),
+            ("sum = \"price\"", "max = \"price\""),
+            ("output_mode = \"append\"", "output_mode = \"update\""),
+            ("trigger = \"10s\"", "mode = \"failfast\""),
+            ("\"window_start\", ", ""),
+            ("\"window_start\"", "{ name = \"begin\", from = \"window_start\" }"),
+        ] {
+            let changed = sales.replace(from, to);
+            assert_ne!(changed, sales, "{from} is in the preset");
+            assert_ne!(identity(&changed), identity(sales), "{to}");
+        }
+    }
+
+    #[test]
+    fn odd_names_are_quoted_so_that_no_two_lists_look_alike() {
+        assert_eq!(plain_or_quoted("a, b"), "\"a, b\"");
+        assert_eq!(plain_or_quoted("none"), "\"none\"");
+        assert_eq!(plain_or_quoted(""), "\"\"");
+        assert_eq!(plain_or_quoted("store_1"), "store_1");
+    }
+}

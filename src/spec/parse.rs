@@ -1,0 +1,559 @@
+//! From a spec's text to a checked [`Pipeline`].
+//!
+//! Each section is read on its own and notes its mistakes; what needs a value that could not be read
+//! is skipped. Only a text without any mistake becomes a [`Spec`]. Start at [`parse`].
+//!
+//! Not here: reading TOML values (`document`), conditions (`expression`), types (`typing`), what must
+//! fit together (`rules`), `[run]` (`run`).
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::document::{
+    EVENT_TIME_KEYS, Located, ROOT_KEYS, Section, WINDOW_KEYS, described, home_of, missing, noted,
+    offset_in_document, text_of,
+};
+use super::durations::parse_duration;
+use super::errors::{InvalidOption, Mistakes, SpecErrors, list, suggestion};
+use super::expression::{Names, parse_condition};
+use super::names::{check_pipeline_name, check_topic_name};
+use super::options::whole_milliseconds;
+use super::pipeline::{
+    Aggregate, AggregateFunction, Aggregation, EventTime, Expression, OutputColumn, OutputMode,
+    OutputSource, ParseMode, Pipeline, Query, TimeFormat, TumblingWindow,
+};
+use super::rules::{Subject, broken_rules};
+use super::run::{RunOptions, milliseconds, read_run};
+use super::time_format::{check_format_fits, parse_time_format};
+use super::typing::{check_cast, parse_data_type, result_type};
+use crate::types::{Column, DataType};
+
+const EVENT_TIME: &str = "event_time";
+const WINDOW_START: &str = "window_start";
+const WINDOW_END: &str = "window_end";
+
+/// A spec: what is computed, and what it says about how to run it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// What is computed.
+    pub pipeline: Pipeline,
+    /// How to run it; an option on the command line wins.
+    pub run: RunOptions,
+}
+
+/// Reads a spec. `origin` names the text in errors, usually the path of its file.
+///
+/// # Errors
+/// Every mistake that was found, each with line, column and what would be right.
+pub fn parse(text: &str, origin: &str) -> Result<Spec, SpecErrors> {
+    let mut mistakes = Mistakes::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let offset = error.span().map_or(text.len(), |span| span.start);
+        mistakes.note(offset, format!("this is not TOML: {}", error.message()));
+    }
+    if !errors.is_empty() {
+        return Err(mistakes.into_errors(origin));
+    }
+    let spec = read_spec(Section::root(document.get_ref()), &mut mistakes);
+    match spec {
+        Some(spec) if mistakes.is_empty() => Ok(spec),
+        _ => {
+            debug_assert!(!mistakes.is_empty(), "what is left out was noted");
+            Err(mistakes.into_errors(origin))
+        }
+    }
+}
+
+/// The schema as far as it could be read: a column whose type is wrong still has its name.
+struct Schema {
+    columns: Vec<(String, Option<DataType>)>,
+}
+
+impl Schema {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The column's index, or a mistake that names `place`.
+    fn find(&self, name: Located<&str>, place: &str, mistakes: &mut Mistakes<'_>) -> Option<usize> {
+        let index = self.names().position(|column| column == name.value);
+        // Without any column there is another mistake already.
+        if index.is_none() && !self.columns.is_empty() {
+            let hint = suggestion(name.value, self.names());
+            mistakes.note(
+                name.offset,
+                format!(
+                    "unknown column {:?} in {place}; the schema has {}{hint}",
+                    name.value,
+                    list(self.names())
+                ),
+            );
+        }
+        index
+    }
+
+    fn complete(self) -> Option<Vec<Column>> {
+        let column = |(name, data_type): (String, Option<DataType>)| {
+            Some(Column { name, data_type: data_type? })
+        };
+        self.columns.into_iter().map(column).collect()
+    }
+}
+
+/// What a result can be taken from: its name, source and, where it could be read, its type.
+struct Available {
+    name: String,
+    source: OutputSource,
+    data_type: Option<DataType>,
+}
+
+fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec> {
+    root.check_keys(ROOT_KEYS, mistakes);
+    let name = read_name(root, mistakes);
+    let topic = read_topic(root, mistakes);
+    let schema = read_schema(root, mistakes);
+    let event_time = read_event_time(root, &schema, mistakes);
+    let filter = read_where(root, &schema, mistakes);
+    let aggregated = ["window", "group_by", "aggregates"].iter().any(|key| root.has(key));
+    let (query, available) = if aggregated {
+        read_aggregation(root, &schema, mistakes)
+    } else {
+        (Some(Query::Projection), projectable(&schema, root.has(EVENT_TIME)))
+    };
+    let output = read_output(root, &available, mistakes);
+    let run = root.section("run", "[run]", mistakes);
+    let (run_options, meaning) =
+        run.map(|run| read_run(run, topic.as_deref(), mistakes)).unwrap_or_default();
+    let pipeline = Pipeline {
+        name: name?,
+        topic: topic?,
+        schema: schema.complete()?,
+        event_time: if root.has(EVENT_TIME) { Some(event_time?) } else { None },
+        filter: if root.has("where") { Some(filter?) } else { None },
+        query: query?,
+        output: output?,
+        output_mode: meaning.output_mode.unwrap_or(OutputMode::Append),
+        parse_mode: meaning.parse_mode.unwrap_or(ParseMode::Permissive),
+        max_future_skew_ms: meaning.max_future_skew_ms,
+    };
+    note_broken_rules(&pipeline, root, run, mistakes);
+    Some(Spec { pipeline, run: run_options })
+}
+
+fn read_name(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
+    let name = root.required_text("name", "name = \"sales\"", mistakes)?;
+    noted(name.offset, check_pipeline_name(name.value), mistakes)?;
+    Some(name.value.to_owned())
+}
+
+fn read_topic(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
+    let topic = root.required_text("topic", "topic = \"sales\"", mistakes)?;
+    noted(topic.offset, check_topic_name(topic.value), mistakes)?;
+    Some(topic.value.to_owned())
+}
+
+fn read_schema(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Schema {
+    let mut columns = Vec::new();
+    if !root.has("schema") {
+        mistakes.note(
+            root.offset,
+            "[schema] is missing; it lists the fields of a record, for \
+            example store = \"string\"",
+        );
+    }
+    let Some(section) = root.section("schema", "[schema]", mistakes) else {
+        return Schema { columns };
+    };
+    for (name, value) in section.entries() {
+        if name.value.is_empty() {
+            mistakes.note(name.offset, "a column has no name; write the name of the JSON field");
+        }
+        let data_type = text_of("a column's type", value, mistakes)
+            .and_then(|text| noted(text.offset, parse_data_type(text.value), mistakes));
+        columns.push((name.value.to_owned(), data_type));
+    }
+    if columns.is_empty() {
+        let message =
+            "[schema] is empty; list the fields of a record, for example store = \"string\"";
+        mistakes.note(section.offset, message);
+    }
+    Schema { columns }
+}
+
+fn read_event_time(
+    root: Section<'_, '_>,
+    schema: &Schema,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<EventTime> {
+    let section = root.section(EVENT_TIME, "[event_time]", mistakes)?;
+    section.check_keys(EVENT_TIME_KEYS, mistakes);
+    let delay_ms = section.duration("watermark", whole_milliseconds, mistakes);
+    let column = section
+        .required_text("column", "column = \"ts\"", mistakes)
+        .and_then(|name| schema.find(name, "[event_time]", mistakes));
+    let data_type = column.and_then(|index| schema.columns[index].1);
+    let format = if !section.has("format") && data_type == Some(DataType::Timestamp) {
+        Some(TimeFormat::Timestamp)
+    } else {
+        section
+            .required_text("format", "format = \"seconds\"", mistakes)
+            .and_then(|text| noted(text.offset, parse_time_format(text.value), mistakes))
+    };
+    if let (Some(column), Some(data_type), Some(format)) = (column, data_type, &format) {
+        let fits = check_format_fits(format, &schema.columns[column].0, data_type);
+        noted(section.offset_of("format"), fits, mistakes)?;
+    }
+    let watermark_delay_ms =
+        if section.has("watermark") { Some(milliseconds(delay_ms?)) } else { None };
+    Some(EventTime { column: column?, format: format?, watermark_delay_ms })
+}
+
+fn read_where(
+    root: Section<'_, '_>,
+    schema: &Schema,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Expression> {
+    let span = root.value("where")?.span();
+    let text = root.text("where", mistakes)?;
+    if schema.columns.is_empty() {
+        return None;
+    }
+    let names = Names { columns: &schema.columns, has_event_time: root.has(EVENT_TIME) };
+    match parse_condition(text.value, &names) {
+        Ok(expression) => Some(expression),
+        Err(found) => {
+            for (offset, message) in found {
+                let place = offset_in_document(mistakes.text(), span.clone(), text.value, offset);
+                mistakes.note(place, message);
+            }
+            None
+        }
+    }
+}
+
+/// What a projection's results can be taken from.
+fn projectable(schema: &Schema, has_event_time: bool) -> Vec<Available> {
+    let column = |(index, (name, data_type)): (usize, &(String, Option<DataType>))| Available {
+        name: name.clone(),
+        source: OutputSource::Column(index),
+        data_type: *data_type,
+    };
+    let mut available: Vec<Available> = schema.columns.iter().enumerate().map(column).collect();
+    // A field of that name in the records comes first.
+    if has_event_time && !schema.names().any(|name| name == EVENT_TIME) {
+        available.push(Available {
+            name: EVENT_TIME.to_owned(),
+            source: OutputSource::EventTime,
+            data_type: Some(DataType::Timestamp),
+        });
+    }
+    available
+}
+
+/// The aggregation, and what its results can be taken from, as far as both could be read.
+fn read_aggregation(
+    root: Section<'_, '_>,
+    schema: &Schema,
+    mistakes: &mut Mistakes<'_>,
+) -> (Option<Query>, Vec<Available>) {
+    let window = read_window(root, mistakes);
+    let (keys, all_keys) = read_group_by(root, schema, mistakes);
+    let aggregates = read_aggregates(root, schema, &keys, mistakes);
+    let mut available: Vec<Available> =
+        [(WINDOW_START, OutputSource::WindowStart), (WINDOW_END, OutputSource::WindowEnd)]
+            .into_iter()
+            .map(|(name, source)| Available {
+                name: name.to_owned(),
+                source,
+                data_type: Some(DataType::Timestamp),
+            })
+            .collect();
+    available.extend(keys.iter().enumerate().map(|(position, index)| {
+        let (name, data_type) = schema.columns[*index].clone();
+        Available { name, source: OutputSource::Key(position), data_type }
+    }));
+    available.extend(aggregates.iter().enumerate().map(|(position, (name, aggregate))| {
+        Available {
+            name: name.clone(),
+            source: OutputSource::Aggregate(position),
+            data_type: aggregate.as_ref().map(|aggregate| aggregate.output_type),
+        }
+    }));
+    let aggregates: Option<Vec<Aggregate>> =
+        aggregates.into_iter().map(|(_, aggregate)| aggregate).collect();
+    let query = match (window, aggregates) {
+        (Some(window), Some(aggregates)) if all_keys => {
+            Some(Query::Aggregation(Aggregation { window, keys, aggregates }))
+        }
+        _ => None,
+    };
+    (query, available)
+}
+
+fn read_window(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<TumblingWindow> {
+    if !root.has("window") {
+        let key = if root.has("aggregates") { "aggregates" } else { "group_by" };
+        let message = "groups need a window: add [window] with duration = \"30 seconds\", or take \
+            group_by and [aggregates] away for a pipeline without groups";
+        mistakes.note(root.offset_of(key), message);
+        return None;
+    }
+    if !root.has(EVENT_TIME) {
+        let message = "a window needs the time of events: add [event_time] with column and format";
+        mistakes.note(root.offset_of("window"), message);
+    }
+    let section = root.section("window", "[window]", mistakes)?;
+    section.check_keys(WINDOW_KEYS, mistakes);
+    if !section.has("duration") {
+        let message = missing("duration", section.title, "duration = \"30 seconds\"");
+        mistakes.note(section.offset, message);
+    }
+    let duration = section.duration("duration", parse_duration, mistakes)?;
+    if duration.is_zero() {
+        let message = "a window is longer than nothing; write for example \"30 seconds\"";
+        mistakes.note(section.offset_of("duration"), message);
+        return None;
+    }
+    let duration_us = i64::try_from(duration.as_micros()).expect("the longest duration fits");
+    Some(TumblingWindow { duration_us })
+}
+
+/// The columns to group by that could be read, and whether these are all.
+fn read_group_by(
+    root: Section<'_, '_>,
+    schema: &Schema,
+    mistakes: &mut Mistakes<'_>,
+) -> (Vec<usize>, bool) {
+    let example = "group_by = [\"store\"]";
+    let Some(values) = root.array("group_by", example, mistakes) else {
+        return (Vec::new(), !root.has("group_by"));
+    };
+    let mut keys = Vec::new();
+    for value in values {
+        keys.extend(read_group_key(value, schema, &keys, mistakes));
+    }
+    let all = keys.len() == values.len();
+    (keys, all)
+}
+
+fn read_group_key(
+    value: &Spanned<DeValue<'_>>,
+    schema: &Schema,
+    before: &[usize],
+    mistakes: &mut Mistakes<'_>,
+) -> Option<usize> {
+    let name = text_of("a column to group by", value, mistakes)?;
+    if [WINDOW_START, WINDOW_END].contains(&name.value) {
+        let message =
+            format!("{} is a part of the window, which groups anyway; take it out", name.value);
+        mistakes.note(name.offset, message);
+        return None;
+    }
+    let index = schema.find(name, "group_by", mistakes)?;
+    if before.contains(&index) {
+        mistakes.note(name.offset, format!("{:?} is there twice; take one out", name.value));
+        return None;
+    }
+    Some(index)
+}
+
+/// Every aggregate by its name; `None` where it could not be read.
+fn read_aggregates(
+    root: Section<'_, '_>,
+    schema: &Schema,
+    keys: &[usize],
+    mistakes: &mut Mistakes<'_>,
+) -> Vec<(String, Option<Aggregate>)> {
+    let section = root.section("aggregates", "[aggregates]", mistakes);
+    let mut aggregates = Vec::new();
+    for (name, value) in section.iter().flat_map(Section::entries) {
+        let is_key = |index: &usize| schema.columns[*index].0 == name.value;
+        let taken = [WINDOW_START, WINDOW_END].contains(&name.value) || keys.iter().any(is_key);
+        if taken || name.value.is_empty() {
+            mistakes.note(name.offset, format!(
+                "{:?} cannot name an aggregate: the window and the columns of group_by have their \
+                 names already, and none is empty; choose another",
+                name.value
+            ));
+        }
+        aggregates.push((name.value.to_owned(), read_aggregate(name, value, schema, mistakes)));
+    }
+    if aggregates.is_empty() && (section.is_some() || !root.has("aggregates")) {
+        let key = ["aggregates", "window", "group_by"].into_iter().find(|key| root.has(key));
+        let offset = key.map_or(root.offset, |key| root.offset_of(key));
+        let message =
+            "nothing is computed; add [aggregates] with for example total = { sum = \"price\" }";
+        mistakes.note(offset, message);
+    }
+    aggregates
+}
+
+fn read_aggregate(
+    name: Located<&str>,
+    value: &Spanned<DeValue<'_>>,
+    schema: &Schema,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Aggregate> {
+    let DeValue::Table(table) = value.get_ref() else {
+        let found = described(value.get_ref());
+        let home = home_of(name.value)
+            .map_or_else(String::new, |home| format!("; the key {} belongs {home}", name.value));
+        let message = format!(
+            "an aggregate is written {} = {{ sum = \"price\" }}, and this is {found}{home}",
+            name.value
+        );
+        mistakes.note(name.offset, message);
+        return None;
+    };
+    let section = Section::of(table, "an aggregate", name.offset);
+    let functions: Vec<&str> = AggregateFunction::ALL.map(AggregateFunction::name).to_vec();
+    let known: Vec<&str> = functions.iter().copied().chain(["cast"]).collect();
+    section.check_keys(&known, mistakes);
+    let cast = section.read_with("cast", parse_data_type, mistakes);
+    let named: Vec<AggregateFunction> =
+        AggregateFunction::ALL.into_iter().filter(|f| section.has(f.name())).collect();
+    let [function] = named[..] else {
+        // An unknown key is most likely a misspelt function, and was told.
+        if !named.is_empty() || section.entries().all(|(key, _)| key.value == "cast") {
+            let message =
+                format!("an aggregate has one of {}, like {{ sum = \"price\" }}", list(functions));
+            mistakes.note(name.offset, message);
+        }
+        return None;
+    };
+    let (column, result_type) = read_call(section, function, schema, mistakes)?;
+    let output_type = if section.has("cast") { cast? } else { result_type };
+    noted(section.offset_of("cast"), check_cast(result_type, output_type), mistakes)?;
+    Some(Aggregate { name: name.value.to_owned(), function, column, result_type, output_type })
+}
+
+/// The column that a function is computed over, and what it gives.
+fn read_call(
+    section: Section<'_, '_>,
+    function: AggregateFunction,
+    schema: &Schema,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<(Option<usize>, DataType)> {
+    let argument = section.text(function.name(), mistakes)?;
+    let column = match argument.value {
+        "*" => None,
+        _ => Some(schema.find(argument, "[aggregates]", mistakes)?),
+    };
+    let input = match column {
+        Some(index) => Some(schema.columns[index].1?),
+        None => None,
+    };
+    let result = result_type(function, input).map_err(|error| {
+        InvalidOption(format!("{}({}): {error}", function.name(), argument.value))
+    });
+    Some((column, noted(argument.offset, result, mistakes)?))
+}
+
+fn read_output(
+    root: Section<'_, '_>,
+    available: &[Available],
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Vec<OutputColumn>> {
+    let names: Vec<String> = available.iter().map(|column| format!("{:?}", column.name)).collect();
+    let example = format!("output = [{}]", names.join(", "));
+    if !root.has("output") {
+        mistakes.note(root.offset, missing("output", root.title, &example));
+    }
+    let values = root.array("output", &example, mistakes)?;
+    if values.is_empty() {
+        mistakes.note(
+            root.offset_of("output"),
+            format!("output is empty; write for example {example}"),
+        );
+    }
+    let mut columns: Vec<Option<OutputColumn>> = Vec::new();
+    for value in values {
+        let column = read_output_column(value, available, mistakes);
+        if let Some(column) = &column
+            && columns.iter().flatten().any(|before| before.name == column.name)
+        {
+            let name = &column.name;
+            mistakes.note(value.span().start, format!(
+                "{name:?} is there twice; take one out, or rename it: {{ name = \"other\", from = {name:?} }}"
+            ));
+        }
+        columns.push(column);
+    }
+    columns.into_iter().collect()
+}
+
+/// `"store"`, or `{ name = "shop", from = "store" }`.
+fn read_output_column(
+    value: &Spanned<DeValue<'_>>,
+    available: &[Available],
+    mistakes: &mut Mistakes<'_>,
+) -> Option<OutputColumn> {
+    let (name, from) = match value.get_ref() {
+        DeValue::Table(table) => {
+            let section = Section::of(table, "an output column", value.span().start);
+            section.check_keys(&["name", "from"], mistakes);
+            let name =
+                section.required_text("name", "{ name = \"shop\", from = \"store\" }", mistakes);
+            let from =
+                section.required_text("from", "{ name = \"shop\", from = \"store\" }", mistakes);
+            if let Some(name) = name.filter(|name| name.value.is_empty()) {
+                mistakes.note(name.offset, "a column has no name; write one");
+            }
+            (name, from?)
+        }
+        _ => {
+            let name = text_of("an output column", value, mistakes)?;
+            (Some(name), name)
+        }
+    };
+    let Some(source) = available.iter().find(|column| column.name == from.value) else {
+        let known = || available.iter().map(|column| column.name.as_str());
+        if available.is_empty() {
+            return None;
+        }
+        mistakes.note(
+            from.offset,
+            format!(
+                "unknown column {:?} in output; there are {}{}",
+                from.value,
+                list(known()),
+                suggestion(from.value, known())
+            ),
+        );
+        return None;
+    };
+    Some(OutputColumn {
+        name: name?.value.to_owned(),
+        source: source.source,
+        data_type: source.data_type?,
+    })
+}
+
+/// Notes what does not fit together, each at the key it is about.
+fn note_broken_rules(
+    pipeline: &Pipeline,
+    root: Section<'_, '_>,
+    run: Option<Section<'_, '_>>,
+    mistakes: &mut Mistakes<'_>,
+) {
+    for (subject, message) in broken_rules(pipeline) {
+        let in_run = |key| run.filter(|run| run.has(key)).map(|run| run.offset_of(key));
+        let offset = match subject {
+            // Told already, with the name.
+            Subject::Topic => continue,
+            Subject::OutputMode => {
+                in_run("output_mode").unwrap_or_else(|| root.offset_of(EVENT_TIME))
+            }
+            Subject::MaxFutureSkew => in_run("max_future_skew").unwrap_or(root.offset),
+            Subject::Watermark => root.offset_of(EVENT_TIME),
+        };
+        // A window without any event time was told too.
+        if pipeline.event_time.is_some() || !pipeline.is_stateful() {
+            mistakes.note(offset, message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
