@@ -1,1 +1,489 @@
-//! To come.
+//! The source that reads Kafka.
+//!
+//! Two clients: one asks and commits for as long as the source lives, one reads and is made anew by
+//! every [`Source::assign`], so that nothing fetched for an earlier position can ever be handed out
+//! for a later one.
+//!
+//! Invariants: positions come from the caller alone (no group offsets, no reset policy); a partition
+//! ends where a record, an end-of-partition message or a control record says so, never because
+//! nothing came; commits are written for lag tools and the witness, and never read as a position.
+//!
+//! Start at [`KafkaSource`]. The parts: `native` (the C interface), `reader` (records in order),
+//! `options` (settings of the two clients), `witness` (commit metadata). Not here: what users may set
+//! and how errors are told apart (`crate::kafka`).
+
+mod native;
+mod options;
+mod reader;
+mod witness;
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    consumer::Consumer,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use crate::{
+    batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
+    kafka::{ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within, kind_of},
+    source::{Committer, Progress, Source, SourceError, TopicDescription},
+    types::{Offset, Partition, Position},
+};
+
+use native::{Asking, NativeError};
+use reader::{ReadError, Reader};
+
+/// How long one question may take before the caller gets to know that nobody answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one commit may take; a later one covers a lost one.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the end of a client may hold up the process; then it is left behind.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
+/// How often the same damage is read again before it is taken for permanent.
+const REREADS: u32 = 5;
+/// How long a refusal may last while reading before it is looked into.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct KafkaSourceConfig {
+    /// The cluster.
+    pub settings: ClientSettings,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group, used for commits only.
+    pub group_id: String,
+}
+
+/// A topic of a Kafka cluster.
+pub struct KafkaSource {
+    config: KafkaSourceConfig,
+    topic: CString,
+    asking: Arc<Client>,
+    reader: Option<Reader>,
+    /// What was described first: a topic that was there and is not any more was deleted.
+    known: Option<TopicDescription>,
+    rereads: Rereads,
+    refused_since: Option<Instant>,
+}
+
+impl KafkaSource {
+    /// Makes the client that asks. Nothing has been sent when this returns.
+    ///
+    /// # Errors
+    /// `Refused` when librdkafka does not accept an option or the topic's name.
+    pub fn new(config: KafkaSourceConfig) -> Result<KafkaSource, SourceError> {
+        let topic = native::topic_name(&config.topic).map_err(|error| {
+            SourceError::Refused(format!("topic name {:?}: {}", config.topic, error.text))
+        })?;
+        let client = options::asking(&config)?;
+        Ok(KafkaSource {
+            config,
+            topic,
+            asking: Arc::new(Client::new(client)),
+            reader: None,
+            known: None,
+            rereads: Rereads::default(),
+            refused_since: None,
+        })
+    }
+
+    fn asking<T>(
+        &self,
+        attempted: &str,
+        question: impl FnOnce(Asking<'_>) -> Result<T, NativeError>,
+    ) -> Result<T, SourceError> {
+        self.asking.ask(ANSWER_TIMEOUT, question).map_err(|error| self.failure(attempted, error))
+    }
+
+    fn failure(&self, attempted: &str, error: NativeError) -> SourceError {
+        failure(&self.asking, attempted, error)
+    }
+
+    /// A topic that cannot be found: deleted if it was there, and otherwise never made.
+    fn no_topic(&self) -> SourceError {
+        let topic = &self.config.topic;
+        match self.known {
+            Some(_) => SourceError::Lost(format!(
+                "topic {topic} was deleted on the cluster at {} while it was being read",
+                self.config.settings.brokers()
+            )),
+            None => SourceError::NoTopic(format!(
+                "there is no topic {topic} on the cluster at {}: make it with `sales-stream topics \
+                 create {topic} --partitions 3`, or name another one with --topic",
+                self.config.settings.brokers()
+            )),
+        }
+    }
+
+    /// The offset a partition is needed from is not there; says what is.
+    fn gone(&self, partition: Partition, wanted: Offset, detail: &str) -> SourceError {
+        let topic = &self.config.topic;
+        let range = self.asking("", |asking| asking.bounds(&self.topic, &[partition]));
+        let there = match range.as_ref().map(|[earliest, latest]| (earliest.first(), latest.first())) {
+            Ok((Some((_, Ok(earliest))), Some((_, Ok(latest))))) => {
+                format!("Kafka now has offsets {earliest} up to, not including, {latest}")
+            }
+            _ => "what Kafka has now could not be found out".to_owned(),
+        };
+        SourceError::Lost(format!(
+            "partition {partition} of topic {topic} cannot be read from offset {wanted}: {there} \
+             ({detail}). Records that were not yet read were deleted (retention) or cut off \
+             (unclean leader election). Nothing was skipped: restore the topic, or begin again with \
+             a new --checkpoint-dir"
+        ))
+    }
+
+    fn read_error(&mut self, error: ReadError) -> SourceError {
+        match error {
+            ReadError::Bad(record) => SourceError::BadRecord(record),
+            ReadError::Gone { partition, wanted, detail } => self.gone(partition, wanted, &detail),
+            ReadError::Refused(detail) => SourceError::Refused(format!(
+                "reading topic {} was refused: {detail}",
+                self.config.topic
+            )),
+            ReadError::Untrusted { place, detail } => {
+                let topic = &self.config.topic;
+                let at = place.map_or_else(String::new, |(partition, offset)| {
+                    format!(" at offset {offset} of partition {partition}")
+                });
+                let problem = format!("reading topic {topic}{at} failed: {detail}");
+                if self.rereads.again(place) > REREADS {
+                    return SourceError::Lost(format!(
+                        "{problem}; it was read {REREADS} times with the same outcome. Nothing was \
+                         skipped: repair the topic's log, or begin behind the damage with a new \
+                         --checkpoint-dir and --starting-offsets"
+                    ));
+                }
+                SourceError::Reread(problem)
+            }
+        }
+    }
+
+    /// Whether the topic that is being read is still the same.
+    fn confirm_topic(&mut self) -> Result<(), SourceError> {
+        match self.describe() {
+            Ok(_) | Err(SourceError::Unreachable(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The reading client may be turned away for good while its calls only see silence. Asks the
+    /// cluster after a while; its answer settles it.
+    fn check_refusal(&mut self, progress: bool) -> Result<(), SourceError> {
+        let refused = self.reader.as_ref().and_then(|reader| reader.context().refusal());
+        let (Some(refusal), false) = (refused, progress) else {
+            self.refused_since = None;
+            return Ok(());
+        };
+        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < REFUSAL_PATIENCE {
+            return Ok(());
+        }
+        self.refused_since = None;
+        match self.describe() {
+            Ok(_) => Ok(()),
+            Err(SourceError::Unreachable(_)) => {
+                let attempted = format!("reading topic {}", self.config.topic);
+                Err(SourceError::Refused(KafkaFailure::refused(attempted, &refusal).to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Source for KafkaSource {
+    fn describe(&mut self) -> Result<TopicDescription, SourceError> {
+        let attempted = format!("looking up topic {}", self.config.topic);
+        let asked = self.asking.ask(ANSWER_TIMEOUT, |asking| {
+            let found = asking.describe(&self.topic)?;
+            Ok((found, asking.cluster_id()))
+        });
+        let (found, cluster_id) = match asked {
+            Ok(found) => found,
+            Err(error) if names_no_topic(error.code) => return Err(self.no_topic()),
+            Err(error) => return Err(self.failure(&attempted, error)),
+        };
+        if let Some((partition, _)) = found.partitions.iter().find(|(_, has_leader)| !has_leader) {
+            return Err(SourceError::Unreachable(format!(
+                "partition {partition} of topic {} has no leader at the moment",
+                self.config.topic
+            )));
+        }
+        let mut partitions: Vec<_> =
+            found.partitions.into_iter().map(|(partition, _)| partition).collect();
+        partitions.sort_unstable();
+        let described = TopicDescription { cluster_id, topic_id: found.topic_id, partitions };
+        match &self.known {
+            Some(known) if is_other_topic(known, &described) => {
+                return Err(SourceError::Lost(format!(
+                    "topic {} was deleted and made again while it was being read: its offsets no \
+                     longer mean what the checkpoint knows. Begin again with a new --checkpoint-dir",
+                    self.config.topic
+                )));
+            }
+            Some(_) => {}
+            None => self.known = Some(described.clone()),
+        }
+        if self.reader.is_none() {
+            // Made early, so that it is connected when the positions are known.
+            self.reader = Some(Reader::new(&self.config, described.partitions.len())?);
+        }
+        Ok(described)
+    }
+
+    fn bounds(
+        &mut self,
+        partitions: &[Partition],
+    ) -> Result<BTreeMap<Partition, Bounds>, SourceError> {
+        let attempted = format!("asking where the partitions of topic {} end", self.config.topic);
+        let [earliest, latest] =
+            self.asking(&attempted, |asking| asking.bounds(&self.topic, partitions))?;
+        let of_all = |answers: Vec<(Partition, Result<Offset, NativeError>)>| {
+            let offset = |(partition, offset): (Partition, Result<Offset, NativeError>)| {
+                let offset = offset.map_err(|error| partition_failure(self, partition, error))?;
+                if offset.0 < 0 {
+                    let error = NativeError::no_offset();
+                    return Err(partition_failure(self, partition, error));
+                }
+                Ok((partition, offset))
+            };
+            answers.into_iter().map(offset).collect::<Result<BTreeMap<_, _>, SourceError>>()
+        };
+        let (earliest, latest) = (of_all(earliest)?, of_all(latest)?);
+        let both = |partition: &Partition| {
+            let (earliest, latest) = earliest.get(partition).zip(latest.get(partition))?;
+            Some((*partition, Bounds { earliest: *earliest, latest: *latest }))
+        };
+        partitions
+            .iter()
+            .map(|partition| {
+                both(partition)
+                    .ok_or_else(|| partition_failure(self, *partition, NativeError::no_offset()))
+            })
+            .collect()
+    }
+
+    fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError> {
+        if let Some(reader) = &mut self.reader
+            && reader.stands_at(positions)
+        {
+            return Ok(());
+        }
+        let unused = self.reader.take().filter(|reader| reader.is_unused_for(positions.len()));
+        let mut reader = match unused {
+            Some(reader) => reader,
+            None => Reader::new(&self.config, positions.len())?,
+        };
+        reader.assign(&self.topic, positions).map_err(|error| {
+            SourceError::Refused(format!(
+                "starting to read topic {} failed: {}",
+                self.config.topic, error.text
+            ))
+        })?;
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        ends: &BTreeMap<Partition, Offset>,
+        patience: Duration,
+        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+    ) -> Result<Progress, SourceError> {
+        let Some(reader) = &mut self.reader else {
+            return Err(SourceError::Reread("nothing is assigned".to_owned()));
+        };
+        let outcome = reader.read(ends, patience, take).map_err(|error| self.read_error(error))?;
+        if let Progress::Reached(_) = &outcome.progress {
+            self.rereads = Rereads::default();
+        }
+        if outcome.topic_in_doubt {
+            self.confirm_topic()?;
+        }
+        self.check_refusal(outcome.moved || outcome.progress != Progress::Waiting)?;
+        self.asking.serve_events();
+        Ok(outcome.progress)
+    }
+
+    fn wait(&mut self, patience: Duration) -> bool {
+        self.asking.serve_events();
+        match &mut self.reader {
+            Some(reader) => reader.wait(patience),
+            None => {
+                std::thread::sleep(patience);
+                false
+            }
+        }
+    }
+
+    fn witness(&mut self, partitions: &[Partition]) -> Result<WitnessFact, SourceError> {
+        let group = &self.config.group_id;
+        let attempted = format!("asking what consumer group {group} has committed");
+        let committed =
+            self.asking(&attempted, |asking| asking.committed(&self.topic, partitions))?;
+        if committed.len() != partitions.len() {
+            return Err(self.failure(&attempted, NativeError::no_offset()));
+        }
+        let mut texts = Vec::new();
+        for (_, metadata) in committed {
+            texts.extend(metadata.map_err(|error| self.failure(&attempted, error))?);
+        }
+        Ok(witness::newest(texts.iter().map(Vec::as_slice)))
+    }
+
+    fn committer(&self) -> Box<dyn Committer> {
+        Box::new(KafkaCommitter {
+            client: Arc::clone(&self.asking),
+            topic: self.topic.clone(),
+            attempted: format!(
+                "committing offsets of topic {} for consumer group {}",
+                self.config.topic, self.config.group_id
+            ),
+        })
+    }
+}
+
+struct KafkaCommitter {
+    client: Arc<Client>,
+    topic: CString,
+    attempted: String,
+}
+
+impl Committer for KafkaCommitter {
+    fn commit(
+        &mut self,
+        positions: &BTreeMap<Partition, Position>,
+        identity: &Identity,
+    ) -> Result<(), SourceError> {
+        let metadata = witness::metadata(identity);
+        self.client
+            .ask(COMMIT_TIMEOUT, |asking| asking.commit(&self.topic, positions, &metadata))
+            .map_err(|error| failure(&self.client, &self.attempted, error))
+    }
+}
+
+/// A client that is closed without holding anybody up.
+struct Client {
+    consumer: Option<KafkaConsumer>,
+}
+
+impl Client {
+    fn new(consumer: KafkaConsumer) -> Client {
+        Client { consumer: Some(consumer) }
+    }
+
+    fn consumer(&self) -> &KafkaConsumer {
+        self.consumer.as_ref().expect("taken only when dropped")
+    }
+
+    fn context(&self) -> &Arc<KafkaContext> {
+        self.consumer().context()
+    }
+
+    fn native(&self) -> *mut rdkafka::bindings::rd_kafka_t {
+        self.consumer().client().native_ptr()
+    }
+
+    /// Hands the client's waiting events (log lines, errors) to its context. The first error of the
+    /// consumer itself is returned.
+    fn serve_events(&self) -> Option<KafkaError> {
+        const ENOUGH: usize = 100;
+        let mut first = None;
+        for _ in 0..ENOUGH {
+            match self.consumer().poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    mem::drop(message);
+                    first.get_or_insert(KafkaError::MessageConsumption(RDKafkaErrorCode::Conflict));
+                }
+                Some(Err(error)) => {
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first
+    }
+
+    fn ask<T>(
+        &self,
+        timeout: Duration,
+        question: impl FnOnce(Asking<'_>) -> Result<T, NativeError>,
+    ) -> Result<T, NativeError> {
+        let meanwhile = || {
+            self.serve_events();
+            match self.context().refusal() {
+                Some(refusal) => Err(NativeError { code: refusal.code, text: refusal.reason }),
+                None => Ok(()),
+            }
+        };
+        // SAFETY: the client lives as long as `self`, which is borrowed for longer than the question.
+        question(unsafe { Asking::new(self.native(), timeout, &meanwhile) })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            // Whether it is gone or left behind makes no difference.
+            let _ = drop_within(consumer, CLOSE_TIMEOUT);
+        }
+    }
+}
+
+/// Counts how often the same place was read again.
+#[derive(Default)]
+struct Rereads {
+    place: Option<(Partition, Offset)>,
+    count: u32,
+}
+
+impl Rereads {
+    fn again(&mut self, place: Option<(Partition, Offset)>) -> u32 {
+        if self.place != place {
+            *self = Rereads { place, count: 0 };
+        }
+        self.count += 1;
+        self.count
+    }
+}
+
+fn failure(client: &Client, attempted: &str, error: NativeError) -> SourceError {
+    let kafka = KafkaError::AdminOp(error.code);
+    let refused = kind_of(&kafka) == ErrorKind::Refused;
+    let failure = match client.context().refusal() {
+        Some(refusal) if refused => KafkaFailure::refused(attempted, &refusal),
+        _ => KafkaFailure::new(attempted, kafka).with_brokers(client.context().brokers()),
+    };
+    if refused {
+        SourceError::Refused(failure.to_string())
+    } else {
+        SourceError::Unreachable(failure.to_string())
+    }
+}
+
+fn partition_failure(source: &KafkaSource, partition: Partition, error: NativeError) -> SourceError {
+    let attempted =
+        format!("asking where partition {partition} of topic {} ends", source.config.topic);
+    source.failure(&attempted, error)
+}
+
+fn names_no_topic(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicId
+    )
+}
+
+fn is_other_topic(known: &TopicDescription, now: &TopicDescription) -> bool {
+    matches!((&known.topic_id, &now.topic_id), (Some(known), Some(now)) if known != now)
+}

@@ -41,7 +41,8 @@ pub trait Source: Send {
     /// Asks the cluster what the topic is.
     ///
     /// # Errors
-    /// `Unreachable`, `Refused`, or `Lost` when there is no such topic (any more).
+    /// `Unreachable`, `Refused`, `NoTopic`, or `Lost` when it was there before and is not any more,
+    /// or was made anew.
     fn describe(&mut self) -> Result<TopicDescription, SourceError>;
 
     /// Asks the cluster where each of these partitions begins and ends (for readers of committed
@@ -108,6 +109,9 @@ pub enum SourceError {
     /// No broker answers (exit 22 at the start with a timeout; waited for otherwise).
     #[error("{0}")]
     Unreachable(String),
+    /// There is no such topic (yet).
+    #[error("{0}")]
+    NoTopic(String),
     /// The cluster refuses us for good: authentication, authorization, fatal client errors (21).
     #[error("{0}")]
     Refused(String),

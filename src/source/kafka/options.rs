@@ -1,0 +1,85 @@
+//! Settings of the two clients: what the guarantees need, and what makes reading fast in little room.
+//!
+//! Invariant: of the options named here a user can change only those in [`TUNING`]; the others are
+//! refused by `ClientSettings` or set last.
+//!
+//! Not here: what a user may set at all (`crate::kafka::ClientSettings`).
+
+use crate::{
+    kafka::{self, KafkaConsumer},
+    source::SourceError,
+};
+
+use super::KafkaSourceConfig;
+
+/// What both clients need.
+const REQUIRED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("allow.auto.create.topics", "false"),
+    ("socket.keepalive.enable", "true"),
+];
+
+/// What reading needs besides.
+const READING: &[(&str, &str)] = &[
+    // Anything else jumps over lost data with no more than a log line (librdkafka issue 3745).
+    ("auto.offset.reset", "error"),
+    ("check.crcs", "true"),
+    ("isolation.level", "read_committed"),
+    ("enable.partition.eof", "true"),
+];
+
+/// Speed and room, unless the user sets them.
+const TUNING: &[(&str, &str)] = &[
+    ("fetch.queue.backoff.ms", "1"),
+    // The longest a client waits to be told that a partition has ended behind control records.
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.error.backoff.ms", "100"),
+    ("fetch.max.bytes", "8388608"),
+    ("max.partition.fetch.bytes", "1048576"),
+    ("topic.metadata.refresh.interval.ms", "60000"),
+    ("topic.metadata.refresh.fast.interval.ms", "50"),
+    ("reconnect.backoff.ms", "50"),
+];
+
+/// Fetched records that may wait for all partitions together: a record waiting costs about 300
+/// bytes besides its own.
+const QUEUED_RECORDS: usize = 120_000;
+/// Fetched bytes that may wait for all partitions together, KiB.
+const QUEUED_KIB: usize = 32 * 1024;
+
+/// The client that asks and commits.
+pub(super) fn asking(config: &KafkaSourceConfig) -> Result<KafkaConsumer, SourceError> {
+    let mut required = vec![("group.id", config.group_id.as_str())];
+    required.extend(REQUIRED);
+    make(config, &required)
+}
+
+/// The client that reads `partitions` partitions. librdkafka applies its limits to each queue by
+/// itself where queues are separate.
+pub(super) fn reading(
+    config: &KafkaSourceConfig,
+    partitions: usize,
+) -> Result<KafkaConsumer, SourceError> {
+    let partitions = partitions.max(1);
+    let kib = (QUEUED_KIB / partitions).max(256).to_string();
+    let records = (QUEUED_RECORDS / partitions).max(1000).to_string();
+    let users = config.settings.client_config();
+    // Needed for `assign`; the reader neither joins the group nor commits.
+    let mut required = vec![("group.id", config.group_id.as_str())];
+    required.extend(REQUIRED);
+    required.extend(READING);
+    let queues =
+        [("queued.max.messages.kbytes", kib.as_str()), ("queued.min.messages", records.as_str())];
+    let tuning = TUNING.iter().chain(&queues);
+    required.extend(tuning.filter(|(key, _)| users.get(key).is_none()));
+    make(config, &required)
+}
+
+fn make(
+    config: &KafkaSourceConfig,
+    required: &[(&str, &str)],
+) -> Result<KafkaConsumer, SourceError> {
+    kafka::consumer(&config.settings, required)
+        .map_err(|failure| SourceError::Refused(failure.to_string()))
+}

@@ -1,0 +1,392 @@
+//! Records of assigned partitions, in order and exactly once, up to ends that are told.
+//!
+//! Every partition has a queue of its own, so that one that is far behind holds no other back, and
+//! one that has reached its end is not read on. What is taken from a queue and lies behind the end
+//! is carried to the next call.
+//!
+//! A partition has reached its end when a record at or behind it was seen, an end-of-partition
+//! message at or behind it, or the client's position passed it (control records, aborted
+//! transactions). librdkafka tells the end of a partition once for each end offset
+//! (`rktp_offsets.eof_offset`), so it is remembered.
+//!
+//! Not here: what a failure means to the job (`super::KafkaSource`).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ffi::CStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::{
+    batch::{BadRecord, Record},
+    kafka::{ErrorKind, KafkaContext, kind_of},
+    source::{Progress, SourceError},
+    types::{LeaderEpoch, Offset, Partition, Position},
+};
+
+use super::{
+    Client, KafkaSourceConfig,
+    native::{self, Message, NativeError, PartitionList, PartitionQueue, Slots, Wake},
+    options,
+};
+
+/// Messages taken from a queue at once; also how many records pass between two looks at the clock.
+const MESSAGES_AT_ONCE: usize = 10_000;
+/// How long a lost wake-up can go unnoticed.
+const LONGEST_SLEEP: Duration = Duration::from_millis(10);
+
+/// Why reading ended.
+pub(super) enum ReadError {
+    /// The caller did not want a record.
+    Bad(BadRecord),
+    /// The offset to go on from is not there.
+    Gone { partition: Partition, wanted: Offset, detail: String },
+    /// The cluster turned the client away.
+    Refused(String),
+    /// What was read or comes next is damaged or out of order.
+    Untrusted { place: Option<(Partition, Offset)>, detail: String },
+}
+
+/// How a read went that did not fail.
+pub(super) struct Outcome {
+    pub(super) progress: Progress,
+    /// Anything came from the brokers.
+    pub(super) moved: bool,
+    /// The brokers say that they do not know the topic or partition.
+    pub(super) topic_in_doubt: bool,
+}
+
+/// Reads one assignment.
+pub(super) struct Reader {
+    // Before the client: queues go first.
+    partitions: Vec<PartitionReader>,
+    client: Client,
+    sized_for: usize,
+    slots: Slots,
+    wake: Arc<Wake>,
+    /// An error of the client itself that came while waiting.
+    trouble: Option<KafkaError>,
+    spoilt: bool,
+}
+
+impl Reader {
+    pub(super) fn new(config: &KafkaSourceConfig, partitions: usize) -> Result<Reader, SourceError> {
+        Ok(Reader {
+            partitions: Vec::new(),
+            client: Client::new(options::reading(config, partitions)?),
+            sized_for: partitions,
+            slots: Slots::new(MESSAGES_AT_ONCE),
+            wake: Arc::new(Wake::default()),
+            trouble: None,
+            spoilt: false,
+        })
+    }
+
+    pub(super) fn context(&self) -> &Arc<KafkaContext> {
+        self.client.context()
+    }
+
+    /// Whether nothing was assigned yet and the queues have the right size.
+    pub(super) fn is_unused_for(&self, partitions: usize) -> bool {
+        self.partitions.is_empty() && !self.spoilt && self.sized_for == partitions
+    }
+
+    /// Whether it is reading just these partitions and stands at these offsets.
+    pub(super) fn stands_at(&self, positions: &BTreeMap<Partition, Position>) -> bool {
+        !self.spoilt
+            && !self.partitions.is_empty()
+            && self.partitions.len() == positions.len()
+            && self.partitions.iter().all(|reader| {
+                positions
+                    .get(&reader.partition)
+                    .is_some_and(|position| position.offset == reader.next)
+            })
+    }
+
+    /// Starts reading. To be called once.
+    pub(super) fn assign(
+        &mut self,
+        topic: &CStr,
+        positions: &BTreeMap<Partition, Position>,
+    ) -> Result<(), NativeError> {
+        assert!(self.partitions.is_empty(), "a reader has one assignment");
+        for (partition, position) in positions {
+            // SAFETY: the queues are dropped before the client (order of the fields).
+            let queue = unsafe {
+                PartitionQueue::take(self.client.native(), topic, *partition, self.wake.clone())
+            };
+            let queue = queue.ok_or_else(NativeError::no_offset)?;
+            self.partitions.push(PartitionReader::new(*partition, *position, queue));
+        }
+        let list = PartitionList::at_positions(topic, positions);
+        // SAFETY: the client lives as long as `self`.
+        unsafe { native::assign(self.client.native(), &list) }
+    }
+
+    /// Hands out records below `ends`, for about `patience`.
+    pub(super) fn read(
+        &mut self,
+        ends: &BTreeMap<Partition, Offset>,
+        patience: Duration,
+        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+    ) -> Result<Outcome, ReadError> {
+        let read = self.read_until(ends, Instant::now() + patience, take);
+        // After a failure the caller assigns again: nothing of this one may be used.
+        self.spoilt |= read.is_err();
+        read
+    }
+
+    fn read_until(
+        &mut self,
+        ends: &BTreeMap<Partition, Offset>,
+        deadline: Instant,
+        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+    ) -> Result<Outcome, ReadError> {
+        if self.spoilt {
+            let detail = "it failed before and was not assigned again".to_owned();
+            return Err(ReadError::Untrusted { place: None, detail });
+        }
+        let mut moved = false;
+        let mut topic_in_doubt = false;
+        loop {
+            topic_in_doubt |= self.check_client()?;
+            let mut busy = false;
+            let mut finished = true;
+            for reader in &mut self.partitions {
+                let end = ends.get(&reader.partition).copied().unwrap_or(reader.next);
+                if reader.has_reached(end) {
+                    continue;
+                }
+                busy |= reader.fill(&mut self.slots);
+                topic_in_doubt |= reader.hand_out(end, take)?;
+                finished &= reader.has_reached(end);
+            }
+            moved |= busy;
+            if finished {
+                let progress = Progress::Reached(self.reached(ends));
+                return Ok(Outcome { progress, moved, topic_in_doubt });
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || topic_in_doubt {
+                return Ok(Outcome { progress: Progress::Waiting, moved, topic_in_doubt });
+            }
+            if !busy {
+                self.wake.wait(left.min(LONGEST_SLEEP));
+            }
+        }
+    }
+
+    fn reached(&mut self, ends: &BTreeMap<Partition, Offset>) -> BTreeMap<Partition, Position> {
+        let reached = self.partitions.iter_mut().map(|reader| {
+            let end = ends.get(&reader.partition).copied().unwrap_or(reader.next);
+            (reader.partition, reader.advance_to(end))
+        });
+        reached.collect()
+    }
+
+    /// Waits until a record or an error can be read, or for `patience`.
+    pub(super) fn wait(&mut self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            self.trouble = self.trouble.take().or_else(|| self.client.serve_events());
+            let mut ready = self.spoilt;
+            for reader in &mut self.partitions {
+                reader.fill(&mut self.slots);
+                ready |= reader.has_news();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if ready || left.is_zero() {
+                return ready;
+            }
+            self.wake.wait(left.min(LONGEST_SLEEP));
+        }
+    }
+
+    /// Looks after the consumer's own queue; tells whether the topic is in doubt.
+    fn check_client(&mut self) -> Result<bool, ReadError> {
+        match self.trouble.take().or_else(|| self.client.serve_events()) {
+            None => Ok(false),
+            Some(error @ KafkaError::MessageConsumptionFatal(_)) => {
+                Err(ReadError::Refused(error.to_string()))
+            }
+            Some(error) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                judge(code, &error.to_string(), None)
+            }
+        }
+    }
+}
+
+struct PartitionReader {
+    partition: Partition,
+    queue: PartitionQueue,
+    /// Taken from the queue and not yet handed out, in order.
+    carried: VecDeque<Message>,
+    /// Where the next record may be: every one below was handed out.
+    next: Offset,
+    /// The epoch of the record directly before `next`, as far as known.
+    epoch: LeaderEpoch,
+    /// Every record below was taken from the queue.
+    taken: Offset,
+    /// Where the newest error or end-of-partition message was: the client's position directly
+    /// behind one is one too high.
+    doubtful: Option<Offset>,
+}
+
+impl PartitionReader {
+    fn new(partition: Partition, position: Position, queue: PartitionQueue) -> PartitionReader {
+        PartitionReader {
+            partition,
+            queue,
+            carried: VecDeque::new(),
+            next: position.offset,
+            epoch: position.epoch,
+            taken: position.offset,
+            doubtful: None,
+        }
+    }
+
+    /// Whether every record below `end` was handed out.
+    fn has_reached(&self, end: Offset) -> bool {
+        if self.next >= end {
+            return true;
+        }
+        match self.carried.front() {
+            Some(message) => message.error().is_none() && message.offset() >= end,
+            None => self.taken >= end,
+        }
+    }
+
+    /// Takes what is in the queue, unless something is carried; tells whether anything was.
+    fn fill(&mut self, slots: &mut Slots) -> bool {
+        if !self.carried.is_empty() {
+            return true;
+        }
+        let count = self.queue.drain(slots, &mut self.carried);
+        for message in &self.carried {
+            if message.error().is_some() {
+                self.doubtful = self.doubtful.max(Some(message.offset()));
+            }
+        }
+        if count < slots.len()
+            && let Some(position) = self.queue.position()
+            && self.doubtful.is_none_or(|doubtful| position.0 > doubtful.0 + 1)
+        {
+            self.taken = self.taken.max(position);
+        }
+        count > 0
+    }
+
+    /// Hands out what is carried below `end`; tells whether the topic is in doubt.
+    fn hand_out(
+        &mut self,
+        end: Offset,
+        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+    ) -> Result<bool, ReadError> {
+        let mut topic_in_doubt = false;
+        while let Some(message) = self.carried.front() {
+            let offset = message.offset();
+            if let Some(code) = message.error() {
+                topic_in_doubt |= self.take_error(code)?;
+                self.carried.pop_front();
+                continue;
+            }
+            if offset >= end {
+                break;
+            }
+            if offset < self.next {
+                return Err(self.untrusted(format!("the record at offset {offset} came late")));
+            }
+            let record = Record { partition: self.partition, offset, value: message.value() };
+            take(record).map_err(ReadError::Bad)?;
+            self.next = Offset(offset.0 + 1);
+            self.epoch = message.epoch();
+            self.carried.pop_front();
+        }
+        Ok(topic_in_doubt)
+    }
+
+    /// What the error at the front means; tells whether the topic is in doubt.
+    fn take_error(&mut self, code: RDKafkaErrorCode) -> Result<bool, ReadError> {
+        let Some(message) = self.carried.front() else { return Ok(false) };
+        let detail = message.error_text();
+        match code {
+            RDKafkaErrorCode::PartitionEOF => {
+                self.taken = self.taken.max(message.offset());
+                Ok(false)
+            }
+            RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::LogTruncation => {
+                Err(ReadError::Gone { partition: self.partition, wanted: self.next, detail })
+            }
+            _ => judge(code, &detail, Some((self.partition, self.next))),
+        }
+    }
+
+    /// Whether a record or an error waits. Ends of the partition are noted in passing.
+    fn has_news(&mut self) -> bool {
+        while let Some(message) = self.carried.front() {
+            if message.error() != Some(RDKafkaErrorCode::PartitionEOF) {
+                return true;
+            }
+            self.taken = self.taken.max(message.offset());
+            self.carried.pop_front();
+        }
+        false
+    }
+
+    /// Stands at `end`, which was reached.
+    fn advance_to(&mut self, end: Offset) -> Position {
+        if end > self.next {
+            // The record before `end` is none of ours (control record, compacted away): its epoch is
+            // not known, and that of an earlier one would look like a truncated log after the next
+            // change of leaders.
+            self.next = end;
+            self.epoch = LeaderEpoch::UNKNOWN;
+        }
+        Position { offset: self.next, epoch: self.epoch }
+    }
+
+    fn untrusted(&self, detail: String) -> ReadError {
+        ReadError::Untrusted { place: Some((self.partition, self.next)), detail }
+    }
+}
+
+/// Sorts an error that came instead of records: `Ok(true)` if the topic may be gone, `Ok(false)` if
+/// the client goes on by itself.
+fn judge(
+    code: RDKafkaErrorCode,
+    detail: &str,
+    place: Option<(Partition, Offset)>,
+) -> Result<bool, ReadError> {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::UnknownTopicOrPartition
+        | Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::UnknownTopicId => Ok(true),
+        Code::PartitionEOF
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::ReplicaNotAvailable
+        | Code::KafkaStorageError
+        | Code::FencedLeaderEpoch
+        | Code::UnknownLeaderEpoch
+        | Code::OffsetNotAvailable
+        | Code::WaitingForCoordinator
+        | Code::CoordinatorNotAvailable
+        | Code::CoordinatorLoadInProgress
+        | Code::NotCoordinator => Ok(false),
+        _ => match kind_of(&KafkaError::MessageConsumption(code)) {
+            ErrorKind::Unreachable => Ok(false),
+            ErrorKind::Refused => Err(ReadError::Refused(format!("{code}: {detail}"))),
+            ErrorKind::Other => {
+                Err(ReadError::Untrusted { place, detail: format!("{code}: {detail}") })
+            }
+        },
+    }
+}

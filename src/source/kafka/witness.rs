@@ -1,0 +1,84 @@
+//! The metadata of commits: which batch of which history they belong to.
+//!
+//! Invariant: [`newest`] reads what [`metadata`] writes; anything else in a commit is somebody
+//! else's and says nothing.
+//!
+//! Not here: what a witness means for a start (`batch::recover`).
+
+use crate::{
+    batch::{Identity, WitnessFact},
+    types::{BatchId, Digest, Lineage},
+};
+
+/// `lineage:batch:digest`, the lineage and the digest in hexadecimal.
+pub(super) fn metadata(identity: &Identity) -> String {
+    format!("{}:{}:{}", identity.lineage, identity.batch, identity.digest)
+}
+
+/// The highest batch named by the partitions' commits.
+///
+/// All partitions are committed together, so that they differ only where a commit was carried out in
+/// part or a partition is new. If they name several histories the highest batch counts as well: when
+/// it belongs to a history that was replaced, the decision knows how far that one had been seen.
+pub(super) fn newest<'a>(commits: impl IntoIterator<Item = &'a [u8]>) -> WitnessFact {
+    commits
+        .into_iter()
+        .filter_map(parse)
+        .max_by_key(|(_, batch, _)| *batch)
+        .map_or(WitnessFact::None, |(lineage, batch, digest)| {
+            WitnessFact::At(lineage, batch, digest)
+        })
+}
+
+fn parse(metadata: &[u8]) -> Option<(Lineage, BatchId, Digest)> {
+    let text = std::str::from_utf8(metadata).ok()?;
+    let mut parts = text.split(':');
+    let (lineage, batch, digest) = (parts.next()?, parts.next()?, parts.next()?);
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if parts.next().is_some() || lineage.len() != 32 || !plain(lineage) || !plain(batch) {
+        return None;
+    }
+    Some((lineage.parse().ok()?, BatchId(batch.parse().ok()?), digest.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Incarnation;
+
+    fn named(lineage: u128, batch: u64) -> (String, WitnessFact) {
+        let (lineage, batch, digest) = (Lineage(lineage), BatchId(batch), Digest([7; 32]));
+        let identity = Identity { lineage, incarnation: Incarnation(3), batch, digest };
+        (metadata(&identity), WitnessFact::At(lineage, batch, digest))
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let (text, fact) = named(u128::MAX / 3, 12);
+        assert_eq!(newest([text.as_bytes()]), fact);
+    }
+
+    #[test]
+    fn the_highest_batch_counts_as_a_number() {
+        let (nine, _) = named(1, 9);
+        let (ten, fact) = named(2, 10);
+        assert_eq!(newest([ten.as_bytes(), b"", nine.as_bytes()]), fact);
+    }
+
+    #[test]
+    fn foreign_metadata_says_nothing() {
+        let (ours, _) = named(1, 9);
+        let foreign = [
+            String::new(),
+            "hello".to_owned(),
+            format!("{ours}:"),
+            ours.replacen("00000000", "0000+000", 1),
+            ours.replace(":9:", ":+9:"),
+            ours[..ours.len() - 1].to_owned(),
+        ];
+        for text in foreign {
+            assert_eq!(newest([text.as_bytes()]), WitnessFact::None, "{text}");
+        }
+        assert_eq!(newest([&[0xff, 0xfe][..]]), WitnessFact::None);
+    }
+}
