@@ -30,6 +30,7 @@
 pub mod batch;
 pub mod broker;
 pub mod checkpoint;
+pub mod cli;
 pub mod commands;
 pub mod consume;
 pub mod decode;
