@@ -235,6 +235,8 @@ mod tests {
         run(root.path(), OURS, None, &[12]);
         let mut sink = start(root.path(), OURS, Some(12));
         diverged(sink.publish(&empty_batch(12)));
+        fs::write(root.path().join("batch-000000000013.jsonl"), "").unwrap();
+        diverged(sink.publish(&empty_batch(13)));
     }
 
     #[test]
@@ -414,8 +416,9 @@ mod tests {
         fs::create_dir(directory.join("batch-000000000013.jsonl")).unwrap();
         diverged(sink.publish(&batch(13)));
         let pipe = directory.join("batch-000000000014.jsonl");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
-        assert!(made.success() && fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
         diverged(sink.publish(&batch(14)));
         symlink(&victim, directory.join(".batch-000000000015.jsonl.tmp")).unwrap();
         sink.publish(&batch(15)).unwrap();
