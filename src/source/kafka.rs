@@ -32,7 +32,7 @@ use rdkafka::{
 
 use crate::{
     batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
-    kafka::{ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within, kind_of},
+    kafka::{self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within, kind_of},
     source::{Committer, Progress, Source, SourceError, TopicDescription},
     types::{Offset, Partition, Position},
 };
@@ -48,8 +48,10 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// How often the same damage is read again before it is taken for permanent.
 const REREADS: u32 = 5;
-/// How long a refusal may last while reading before it is looked into.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long nothing may come while something should, before that is looked into.
+const STALL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the look may take: the loop waits for it.
+const STALL_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What to read.
 #[derive(Clone, Debug)]
@@ -71,7 +73,7 @@ pub struct KafkaSource {
     /// What was described first: a topic that was there and is not any more was deleted.
     known: Option<TopicDescription>,
     rereads: Rereads,
-    refused_since: Option<Instant>,
+    stalled_since: Option<Instant>,
 }
 
 impl KafkaSource {
@@ -91,7 +93,7 @@ impl KafkaSource {
             reader: None,
             known: None,
             rereads: Rereads::default(),
-            refused_since: None,
+            stalled_since: None,
         })
     }
 
@@ -167,43 +169,34 @@ impl KafkaSource {
         }
     }
 
-    /// Whether the topic that is being read is still the same.
-    fn confirm_topic(&mut self) -> Result<(), SourceError> {
-        match self.describe() {
-            Ok(_) | Err(SourceError::Unreachable(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The reading client may be turned away for good while its calls only see silence. Asks the
-    /// cluster after a while; its answer settles it.
-    fn check_refusal(&mut self, progress: bool) -> Result<(), SourceError> {
-        let refused = self.reader.as_ref().and_then(|reader| reader.context().refusal());
-        let (Some(refusal), false) = (refused, progress) else {
-            self.refused_since = None;
-            return Ok(());
-        };
-        let since = *self.refused_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < REFUSAL_PATIENCE {
-            return Ok(());
-        }
-        self.refused_since = None;
-        match self.describe() {
+    /// Nothing comes although something should: looks whether the topic is still there and the
+    /// cluster still lets us in. librdkafka itself waits for a deleted topic without a word, and a
+    /// client that is turned away only sees silence.
+    fn look_into_stall(&mut self) -> Result<(), SourceError> {
+        self.stalled_since = None;
+        match self.describe_within(STALL_ANSWER_TIMEOUT) {
             Ok(_) => Ok(()),
             Err(SourceError::Unreachable(_)) => {
+                let refusal = self.reader.as_ref().and_then(|reader| reader.context().refusal());
+                let Some(refusal) = refusal else { return Ok(()) };
                 let attempted = format!("reading topic {}", self.config.topic);
                 Err(SourceError::Refused(KafkaFailure::refused(attempted, &refusal).to_string()))
             }
             Err(error) => Err(error),
         }
     }
-}
 
-impl Source for KafkaSource {
-    fn describe(&mut self) -> Result<TopicDescription, SourceError> {
+    fn describe_within(&mut self, timeout: Duration) -> Result<TopicDescription, SourceError> {
         let attempted = format!("looking up topic {}", self.config.topic);
-        let asked = self.asking.ask(ANSWER_TIMEOUT, |asking| {
-            let found = asking.describe(&self.topic)?;
+        let metadata =
+            kafka::metadata(self.asking.consumer(), Some(&self.config.topic), &attempted, timeout)
+                .map_err(from_failure)?;
+        let broker = match metadata.orig_broker_id() {
+            bootstrap if bootstrap < 0 => metadata.brokers().first().map_or(-1, |broker| broker.id()),
+            broker => broker,
+        };
+        let asked = self.asking.ask(timeout, |asking| {
+            let found = asking.describe(&self.topic, broker)?;
             Ok((found, asking.cluster_id()))
         });
         let (found, cluster_id) = match asked {
@@ -232,6 +225,13 @@ impl Source for KafkaSource {
             Some(_) => {}
             None => self.known = Some(described.clone()),
         }
+        Ok(described)
+    }
+}
+
+impl Source for KafkaSource {
+    fn describe(&mut self) -> Result<TopicDescription, SourceError> {
+        let described = self.describe_within(ANSWER_TIMEOUT)?;
         if self.reader.is_none() {
             // Made early, so that it is connected when the positions are known.
             self.reader = Some(Reader::new(&self.config, described.partitions.len())?);
@@ -305,10 +305,14 @@ impl Source for KafkaSource {
         if let Progress::Reached(_) = &outcome.progress {
             self.rereads = Rereads::default();
         }
-        if outcome.topic_in_doubt {
-            self.confirm_topic()?;
+        if outcome.moved || outcome.progress != Progress::Waiting {
+            self.stalled_since = None;
+        } else {
+            let since = *self.stalled_since.get_or_insert_with(Instant::now);
+            if outcome.topic_in_doubt || since.elapsed() > STALL_PATIENCE {
+                self.look_into_stall()?;
+            }
         }
-        self.check_refusal(outcome.moved || outcome.progress != Progress::Waiting)?;
         self.asking.serve_events();
         Ok(outcome.progress)
     }
@@ -395,12 +399,14 @@ impl Client {
     /// Hands the client's waiting events (log lines, errors) to its context. The first error of the
     /// consumer itself is returned.
     fn serve_events(&self) -> Option<KafkaError> {
-        const ENOUGH: usize = 100;
+        // One call serves one event, and does not tell whether that was the last.
+        const EVENTS: usize = 16;
         let mut first = None;
-        for _ in 0..ENOUGH {
+        for _ in 0..EVENTS {
             match self.consumer().poll(Duration::ZERO) {
-                None => break,
+                None => {}
                 Some(Ok(message)) => {
+                    // Every partition has a queue of its own: one here was meant for none of them.
                     mem::drop(message);
                     first.get_or_insert(KafkaError::MessageConsumption(RDKafkaErrorCode::Conflict));
                 }
@@ -466,6 +472,13 @@ fn failure(client: &Client, attempted: &str, error: NativeError) -> SourceError 
         SourceError::Refused(failure.to_string())
     } else {
         SourceError::Unreachable(failure.to_string())
+    }
+}
+
+fn from_failure(failure: KafkaFailure) -> SourceError {
+    match failure.kind() {
+        ErrorKind::Refused => SourceError::Refused(failure.to_string()),
+        ErrorKind::Unreachable | ErrorKind::Other => SourceError::Unreachable(failure.to_string()),
     }
 }
 

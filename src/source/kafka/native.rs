@@ -16,7 +16,7 @@ use std::{
 use rdkafka::{
     bindings::{
         RD_KAFKA_EVENT_OFFSET_COMMIT, rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
-        rd_kafka_AdminOptions_set_isolation_level, rd_kafka_AdminOptions_set_request_timeout,
+        rd_kafka_AdminOptions_set_broker, rd_kafka_AdminOptions_set_isolation_level, rd_kafka_AdminOptions_set_request_timeout,
         rd_kafka_AdminOptions_t, rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics,
         rd_kafka_IsolationLevel_t, rd_kafka_ListOffsets, rd_kafka_ListOffsets_result_infos,
         rd_kafka_ListOffsetsResultInfo_topic_partition, rd_kafka_Node_id, rd_kafka_OffsetSpec_t,
@@ -253,6 +253,15 @@ impl AdminOptions {
         }
     }
 
+    fn ask_broker(&mut self, broker: i32) {
+        let mut problem = [0; 256];
+        // SAFETY: the options live; the buffer has the length told. A number that is none leaves the
+        // choice to librdkafka.
+        unsafe {
+            rd_kafka_AdminOptions_set_broker(self.0, broker, problem.as_mut_ptr(), problem.len());
+        }
+    }
+
     fn read_committed(&mut self) {
         // SAFETY: the options live; the answer is an error to be destroyed, or null.
         unsafe {
@@ -318,14 +327,21 @@ impl<'a> Asking<'a> {
         }
     }
 
-    pub(super) fn describe(&self, topic: &CStr) -> Result<NativeDescription, NativeError> {
+    /// Asks the broker with this number: left alone, librdkafka asks the controller, whom not every
+    /// cluster names (the embedded broker does not).
+    pub(super) fn describe(
+        &self,
+        topic: &CStr,
+        broker: i32,
+    ) -> Result<NativeDescription, NativeError> {
         let deadline = Instant::now() + self.timeout;
         // SAFETY: the client lives for `'a`; what is made is destroyed here; the result is read
         // while its event lives.
         unsafe {
             let queue = AnswerQueue::new(self.client);
             let kind = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-            let options = AdminOptions::new(self.client, kind, self.timeout);
+            let mut options = AdminOptions::new(self.client, kind, self.timeout);
+            options.ask_broker(broker);
             let mut names = [topic.as_ptr()];
             let topics = rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
             rd_kafka_DescribeTopics(self.client, topics, options.0, queue.0);
