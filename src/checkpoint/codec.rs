@@ -120,3 +120,6 @@ impl CodecError {
         matches!(self, CodecError::Format { .. })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@
 mod contents;
 mod merge;
 
-pub(in crate::checkpoint) use contents::{Contents, Run};
+pub(in crate::checkpoint) use contents::{Contents, Run, link_problem, visit_history};
 
 use std::path::Path;
 
@@ -450,3 +450,6 @@ fn cut_letters(letters: &[DeadLetter]) -> Vec<&[DeadLetter]> {
 fn same_watermarks(descriptor: &Descriptor, watermarks: Watermarks) -> bool {
     descriptor.watermarks == watermarks
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,9 +72,45 @@ impl MemoryDisk {
         })
     }
 
+    /// Everything written so far reaches the disk, as a system may do at any time.
+    pub fn sync(&self) {
+        self.lock().sync();
+    }
+
+    /// A copy that goes its own way: a snapshot of the disk.
+    #[must_use]
+    pub fn fork(&self) -> MemoryDisk {
+        let disk = self.lock();
+        let (current, synced) = (disk.current.clone(), disk.synced.clone());
+        let (unsynced, visible) = (disk.unsynced.clone(), disk.visible);
+        let copy = Disk { current, synced, unsynced, visible, writes_left: None };
+        MemoryDisk { disk: Arc::new(Mutex::new(copy)) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Disk> {
         // A test that panicked elsewhere leaves the disk as it is, which is what a disk does.
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl MemoryDisk {
+    /// How many keys there are.
+    pub(in crate::checkpoint) fn keys(&self) -> usize {
+        self.lock().current.len()
+    }
+
+    /// How many keys a family has.
+    pub(in crate::checkpoint) fn keys_of(&self, family: &str) -> usize {
+        self.lock().current.keys().filter(|(found, _)| found.name() == family).count()
+    }
+
+    /// Takes one key away, as damage might; says which.
+    pub(in crate::checkpoint) fn remove(&self, index: usize) -> String {
+        let mut disk = self.lock();
+        let (family, key) = disk.current.keys().nth(index).cloned().expect("there is such a key");
+        disk.current.remove(&(family, key.clone()));
+        format!("{} {}", family.name(), key.escape_ascii())
     }
 }
 

@@ -280,3 +280,115 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], &'static str> {
     *bytes = rest;
     Ok(*head)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn announcement(batch: u64) -> Announcement {
+        Announcement {
+            lineage: Lineage(7),
+            batch: BatchId(batch),
+            digest: Digest([3; 32]),
+            incarnation: Incarnation(1),
+        }
+    }
+
+    fn at(batch: u64) -> VisibleFact {
+        VisibleFact::At(Lineage(7), BatchId(batch), Digest([3; 32]))
+    }
+
+    fn fact(directory: &tempfile::TempDir) -> VisibleFact {
+        VisibleFile::read(directory.path()).unwrap().fact()
+    }
+
+    /// Changes one byte of the file.
+    fn flip(directory: &tempfile::TempDir, offset: usize) {
+        let path = VisibleFile::path(directory.path());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[offset] ^= 0x40;
+        fs::write(&path, bytes).unwrap();
+    }
+
+    fn announced(batches: std::ops::Range<u64>) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = VisibleFile::open(directory.path()).unwrap();
+        batches.for_each(|batch| file.announce(&announcement(batch)).unwrap());
+        directory
+    }
+
+    #[test]
+    fn the_newest_announcement_is_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(fact(&directory), VisibleFact::Absent);
+        let mut file = VisibleFile::open(directory.path()).unwrap();
+        assert_eq!(fact(&directory), VisibleFact::Absent);
+        for batch in [0, 1, 2, 2, 3] {
+            file.announce(&announcement(batch)).unwrap();
+            assert_eq!(fact(&directory), at(batch));
+            file = VisibleFile::open(directory.path()).unwrap();
+        }
+        file.announce(&announcement(1)).unwrap();
+        assert_eq!(fact(&directory), at(1), "after a rollback the newer one names a lower batch");
+    }
+
+    #[test]
+    fn the_bytes_of_a_slot_never_change() {
+        let slot = encode(5, &announcement(300));
+        let fields: String = slot[..96].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            fields,
+            "616e6e6f756e6365010000000500000000000000070000000000000000000000000000002c01000000000000\
+             0303030303030303030303030303030303030303030303030303030303030303010000000000000000000000"
+        );
+        assert_eq!(slot[96..CHECKSUM_AT], [0; CHECKSUM_AT - 96]);
+        assert_eq!(decode(&slot), Slot::Announced(5, announcement(300)));
+    }
+
+    #[test]
+    fn a_torn_announcement_leaves_the_one_before() {
+        // Generations 1, 2, 3: the newest is in the second slot.
+        for offset in [SLOT_BYTES, SLOT_BYTES + 2000, 2 * SLOT_BYTES - 1] {
+            let directory = announced(0..3);
+            flip(&directory, offset);
+            assert_eq!(fact(&directory), at(1));
+            let reading = VisibleFile::read(directory.path()).unwrap();
+            assert!(reading.problems()[0].contains("slot 1"), "a check names it");
+            let mut file = VisibleFile::open(directory.path()).unwrap();
+            file.announce(&announcement(2)).unwrap();
+            assert_eq!(fact(&directory), at(2));
+            let reading = VisibleFile::read(directory.path()).unwrap();
+            assert_eq!(reading.problems(), Vec::<String>::new(), "the damaged slot was used");
+        }
+    }
+
+    #[test]
+    fn the_very_first_announcement_may_be_torn_too() {
+        let directory = announced(0..1);
+        flip(&directory, SLOT_BYTES + 17);
+        assert_eq!(fact(&directory), VisibleFact::Absent);
+    }
+
+    #[test]
+    fn two_damaged_slots_or_another_length_cannot_be_read() {
+        let directory = announced(0..2);
+        flip(&directory, 0);
+        flip(&directory, SLOT_BYTES);
+        assert!(matches!(fact(&directory), VisibleFact::Unreadable(_)));
+        let directory = announced(0..2);
+        let path = VisibleFile::path(directory.path());
+        fs::write(&path, &fs::read(&path).unwrap()[..SLOT_BYTES]).unwrap();
+        assert!(matches!(fact(&directory), VisibleFact::Unreadable(_)));
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let directory = announced(0..1);
+        let path = VisibleFile::path(directory.path());
+        fs::rename(&path, directory.path().join("other")).unwrap();
+        std::os::unix::fs::symlink(directory.path().join("other"), &path).unwrap();
+        assert!(VisibleFile::read(directory.path()).is_err());
+    }
+}

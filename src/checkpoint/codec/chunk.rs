@@ -305,7 +305,7 @@ impl StoredScalar<'_> {
 ///
 /// No version writes it yet; its bytes are fixed now so that a later one can.
 #[cfg(test)]
-fn encode_row(closing: Timestamp, row: Row<'_>) -> Entry {
+pub(super) fn encode_row(closing: Timestamp, row: Row<'_>) -> Entry {
     let mut key = vec![ROW_FORM];
     key.extend_from_slice(&envelope::ordered(closing.0));
     key.extend_from_slice(&envelope::ordered(row.start.0));
@@ -318,7 +318,7 @@ fn encode_row(closing: Timestamp, row: Row<'_>) -> Entry {
 
 /// Reads what [`encode_row`] wrote.
 #[cfg(test)]
-fn decode_row<'a>(key: &'a [u8], value: &'a [u8]) -> Result<(Timestamp, Row<'a>), CodecError> {
+pub(super) fn decode_row<'a>(key: &'a [u8], value: &'a [u8]) -> Result<(Timestamp, Row<'a>), CodecError> {
     let payload = envelope::open(Family::Windows, key, Shape::WindowRow, value)?;
     let mut rest = key;
     if take(&mut rest)? != [ROW_FORM] {

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use super::{
-    CodecError, Entry, Family,
+    Chunk, CodecError, Entry, Family, TotalsReader,
     envelope::{self, Shape},
 };
 use crate::{
@@ -304,13 +304,6 @@ impl OutboxKey {
         }
     }
 
-    pub fn batch(self) -> BatchId {
-        match self {
-            OutboxKey::Descriptor(batch)
-            | OutboxKey::ResultRows(batch, _)
-            | OutboxKey::DeadLetters(batch, _) => batch,
-        }
-    }
 }
 
 pub(in crate::checkpoint) fn encode_descriptor(descriptor: &Descriptor) -> Entry {
@@ -596,4 +589,41 @@ fn output_mode(number: u8) -> Result<OutputMode, CodecError> {
 
 fn unknown(what: &str) -> CodecError {
     CodecError::Content(format!("it names {what} that is not known"))
+}
+
+/// Decodes any value under its key, for a check of every single one; gives back a record of history.
+pub(in crate::checkpoint) fn check_value(
+    family: Family,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Option<BatchRecord>, CodecError> {
+    match family {
+        Family::Meta => check_meta(key, value)?,
+        Family::Offsets => drop(decode_position(key, value)?),
+        Family::Windows => {
+            let mut chunk = Chunk::open(key, value)?;
+            let mut totals = TotalsReader::default();
+            while let Some(row) = chunk.next_row()? {
+                totals.read(row.totals.unwrap_or_default())?;
+            }
+        }
+        Family::Outbox => match OutboxKey::decode(key)? {
+            OutboxKey::Descriptor(batch) => drop(decode_descriptor(batch, value)?),
+            OutboxKey::ResultRows(..) => drop(decode_result_rows(key, value)?),
+            OutboxKey::DeadLetters(..) => decode_dead_letters(key, value, &mut Vec::new())?,
+        },
+        Family::History => return decode_record(key, value).map(Some),
+    }
+    Ok(None)
+}
+
+fn check_meta(key: &[u8], value: &[u8]) -> Result<(), CodecError> {
+    match key {
+        GENESIS_KEY => drop(decode_genesis(value)?),
+        HEAD_KEY => drop(decode_head(value)?),
+        INCARNATION_KEY => drop(decode_incarnation(value)?),
+        ROLLBACK_ACCEPTED_KEY => decode_rollback_accepted(value)?,
+        _ => drop(decode_mark(sink_of_mark_key(key)?.ok_or(CodecError::Key)?, value)?),
+    }
+    Ok(())
 }
