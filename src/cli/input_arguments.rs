@@ -17,8 +17,8 @@ use crate::{
 };
 
 const PRODUCE_SALES_EXAMPLES: &str = "\
-Event i has ts = start time + i x time scale / rate (an unlimited rate counts as 1000 a second). Given a
-start time no clock enters, and the same options give the same bytes.
+Event i has ts = start time + i x time scale / rate (an unlimited rate counts as 1000 a second).
+Given a start time no clock enters, and the same options give the same bytes.
 
 Examples:
   sales-stream produce sales                                     one sale a second, until Ctrl+C
@@ -161,16 +161,8 @@ pub struct ConsumeArguments {
     pub patience: PatienceArguments,
 }
 
-const BROKER_LONG: &str = "\
-Run an embedded Kafka-protocol broker for trying things out.
-
-Needs no Java. Listens on a port of the loopback interface that the system chooses, and prints its \
-address as the first line on stdout. Keeps its data in memory, about 5 MB a partition (older records are \
-forgotten), and loses it at the end. Not for real data.";
-
 /// `broker`.
 #[derive(Debug, Args)]
-#[command(long_about = BROKER_LONG)]
 pub struct BrokerArguments {
     /// A topic to make; may be repeated [default: sales:3 and real-time-transactions:3]
     #[arg(long, value_name = "NAME[:PARTITIONS]")]

@@ -25,7 +25,7 @@ use std::{fmt, io::Write as _, process::ExitCode};
 use clap::{
     ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     builder::Styles,
-    error::{ContextKind, ContextValue, ErrorKind},
+    error::ErrorKind,
     parser::ValueSource,
 };
 
@@ -70,6 +70,12 @@ Exit codes: 0 clean, 2 usage or spec, 10 state in use, 11 state damaged, 12 stat
 13 state older than what was seen, 14 storage failed, 20 data lost, 21 refused by Kafka, 22 no broker in
 time, 30 refused by a sink, 40 bad record in fail-fast mode, 130 or 143 ended by a signal, 134 a bug.";
 
+const BROKER_EXAMPLES: &str = "\
+Examples:
+  sales-stream broker                         with the topics of the built-in pipelines
+  sales-stream broker --topic sales:1         with one topic of one partition
+  sales-stream --brokers 127.0.0.1:PORT       …and a run against the address it prints";
+
 /// What was typed.
 #[derive(Debug, Parser)]
 #[command(
@@ -99,11 +105,25 @@ pub struct Arguments {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct LogArguments {
-    /// What goes to the log on stderr [default: info, or what RUST_LOG says]
-    #[arg(long, value_enum, value_name = "LEVEL", global = true, env = "SALES_STREAM_LOG_LEVEL")]
+    /// What is logged on stderr: off, error, warn, info, debug, trace [default: info, or RUST_LOG]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LEVEL",
+        hide_possible_values = true,
+        global = true,
+        env = "SALES_STREAM_LOG_LEVEL"
+    )]
     pub log_level: Option<LogLevel>,
-    /// How log lines are written [default: text]
-    #[arg(long, value_enum, value_name = "FORMAT", global = true, env = "SALES_STREAM_LOG_FORMAT")]
+    /// How log lines are written: text or json [default: text]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        global = true,
+        env = "SALES_STREAM_LOG_FORMAT"
+    )]
     pub log_format: Option<LogFormat>,
 }
 
@@ -122,6 +142,11 @@ pub enum Command {
     /// Print a topic's records as they are, one JSON line each
     Consume(ConsumeArguments),
     /// Run an embedded Kafka-protocol broker for trying things out
+    ///
+    /// Needs no Java. Listens on a port of the loopback interface that the system chooses, and prints
+    /// its address as the first line on stdout. Keeps its data in memory, about 5 MB a partition (older
+    /// records are forgotten), and loses it at the end. Not for real data.
+    #[command(after_long_help = BROKER_EXAMPLES)]
     Broker(BrokerArguments),
     /// Create or list topics on a Kafka cluster
     #[command(subcommand, arg_required_else_help = true)]
@@ -130,6 +155,10 @@ pub enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Pipeline(PipelineCommand),
     /// Show what is in a checkpoint, also beside a live process
+    ///
+    /// Pipeline, batch, watermarks, partitions with offset and lag, open windows, pending output, and
+    /// the last batches. Reads only: it does not disturb a live process, and it shows nothing that is
+    /// not yet visible. Lag is shown when a broker answers.
     Inspect(InspectArguments),
     /// List, verify, back up or restore checkpoints
     #[command(subcommand, arg_required_else_help = true)]
@@ -181,15 +210,14 @@ pub fn parse<T: Into<std::ffi::OsString> + Clone>(
 ) -> Result<Arguments, clap::Error> {
     let mut command = prepared(Arguments::command());
     let matches = command.try_get_matches_from_mut(arguments)?;
-    if let Some(misplaced) = misplaced_option(&command, &matches) {
-        let mut error = clap::Error::new(ErrorKind::ArgumentConflict).with_cmd(&command);
-        let (verb, _) = matches.subcommand().expect("an option is misplaced before a subcommand");
-        error.insert(ContextKind::InvalidArg, ContextValue::String(misplaced));
-        error.insert(
-            ContextKind::PriorArg,
-            ContextValue::String(format!("{verb}' (write a command's own options behind it, '")),
+    if let (Some(option), Some((verb, _))) =
+        (misplaced_option(&command, &matches), matches.subcommand())
+    {
+        let message = format!(
+            "{option} is in front of `{verb}`, where it would count for nothing; write the options of \
+             `{verb}` behind it"
         );
-        return Err(error);
+        return Err(command.error(ErrorKind::ArgumentConflict, message));
     }
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }

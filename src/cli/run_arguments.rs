@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args};
+use clap::Args;
 
 use super::{connect::ConnectArguments, values};
 use crate::{
@@ -116,7 +116,7 @@ pub struct ReadingArguments {
     #[arg(
         long,
         value_name = "true|false",
-        action = ArgAction::Set,
+        hide_possible_values = true,
         env = "SALES_STREAM_FAIL_ON_DATA_LOSS"
     )]
     pub fail_on_data_loss: Option<bool>,

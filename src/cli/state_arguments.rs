@@ -24,13 +24,6 @@ pub struct StateArguments {
     pub pipeline: Option<String>,
 }
 
-const INSPECT_LONG: &str = "\
-Show what is in a checkpoint: pipeline, batch, watermarks, partitions with offset and lag, open windows, \
-pending output, and the last batches.
-
-Reads only; works offline and beside a live process without disturbing it, and shows nothing that is not \
-yet visible. Lag is shown when a broker answers.";
-
 const INSPECT_EXAMPLES: &str = "\
 Examples:
   sales-stream inspect
@@ -39,7 +32,7 @@ Examples:
 
 /// `inspect`.
 #[derive(Debug, Args)]
-#[command(long_about = INSPECT_LONG, after_long_help = INSPECT_EXAMPLES)]
+#[command(after_long_help = INSPECT_EXAMPLES)]
 pub struct InspectArguments {
     /// Show the groups of the window that starts at this time
     #[arg(long, value_name = "TIME", value_parser = values::parse_start_time)]

@@ -95,3 +95,15 @@ fn nothing_typed_shows_the_value_of_a_kafka_option() {
     let parsed = parse(["sales-stream", "--kafka-option", "sasl.password=hunter2"]).unwrap();
     assert!(!format!("{parsed:?}").contains("hunter2"));
 }
+
+#[test]
+fn every_command_explains_itself_and_every_argument_has_a_help() {
+    fn check(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&Arguments::command());
+}
