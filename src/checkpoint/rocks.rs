@@ -19,7 +19,7 @@ mod directory;
 mod view;
 
 
-pub use care::{Backup, Report, Rollback, backup, list, restore, verify};
+pub use care::{Backup, Report, Rollback, backup, backup_pipeline, list, restore, verify};
 pub use view::RocksView;
 
 use std::path::{Path, PathBuf};

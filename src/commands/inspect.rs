@@ -1,4 +1,80 @@
-//! `inspect`
-use super::Failure;
-use crate::cli::InspectArguments;
-pub(super) fn inspect(_: &InspectArguments) -> Result<(), Failure> { Err(Failure::new(1, "to come")) }
+//! `inspect`: what is in a checkpoint, with the lag where a broker answers.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    net::{TcpStream, ToSocketAddrs as _},
+    time::Duration,
+};
+
+use super::{Failure, checkpoints::state_directory, client_settings};
+use crate::{
+    checkpoint::rocks::RocksView,
+    cli::InspectArguments,
+    engine::EngineError,
+    inspect::{Filter, View, ViewError},
+    source::{
+        Source as _,
+        kafka::{KafkaSource, KafkaSourceConfig},
+    },
+    types::{Offset, Partition},
+    window::Table,
+};
+
+/// How many of the newest batches are listed.
+const BATCHES_SHOWN: usize = 10;
+
+/// How long to knock at a broker before lag is left out.
+const KNOCK: Duration = Duration::from_millis(300);
+
+pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
+    let failure = |error| {
+        let error = EngineError::Checkpoint(error);
+        Failure::new(error.exit_code(), error)
+    };
+    let directory = state_directory(&arguments.state)?;
+    let stored = RocksView::open(&directory).map_err(failure)?;
+    let mut groups = BTreeMap::new();
+    stored
+        .groups(&mut |closing, group, _| {
+            let table = groups
+                .entry(closing)
+                .or_insert_with(|| Table::new(group.accumulators.len()));
+            table.put(group);
+            Ok(())
+        })
+        .map_err(failure)?;
+    let mut history = stored.history().map_err(failure)?;
+    history.drain(..history.len().saturating_sub(BATCHES_SHOWN));
+    let filter = Filter { window: arguments.window, key: arguments.key.clone() };
+    let mut view = View::new(stored.recovered().clone(), &groups, history, &filter)
+        .map_err(|error| {
+            let code = if matches!(error, ViewError::Empty) { 1 } else { 11 };
+            Failure::new(code, format!("{}: {error}", directory.display()))
+        })?;
+    view.ends = ends(arguments, view.topic(), &view.partitions_read()).unwrap_or_default();
+    let text = if arguments.json { format!("{:#}\n", view.to_json()) } else { view.to_string() };
+    // A reader that has seen enough is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// The ends of the partitions; `None` when no broker answers or what answers is another cluster.
+fn ends(
+    arguments: &InspectArguments,
+    topic: &str,
+    partitions: &[Partition],
+) -> Option<BTreeMap<Partition, Offset>> {
+    let settings = client_settings(&arguments.connect, None, &[]).ok()?;
+    let answers = |broker: &str| {
+        let mut addresses = broker.to_socket_addrs().into_iter().flatten();
+        addresses.any(|address| TcpStream::connect_timeout(&address, KNOCK).is_ok())
+    };
+    if !settings.brokers().split(',').any(answers) {
+        return None;
+    }
+    let group_id = "sales-stream-inspect".to_owned();
+    let config = KafkaSourceConfig { settings, topic: topic.to_owned(), group_id };
+    let bounds = KafkaSource::new(config).ok()?.bounds(partitions).ok()?;
+    Some(bounds.into_iter().map(|(partition, bounds)| (partition, bounds.latest)).collect())
+}

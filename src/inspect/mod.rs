@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::{
     batch::{BatchRecord, Counts},
     checkpoint::Recovered,
-    spec::{self, Pipeline},
+    spec::{self, OutputMode, Pipeline},
     types::{
         BatchId, DataType, FaultReason, Offset, Partition, Rows, Timestamp, Value, timestamp_iso,
     },
@@ -89,8 +89,14 @@ impl View {
             .pipeline;
         let plan = WindowPlan::new(&pipeline);
         let mut windows = Vec::new();
+        let closed = |closing: Timestamp| {
+            recovered.last.as_ref().is_some_and(|last| {
+                last.output_mode != OutputMode::Complete
+                    && last.watermarks.closing_bound.closes(closing)
+            })
+        };
         if let Some(plan) = &plan {
-            for table in groups.values() {
+            for (_, table) in groups.iter().filter(|(closing, _)| !closed(**closing)) {
                 windows.extend(window_view(plan, &pipeline, table, filter)?);
             }
         }
@@ -138,6 +144,12 @@ impl View {
             "totals": last.map(|last| counts_json(&last.totals)),
             "batches": self.history.iter().map(record_json).collect::<Vec<_>>(),
         })
+    }
+
+    /// The partitions it reads.
+    #[must_use]
+    pub fn partitions_read(&self) -> Vec<Partition> {
+        self.partitions().iter().map(|view| view.partition).collect()
     }
 
     fn partitions(&self) -> Vec<PartitionView> {

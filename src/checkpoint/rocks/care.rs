@@ -418,6 +418,14 @@ pub enum Rollback {
     AcceptOnce,
 }
 
+/// The pipeline that a backup is of.
+///
+/// # Errors
+/// `Misfit` when it is no backup, `Corrupt` when its manifest cannot be read, `Storage`.
+pub fn backup_pipeline(backup: &Path) -> Result<String, CheckpointError> {
+    Ok(read_manifest(backup)?.pipeline)
+}
+
 fn read_manifest(backup: &Path) -> Result<Manifest, CheckpointError> {
     let path = backup.join(MANIFEST);
     let bytes = fs::read(&path).map_err(|error| match error.kind() {
