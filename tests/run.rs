@@ -173,7 +173,7 @@ fn another_pipeline_is_refused_with_the_fields_that_differ() {
         .unwrap();
     let changed = changed.to_str().unwrap();
     let message = refuse(&mut console(&broker, home.path(), &["--pipeline", changed]), 12);
-    assert!(message.contains("window") && message.contains("30") && message.contains("60"), "{message}");
+    assert!(message.contains("window") && message.contains("30s") && message.contains("1m"), "{message}");
 }
 
 #[test]

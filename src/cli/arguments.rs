@@ -36,7 +36,7 @@ than what was seen of it, 14 storage failed, 20 source lost data, 21 source refu
 ///
 /// Without a command it runs a pipeline.
 #[derive(Debug, Parser)]
-#[command(name = "sales-stream", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(name = "sales-stream", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true, args_override_self = true)]
 pub struct Arguments {
     /// What to do; without one, a pipeline is run.
     #[command(subcommand)]
