@@ -1,39 +1,49 @@
 //! SIGINT and SIGTERM: the first asks to stop, the second ends the process at once.
+//!
+//! Not here: what stopping means to a command.
 
 use std::{
-    process,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    thread,
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::say;
 use crate::stop::Stop;
 
+const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
+
 /// What was asked for by signal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Signals {
     stop: Stop,
-    code: Arc<AtomicU8>,
+    first: Arc<AtomicU8>,
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Watches from now on, on a thread of its own.
     ///
-    /// # Panics
-    /// When the system gives neither a thread nor a signal handler: nothing can be run then.
-    pub(super) fn start() -> Signals {
-        let signals = Signals { stop: Stop::new(), code: Arc::new(AtomicU8::new(0)) };
-        let listening = signals.clone();
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        std::thread::Builder::new()
+    /// # Errors
+    /// The system gave no thread, or no handler.
+    pub(super) fn start() -> io::Result<Signals> {
+        let signals = Signals::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        // Before the thread runs, so that a signal that comes now is not the system's default end.
+        let (interrupt, terminate) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
+        let watcher = signals.clone();
+        thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || listening.listen(&ready))
-            .expect("the system has room for a thread");
-        is_ready.recv().expect("the signal handlers are set");
-        signals
+            .spawn(move || runtime.block_on(watcher.run(interrupt, terminate)))?;
+        Ok(signals)
     }
 
     /// The request to stop.
@@ -42,33 +52,25 @@ impl Signals {
         &self.stop
     }
 
-    /// The exit code of the signal that came (130, 143); 0 if none did.
+    /// The exit code of what a signal ended before it was done (130, 143); 0 if none came.
     #[must_use]
     pub fn code(&self) -> u8 {
-        self.code.load(Ordering::SeqCst)
+        self.first.load(Ordering::SeqCst)
     }
 
-    fn listen(&self, ready: &std::sync::mpsc::Sender<()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .expect("a runtime of one thread can be made");
-        runtime.block_on(async {
-            let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be handled");
-            let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
-            // The one who waits is gone only if the process is.
-            let _ = ready.send(());
-            loop {
-                let code = tokio::select! {
-                    _ = interrupt.recv() => 130,
-                    _ = terminate.recv() => 143,
-                };
-                if self.stop.is_requested() {
-                    process::exit(i32::from(code));
-                }
-                self.code.store(code, Ordering::SeqCst);
-                self.stop.request();
+    async fn run(self, mut interrupt: Signal, mut terminate: Signal) {
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => INTERRUPTED,
+                _ = terminate.recv() => TERMINATED,
             }
-        });
+        };
+        let first = next().await;
+        self.first.store(first, Ordering::SeqCst);
+        self.stop.request();
+        let name = if first == INTERRUPTED { "SIGINT" } else { "SIGTERM" };
+        say(format_args!("{name}: stopping in order; a second signal ends at once"));
+        let second = next().await;
+        std::process::exit(i32::from(second));
     }
 }

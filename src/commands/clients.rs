@@ -1,22 +1,28 @@
 //! `produce`, `consume`, `broker`, `topics`: Kafka clients that make and look at input.
+//!
+//! Not here: what they do (`crate::producer`, `consume`, `broker`, `topics`).
 
-use std::io::{self, BufWriter, Write as _};
+use std::{
+    fmt::Write as _,
+    io::{self, BufWriter},
+};
 
-use super::{Failure, client_settings};
+use super::{Failure, client_settings, print};
 use crate::{
-    broker::{self, BrokerError},
+    broker,
     cli::{
-        BrokerArguments, ConsumeArguments, ProduceCommand, ProduceSalesArguments,
-        ProduceTransactionsArguments, TopicsCommand,
+        BrokerArguments, ConsumeArguments, CreateTopicArguments, ListTopicsArguments,
+        ProduceCommand, ProduceSalesArguments, ProduceTransactionsArguments, TopicsCommand, say,
     },
     consume::{self, ConsumeOptions},
     engine::{Clock as _, SystemClock},
+    kafka::ClientSettings,
     producer::{
-        Bounds, Generate, SalesGenerator, SalesOptions, TransactionGenerator, TransactionOptions,
-        BANNER,
+        self, BANNER, Bounds, Generate, SalesGenerator, SalesOptions, TransactionGenerator,
+        TransactionOptions,
     },
     stop::Stop,
-    topics::{self, CreateTopic},
+    topics::{self, CreateTopic, TopicListed},
     types::Timestamp,
 };
 
@@ -28,6 +34,7 @@ pub(super) fn produce(command: ProduceCommand, stop: &Stop) -> Result<(), Failur
 }
 
 fn produce_sales(arguments: ProduceSalesArguments, stop: &Stop) -> Result<(), Failure> {
+    let settings = client_settings(&arguments.connect, None, &[])?;
     let mut generator = SalesGenerator::new(SalesOptions {
         stores: arguments.stores,
         seed: arguments.seed,
@@ -38,8 +45,8 @@ fn produce_sales(arguments: ProduceSalesArguments, stop: &Stop) -> Result<(), Fa
         time_scale: arguments.time_scale,
         rate: arguments.rate,
     });
-    let settings = client_settings(&arguments.connect, None, &[])?;
-    let bounds = Bounds::new(&arguments.topic, arguments.events);
+    let mut bounds = Bounds::new(&arguments.topic, arguments.events.limit());
+    bounds.timeout = arguments.patience.timeout;
     send(&settings, &bounds, &mut generator, stop)
 }
 
@@ -47,26 +54,27 @@ fn produce_transactions(
     arguments: ProduceTransactionsArguments,
     stop: &Stop,
 ) -> Result<(), Failure> {
+    let settings = client_settings(&arguments.connect, None, &[])?;
     let start_time = arguments.start_time.unwrap_or_else(now);
     let seed = arguments.seed.unwrap_or_else(|| now().0.unsigned_abs());
     let mut options = TransactionOptions::new(start_time, jiff::tz::TimeZone::system(), seed);
     options.rate = arguments.rate;
-    let settings = client_settings(&arguments.connect, None, &[])?;
-    let mut bounds = Bounds::new(&arguments.topic, Some(arguments.events));
+    let mut bounds = Bounds::new(&arguments.topic, arguments.events.limit());
+    bounds.timeout = arguments.patience.timeout;
     bounds.progress = false;
-    println!("{BANNER}");
+    print(BANNER)?;
     send(&settings, &bounds, &mut TransactionGenerator::new(options), stop)
 }
 
 fn send(
-    settings: &crate::kafka::ClientSettings,
+    settings: &ClientSettings,
     bounds: &Bounds,
     generator: &mut dyn Generate,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let produced = crate::producer::run(settings, bounds, generator, &mut io::stdout(), stop)
+    let produced = producer::run(settings, bounds, generator, &mut io::stdout(), stop)
         .map_err(|error| Failure::kafka(error.kind(), error))?;
-    eprintln!("{produced}");
+    say(format_args!("{produced}"));
     Ok(())
 }
 
@@ -77,55 +85,94 @@ fn now() -> Timestamp {
 pub(super) fn consume(arguments: &ConsumeArguments, stop: &Stop) -> Result<(), Failure> {
     let settings = client_settings(&arguments.connect, None, &[])?;
     let options = ConsumeOptions {
+        topic: arguments.topic.clone(),
         from_beginning: arguments.from_beginning,
         max: arguments.max,
         partition: arguments.partition,
-        ..ConsumeOptions::new(&arguments.topic)
+        timeout: arguments.patience.timeout,
     };
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout());
     let consumed = consume::run(&settings, &options, &mut out, stop)
         .map_err(|error| Failure::kafka(error.kind(), error))?;
-    eprintln!("{consumed}");
+    say(format_args!("{consumed}"));
     Ok(())
 }
 
-pub(super) fn broker(arguments: &BrokerArguments, stop: &Stop) -> Result<(), Failure> {
-    let topics = if arguments.topic.is_empty() {
-        broker::default_topics()
-    } else {
-        arguments.topic.clone()
+pub(super) fn broker(arguments: BrokerArguments, stop: &Stop) -> Result<(), Failure> {
+    let topics = match arguments.topic {
+        none if none.is_empty() => broker::default_topics(),
+        named => named,
     };
     broker::run(&topics, &mut io::stdout(), &mut io::stderr(), stop)
-        .map_err(|error: BrokerError| Failure::new(1, error))
+        .map_err(|error| Failure::new(1, error))
 }
 
 pub(super) fn topics(command: TopicsCommand) -> Result<(), Failure> {
     match command {
-        TopicsCommand::Create { name, partitions, replication, if_not_exists, connect } => {
-            let settings = client_settings(&connect, None, &[])?;
-            let topic =
-                CreateTopic { replication, if_not_exists, ..CreateTopic::new(&name, partitions) };
-            let created = topics::create(&settings, &topic)
-                .map_err(|error| Failure::kafka(error.kind(), error))?;
-            println!("{created}");
-            Ok(())
-        }
-        TopicsCommand::List { connect } => {
-            let settings = client_settings(&connect, None, &[])?;
-            let listed = topics::list(&settings, CreateTopic::DEFAULT_TIMEOUT)
-                .map_err(|error| Failure::kafka(error.kind(), error))?;
-            let mut out = io::stdout().lock();
-            for topic in listed {
-                let note = match topic.without_leader {
-                    0 => String::new(),
-                    without => format!("  ({without} without a leader)"),
-                };
-                // A reader that has seen enough is no failure.
-                if writeln!(out, "{}  {} partitions{note}", topic.name, topic.partitions).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        }
+        TopicsCommand::Create(arguments) => create_topic(&arguments),
+        TopicsCommand::List(arguments) => list_topics(&arguments),
+    }
+}
+
+fn create_topic(arguments: &CreateTopicArguments) -> Result<(), Failure> {
+    let settings = client_settings(&arguments.connect, None, &[])?;
+    let topic = CreateTopic {
+        name: arguments.topic.clone(),
+        partitions: arguments.partitions,
+        replication: arguments.replication,
+        if_not_exists: arguments.if_not_exists,
+        timeout: arguments.patience.timeout,
+    };
+    let created =
+        topics::create(&settings, &topic).map_err(|error| Failure::kafka(error.kind(), error))?;
+    print(&format!("{created}\n"))
+}
+
+fn list_topics(arguments: &ListTopicsArguments) -> Result<(), Failure> {
+    let settings = client_settings(&arguments.connect, None, &[])?;
+    let listed = topics::list(&settings, arguments.patience.timeout)
+        .map_err(|error| Failure::kafka(error.kind(), error))?;
+    if listed.is_empty() {
+        say(format_args!(
+            "there are no topics at {}; create one with `sales-stream topics create sales`",
+            settings.brokers()
+        ));
+        return Ok(());
+    }
+    print(&topic_table(&listed))
+}
+
+fn topic_table(listed: &[TopicListed]) -> String {
+    let width = listed.iter().map(|topic| topic.name.len()).max().unwrap_or(0).max("TOPIC".len());
+    let mut table = format!("{:width$}  PARTITIONS\n", "TOPIC");
+    for topic in listed {
+        let note = match topic.without_leader {
+            0 => String::new(),
+            without => format!(" ({without} without a leader)"),
+        };
+        writeln!(table, "{:width$}  {}{note}", topic.name, topic.partitions)
+            .expect("a String takes everything");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_listed_in_columns() {
+        let topic = |name: &str, without_leader| TopicListed {
+            name: name.to_owned(),
+            partitions: 3,
+            without_leader,
+        };
+        let table = topic_table(&[topic("a", 0), topic("long-name", 1)]);
+        let expected = "\
+TOPIC      PARTITIONS
+a          3
+long-name  3 (1 without a leader)
+";
+        assert_eq!(table, expected);
     }
 }

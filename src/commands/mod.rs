@@ -10,10 +10,15 @@ mod inspect;
 mod pipeline;
 mod run;
 
+use std::io::{self, Write as _};
+
 use crate::{
-    cli::{Arguments, Command, ConnectArguments, Signals},
+    cli::{Arguments, Command, ConnectArguments, Signals, parse_kafka_options},
     kafka::{ClientSettings, ErrorKind, Trust},
 };
+
+/// Kafka when nothing is said.
+const DEFAULT_BROKERS: &str = "localhost:9092";
 
 /// A command that did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +54,7 @@ pub fn execute(arguments: Arguments, signals: &Signals) -> Result<(), Failure> {
         None => run::run(*arguments.run, signals),
         Some(Command::Produce(what)) => clients::produce(what, signals.stop()),
         Some(Command::Consume(what)) => clients::consume(&what, signals.stop()),
-        Some(Command::Broker(what)) => clients::broker(&what, signals.stop()),
+        Some(Command::Broker(what)) => clients::broker(what, signals.stop()),
         Some(Command::Topics(what)) => clients::topics(what),
         Some(Command::Demo) => demonstrate(signals),
         Some(Command::Inspect(what)) => inspect::inspect(&what),
@@ -72,12 +77,11 @@ fn client_settings(
     spec_brokers: Option<&str>,
     spec_options: &[(String, String)],
 ) -> Result<ClientSettings, Failure> {
-    let brokers = connect.brokers.as_deref().or(spec_brokers).unwrap_or("localhost:9092");
+    let brokers = connect.brokers.as_deref().or(spec_brokers).unwrap_or(DEFAULT_BROKERS);
     let mut options = spec_options.to_vec();
     for text in &connect.kafka_option {
-        let option = ClientSettings::parse_option(text).map_err(|error| Failure::new(2, error))?;
-        options.retain(|(name, _)| *name != option.0);
-        options.push(option);
+        // Of an option given twice the last counts.
+        options.extend(parse_kafka_options(text).map_err(|error| Failure::new(2, error))?);
     }
     let trust = if connect.allow_unsafe_kafka_options {
         Trust::AllowUnsafeOptions
@@ -85,4 +89,15 @@ fn client_settings(
         Trust::SafeOptionsOnly
     };
     ClientSettings::new(brokers, options, trust).map_err(|error| Failure::new(2, error))
+}
+
+/// Writes a result to stdout. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(1, format!("writing to stdout failed: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

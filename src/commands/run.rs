@@ -1,13 +1,17 @@
 //! A run: what was typed, the environment and the spec become one set of values, and the engine is
 //! given its parts.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{Failure, client_settings, pipeline};
 use crate::{
     batch::Permissions,
     checkpoint::{Checkpoint, rocks::RocksCheckpoint},
-    cli::{RunArguments, Signals},
+    cli::{RunArguments, Signals, say},
     engine::{self, End, EngineError, Parts, Settings, Summary, SystemClock},
     kafka::ClientSettings,
     sink::{
@@ -21,9 +25,10 @@ use crate::{
         DeadLetterSpec, MaxOffsets, Overrides, Pipeline, RunOptions, SinkSpec, StartingOffsets,
         Trigger,
     },
-    types::FaultReason,
+    types::{BatchId, FaultReason},
 };
 
+const DEFAULT_CHECKPOINT_DIR: &str = "./checkpoints";
 const DEFAULT_TRIGGER: Trigger = Trigger::ProcessingTime { interval_ms: 10_000 };
 const DEFAULT_MAX_OFFSETS: MaxOffsets = MaxOffsets::Limited(1_000_000);
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
@@ -44,10 +49,11 @@ pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Fail
     let choices = choose(arguments)?;
     let available_now = choices.settings.trigger == Trigger::AvailableNow;
     let summary = start(choices, signals).map_err(|error| Failure::new(error.exit_code(), error))?;
-    eprintln!("{}", closing_line(&summary));
+    say(format_args!("{}", closing_line(&summary)));
     match summary.end {
         End::Stopped { unfinished: true } if available_now => {
-            Err(Failure::new(signals.code(), "stopped before everything was read; the next start goes on"))
+            let message = "stopped before everything was read; the same command goes on from there";
+            Err(Failure::new(signals.code(), message))
         }
         End::Finished | End::Stopped { .. } | End::Closed => Ok(()),
     }
@@ -111,7 +117,7 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             watermark_delay_ms: typed.watermark,
         })
         .map_err(|errors| Failure::new(2, errors))?;
-    if typed.fail_on_data_loss.or(run.fail_on_data_loss) == Some(false) {
+    if typed.reading.fail_on_data_loss.or(run.fail_on_data_loss) == Some(false) {
         return Err(Failure::new(
             2,
             "--fail-on-data-loss false is not offered yet: lost data ends a run with exit 20",
@@ -121,24 +127,27 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
         run.kafka.iter().map(|option| (option.name.clone(), option.value.clone())).collect();
     let client = client_settings(&typed.connect, run.brokers.as_deref(), &options)?;
     let starting_offsets =
-        typed.starting_offsets.clone().or(run.starting_offsets.clone()).unwrap_or(StartingOffsets::Latest);
+        typed.batches.starting_offsets.clone().or(run.starting_offsets.clone()).unwrap_or(StartingOffsets::Latest);
     starting_offsets.check_topic(&pipeline.topic).map_err(|error| Failure::new(2, error))?;
-    let dead_letter = typed.dead_letter.clone().or(run.dead_letter.clone());
+    let dead_letter = typed.sinks.dead_letter.clone().or(run.dead_letter.clone());
     let settings = Settings {
-        trigger: typed.trigger.or(run.trigger).unwrap_or(DEFAULT_TRIGGER),
+        trigger: typed.batches.trigger.or(run.trigger).unwrap_or(DEFAULT_TRIGGER),
         max_offsets: typed
+            .batches
             .max_offsets_per_trigger
             .or(run.max_offsets_per_trigger)
             .unwrap_or(DEFAULT_MAX_OFFSETS),
         starting_offsets,
         permissions: Permissions {
-            start_over: typed.start_over,
-            accept_rollback: typed.accept_rollback,
+            start_over: typed.checkpoint.start_over,
+            accept_rollback: typed.checkpoint.accept_rollback,
         },
         startup_timeout: typed
+            .reading
             .startup_timeout
             .or(run.startup_timeout_ms.map(Duration::from_millis)),
         shutdown_timeout: typed
+            .reading
             .shutdown_timeout
             .or(run.shutdown_timeout_ms.map(Duration::from_millis))
             .unwrap_or(DEFAULT_SHUTDOWN),
@@ -146,12 +155,12 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
         spec_text,
         brokers: client.brokers().to_owned(),
     };
-    let checkpoints = typed.checkpoint_dir.clone().or(run.checkpoint_dir.clone());
-    let group_id = typed.group_id.clone().or(run.group_id.clone());
+    let checkpoints = typed.checkpoint.checkpoint_dir.clone().or(run.checkpoint_dir.clone());
+    let group_id = typed.reading.group_id.clone().or(run.group_id.clone());
     Ok(Choices {
-        state: checkpoints.unwrap_or_else(|| PathBuf::from("./checkpoints")).join(&pipeline.name),
+        state: checkpoints.unwrap_or_else(|| PathBuf::from(DEFAULT_CHECKPOINT_DIR)).join(&pipeline.name),
         group_id: group_id.unwrap_or_else(|| format!("sales-stream-{}", pipeline.name)),
-        sinks: chosen_sinks(&typed, &run)?,
+        sinks: chosen_sinks(&typed, &run, dead_letter.as_ref())?,
         console: console_options(&typed, &run),
         pipeline,
         settings,
@@ -160,49 +169,113 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
     })
 }
 
-fn chosen_sinks(typed: &RunArguments, run: &RunOptions) -> Result<Vec<SinkSpec>, Failure> {
-    let chosen = if typed.sink.is_empty() {
+/// The sinks, none of which may be another's, the dead letters' included.
+fn chosen_sinks(
+    typed: &RunArguments,
+    run: &RunOptions,
+    dead_letter: Option<&DeadLetterSpec>,
+) -> Result<Vec<SinkSpec>, Failure> {
+    let chosen = if typed.sinks.sink.is_empty() {
         run.sinks.clone().unwrap_or_else(|| vec![SinkSpec::Console])
     } else {
-        typed.sink.clone()
+        typed.sinks.sink.clone()
     };
+    let refuse = |problem: String| Err(Failure::new(2, problem));
     for (index, sink) in chosen.iter().enumerate() {
         if chosen[..index].contains(sink) {
-            return Err(Failure::new(2, format!("--sink {sink} is given twice")));
+            return refuse(format!("--sink {sink} is given twice"));
+        }
+        if let (SinkSpec::Files(results), Some(DeadLetterSpec::Files(letters))) =
+            (sink, dead_letter)
+            && same_path(results, letters)
+        {
+            return refuse(format!(
+                "results and dead letters cannot both go to {}: give each its own directory",
+                results.display()
+            ));
         }
     }
     Ok(chosen)
+}
+
+/// Whether two paths are one as written, apart from `.` and doubled or final slashes.
+fn same_path(one: &Path, other: &Path) -> bool {
+    one.components().eq(other.components())
 }
 
 fn console_options(typed: &RunArguments, run: &RunOptions) -> ConsoleOptions {
     let default = ConsoleOptions::default();
     let of_spec = |truncate| if truncate { Truncate::TRUE } else { Truncate::Never };
     ConsoleOptions {
-        num_rows: typed.num_rows.or(run.num_rows).unwrap_or(default.num_rows),
-        truncate: typed.truncate.or(run.truncate.map(of_spec)).unwrap_or(default.truncate),
+        num_rows: typed.sinks.num_rows.or(run.num_rows).unwrap_or(default.num_rows),
+        truncate: typed.sinks.truncate.or(run.truncate.map(of_spec)).unwrap_or(default.truncate),
         ..default
     }
 }
 
-/// One line on what the whole checkpoint has seen.
+/// How the run ended and what the whole checkpoint has counted, in one line.
 fn closing_line(summary: &Summary) -> String {
-    let Summary { last, totals, batches, .. } = summary;
-    let Some(last) = last else { return "stopped before the first batch".to_owned() };
-    let reasons: Vec<_> = FaultReason::ALL
-        .iter()
-        .filter(|reason| totals.faults[**reason as usize] > 0)
-        .map(|reason| format!("{} {}", reason.name(), totals.faults[*reason as usize]))
-        .collect();
-    let reasons = match reasons.as_slice() {
-        [] => String::new(),
-        _ => format!(" ({})", reasons.join(", ")),
+    let Summary { end, last, batches, totals } = summary;
+    let ended = match end {
+        End::Finished => "finished",
+        End::Stopped { .. } => "stopped",
+        End::Closed => "the reader of stdout is gone; stopped",
     };
-    format!(
-        "after batch {last} ({batches} in this run), in all: {} records read, {} late, {} malformed{reasons}, \
-         {} rows published",
-        totals.rows_in,
-        totals.late,
-        totals.malformed(),
-        totals.rows_out
-    )
+    let Some(BatchId(last)) = last else { return format!("{ended} before the first batch") };
+    let mut told = vec![
+        format!("{} read", counted(totals.rows_in, "record")),
+        format!("{} late", grouped(totals.late)),
+        format!("{} malformed{}", grouped(totals.malformed()), reasons(&totals.faults)),
+        format!("{} published", counted(totals.rows_out, "row")),
+    ];
+    let more = [
+        (totals.filtered, "left out by where"),
+        (totals.nulled, "results NULL because they did not fit"),
+        (totals.inexact_sums, "sums inexact"),
+    ];
+    let more = more.iter().filter(|(count, _)| *count > 0);
+    told.extend(more.map(|(count, what)| format!("{} {what}", grouped(*count))));
+    let run = if *batches == last + 1 {
+        String::new()
+    } else {
+        format!(" ({} in this run)", counted(*batches, "batch"))
+    };
+    format!("{ended} after batch {last}: {}{run}", told.join(", "))
 }
+
+/// ` (syntax 3, wrong_type 2)`, or nothing.
+fn reasons(faults: &[u64; FaultReason::ALL.len()]) -> String {
+    let found: Vec<String> = FaultReason::ALL
+        .iter()
+        .zip(faults)
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{} {}", reason.name(), grouped(*count)))
+        .collect();
+    if found.is_empty() { String::new() } else { format!(" ({})", found.join(", ")) }
+}
+
+/// `1,234 records`.
+fn counted(count: u64, what: &str) -> String {
+    let ending = match (count, what) {
+        (1, _) => "",
+        (_, "batch") => "es",
+        _ => "s",
+    };
+    format!("{} {what}{ending}", grouped(count))
+}
+
+/// A number with commas between its thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The options of a run. Every field is what was typed or set in the environment, without a default.
+//!
+//! Not here: merging with a spec (`commands::run`).
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{connect::ConnectArguments, values};
+use crate::{
+    sink::console::Truncate,
+    spec::{
+        DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, SinkSpec, StartingOffsets, Trigger,
+    },
+};
+
+/// The options of a run.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArguments {
+    /// What to run: sales, transactions, or the path of a spec [default: sales]
+    ///
+    /// `sales-stream pipeline show sales > mine.toml` gives you a spec to change, and
+    /// `sales-stream pipeline check mine.toml` checks it.
+    #[arg(
+        long,
+        value_name = "NAME|FILE.toml",
+        env = "SALES_STREAM_PIPELINE",
+        help_heading = "Pipeline"
+    )]
+    pub pipeline: Option<String>,
+    /// Read this topic instead of the spec's
+    #[arg(long, value_name = "TOPIC", env = "SALES_STREAM_TOPIC", help_heading = "Pipeline")]
+    pub topic: Option<String>,
+    /// Which rows a batch publishes: append, update or complete [default: append]
+    ///
+    /// append: each window once, when it closes. update: every group a batch touched, with its running
+    /// total. complete: every group there is, each time.
+    #[arg(
+        long,
+        value_name = "MODE",
+        env = "SALES_STREAM_OUTPUT_MODE",
+        help_heading = "Pipeline"
+    )]
+    pub output_mode: Option<OutputMode>,
+    /// How far the watermark follows behind the newest event, for example 30s [default: the spec's]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = values::signed_milliseconds,
+        env = "SALES_STREAM_WATERMARK",
+        help_heading = "Pipeline"
+    )]
+    pub watermark: Option<i64>,
+    /// What a bad record does: permissive (counted) or failfast (exit 40) [default: permissive]
+    #[arg(long, value_name = "MODE", env = "SALES_STREAM_MODE", help_heading = "Pipeline")]
+    pub mode: Option<ParseMode>,
+    /// Set events aside that are further ahead of the clock than this [default: off]
+    ///
+    /// Keeps one absurd timestamp from dragging the watermark so far that everything else is late.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = values::signed_milliseconds,
+        env = "SALES_STREAM_MAX_FUTURE_SKEW",
+        help_heading = "Pipeline"
+    )]
+    pub max_future_skew: Option<i64>,
+    /// When and how much.
+    #[command(flatten)]
+    pub batches: BatchArguments,
+    /// Where Kafka is.
+    #[command(flatten)]
+    pub connect: ConnectArguments,
+    /// Kafka, beyond where it is.
+    #[command(flatten)]
+    pub reading: ReadingArguments,
+    /// State.
+    #[command(flatten)]
+    pub checkpoint: CheckpointArguments,
+    /// Results.
+    #[command(flatten)]
+    pub sinks: SinkArguments,
+}
+
+/// When batches are cut, and how large they are.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Batches")]
+pub struct BatchArguments {
+    /// When a batch is cut: 10s, 0s, available-now [default: 10s]
+    ///
+    /// 10s: every ten seconds, aligned to the clock. 0s: as soon as there is data. available-now:
+    /// everything that is there at the start, then exit 0.
+    #[arg(long, value_name = "WHEN", env = "SALES_STREAM_TRIGGER")]
+    pub trigger: Option<Trigger>,
+    /// Most records of one batch, or unlimited [default: 1000000]
+    #[arg(long, value_name = "RECORDS", env = "SALES_STREAM_MAX_OFFSETS_PER_TRIGGER")]
+    pub max_offsets_per_trigger: Option<MaxOffsets>,
+    /// Where a new query begins: latest, earliest or JSON [default: latest]
+    ///
+    /// As Spark's: {"sales":{"0":123,"1":-2}}, where -2 is earliest and -1 is latest. Only counts while
+    /// there is no checkpoint; afterwards positions come from it alone.
+    #[arg(long, value_name = "OFFSETS", env = "SALES_STREAM_STARTING_OFFSETS")]
+    pub starting_offsets: Option<StartingOffsets>,
+}
+
+/// How Kafka is read, besides where it is.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Kafka")]
+pub struct ReadingArguments {
+    /// Consumer group that offsets are committed to [default: sales-stream-PIPELINE]
+    ///
+    /// For lag tools, and as a witness of how far this got; positions are never read from it.
+    #[arg(long, value_name = "GROUP", env = "SALES_STREAM_GROUP_ID")]
+    pub group_id: Option<String>,
+    /// Whether losing records that were not read yet ends the run [default: true]
+    #[arg(
+        long,
+        value_name = "true|false",
+        hide_possible_values = true,
+        env = "SALES_STREAM_FAIL_ON_DATA_LOSS"
+    )]
+    pub fail_on_data_loss: Option<bool>,
+    /// Give up with exit 22 when no broker answers within this time [default: keep trying]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = values::duration,
+        env = "SALES_STREAM_STARTUP_TIMEOUT"
+    )]
+    pub startup_timeout: Option<Duration>,
+    /// How long the end of a run may wait for its last batch and commit [default: 30s]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = values::duration,
+        env = "SALES_STREAM_SHUTDOWN_TIMEOUT"
+    )]
+    pub shutdown_timeout: Option<Duration>,
+}
+
+/// Where state lives, and what a start may do once.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Checkpoint")]
+pub struct CheckpointArguments {
+    /// Where state lives, in a folder for each pipeline [default: ./checkpoints]
+    #[arg(long, value_name = "DIR", env = "SALES_STREAM_CHECKPOINT_DIR")]
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Let an empty checkpoint begin although the consumer group knows an earlier history
+    ///
+    /// A permission for one start: left in the command, it does nothing a second time.
+    #[arg(long, env = "SALES_STREAM_START_OVER")]
+    pub start_over: bool,
+    /// Let a restored, older checkpoint go on although later batches were seen
+    ///
+    /// A permission for one start. Batches that are computed again are published again; files of the
+    /// ones they replace are moved to DIR/_rolled_back/.
+    #[arg(long, env = "SALES_STREAM_ACCEPT_ROLLBACK")]
+    pub accept_rollback: bool,
+}
+
+/// Where results go.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Sinks")]
+pub struct SinkArguments {
+    /// Where results go: console, files:DIR or none; may be repeated [default: console]
+    ///
+    /// files:DIR holds each result exactly once, one JSON-lines file a batch; the console shows each
+    /// batch at least once; none keeps state and offsets only.
+    #[arg(long, value_name = "SINK", value_delimiter = '\n', env = "SALES_STREAM_SINK")]
+    pub sink: Vec<SinkSpec>,
+    /// Keep late and malformed records, with the reason, in files:DIR [default: only counted]
+    #[arg(long, value_name = "files:DIR", env = "SALES_STREAM_DEAD_LETTER")]
+    pub dead_letter: Option<DeadLetterSpec>,
+    /// Rows of a batch that the console shows at most [default: 20]
+    #[arg(long, value_name = "ROWS", env = "SALES_STREAM_NUM_ROWS")]
+    pub num_rows: Option<u64>,
+    /// Whether the console cuts long cells: true (20 characters), false, or a number [default: false]
+    #[arg(
+        long,
+        value_name = "true|false|N",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        env = "SALES_STREAM_TRUNCATE"
+    )]
+    pub truncate: Option<Truncate>,
+}
