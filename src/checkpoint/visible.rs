@@ -365,6 +365,15 @@ mod tests {
     }
 
     #[test]
+    fn announcing_a_batch_again_spares_the_slot_it_is_in() {
+        let directory = announced(0..2);
+        VisibleFile::open(directory.path()).unwrap().announce(&announcement(1)).unwrap();
+        // Generation 3 is in the second slot; torn, it leaves the first announcement of batch 1.
+        flip(&directory, SLOT_BYTES);
+        assert_eq!(fact(&directory), at(1));
+    }
+
+    #[test]
     fn the_very_first_announcement_may_be_torn_too() {
         let directory = announced(0..1);
         flip(&directory, SLOT_BYTES + 17);
