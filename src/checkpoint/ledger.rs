@@ -141,6 +141,11 @@ impl<S: Store> Ledger<S> {
         self.attempt("writing the checkpoint", |store| store.write(edits, durability))
     }
 
+    /// Moves everything out of the write-ahead log.
+    pub fn flush(&mut self) -> Result<(), CheckpointError> {
+        self.attempt("flushing the checkpoint", |store| store.flush())
+    }
+
     fn attempt<T>(
         &mut self,
         attempt: &'static str,
@@ -360,7 +365,7 @@ impl<S: Store> Checkpoint for Ledger<S> {
         self.contents.descriptor = Some(descriptor);
         self.contents.last = Some(record.clone());
         if record.batch.0 % FLUSH_EVERY == FLUSH_EVERY - 1 {
-            self.attempt("flushing the checkpoint", |store| store.flush())?;
+            self.flush()?;
         }
         Ok(Durable::new(plan.publication))
     }

@@ -285,4 +285,14 @@ fn database_path(directory: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
+impl RocksCheckpoint {
+    /// Moves everything into sorted files, as RocksDB does when its buffers are full.
+    fn flush_for_test(&mut self) {
+        self.ledger.flush().unwrap();
+    }
+}
+
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod tests;

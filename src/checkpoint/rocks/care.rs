@@ -502,3 +502,7 @@ fn safe_target(staging: &Path, name: &str) -> Option<PathBuf> {
     let ours = name == visible::FILE_NAME || name.strip_prefix("db/").is_some_and(plain);
     ours.then(|| staging.join(name))
 }
+
+#[cfg(test)]
+#[path = "care_tests.rs"]
+mod tests;
