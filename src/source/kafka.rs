@@ -45,7 +45,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one commit may take; a later one covers a lost one.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of a client may hold up the process; then it is left behind.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How often the same damage is read again before it is taken for permanent.
 const REREADS: u32 = 5;
 /// How long nothing may come while something should, before that is looked into.
@@ -423,11 +423,15 @@ impl Client {
         timeout: Duration,
         question: impl FnOnce(Asking<'_>) -> Result<T, NativeError>,
     ) -> Result<T, NativeError> {
+        // A refusal from before may be over; one that comes now is not waited out.
+        let before = self.context().refusal();
         let meanwhile = || {
             self.serve_events();
             match self.context().refusal() {
-                Some(refusal) => Err(NativeError { code: refusal.code, text: refusal.reason }),
-                None => Ok(()),
+                Some(refusal) if Some(&refusal) != before.as_ref() => {
+                    Err(NativeError { code: refusal.code, text: refusal.reason })
+                }
+                _ => Ok(()),
             }
         };
         // SAFETY: the client lives as long as `self`, which is borrowed for longer than the question.
