@@ -30,10 +30,12 @@
 pub mod batch;
 pub mod broker;
 pub mod checkpoint;
+pub mod cli;
 pub mod commands;
 pub mod consume;
 pub mod decode;
 pub mod engine;
+pub mod inspect;
 pub mod kafka;
 pub mod producer;
 pub mod sink;

@@ -17,6 +17,8 @@ pub struct BatchRecord {
     pub incarnation: Incarnation,
     /// Its one reading of the clock, Unix milliseconds.
     pub clock_ms: i64,
+    /// From that reading until it was planned, in milliseconds.
+    pub took_ms: i64,
     /// What it read.
     pub ranges: BTreeMap<Partition, Range>,
     /// The watermarks it worked under.

@@ -245,7 +245,8 @@ impl Job {
     }
 
     /// Closes a batch that was read up to `reached` and plans what it does. The job then stands
-    /// behind it: the plan must be carried out, or the process must end.
+    /// behind it: the plan must be carried out, or the process must end. `now_ms` only tells how long
+    /// it took.
     ///
     /// # Errors
     /// Stored groups that are not of this pipeline.
@@ -253,6 +254,7 @@ impl Job {
         &mut self,
         batch: OpenBatch,
         reached: &BTreeMap<Partition, Position>,
+        now_ms: i64,
     ) -> Result<Plan, ResultsError> {
         let OpenBatch { clock_ms, mut delta, mut rows, newest, mut counts, dead_letters, .. } =
             batch;
@@ -268,7 +270,8 @@ impl Job {
         counts.nulled = misfits.nulled;
         counts.inexact_sums = misfits.inexact_sums;
         counts.dead_letters = dead_letters.len() as u64;
-        let record = self.record(clock_ms, reached, newest, counts, &rows);
+        let times = (clock_ms, now_ms);
+        let record = self.record(times, reached, newest, counts, &rows);
         self.head.advance(&record);
         let publication = self.publication(record, rows, dead_letters.into());
         Ok(Plan { touched, rows_are_state: self.windows.is_some(), publication })
@@ -322,7 +325,7 @@ impl Job {
 
     fn record(
         &self,
-        clock_ms: i64,
+        (clock_ms, now_ms): (i64, i64),
         reached: &BTreeMap<Partition, Position>,
         newest: NewestTime,
         counts: Counts,
@@ -340,6 +343,7 @@ impl Job {
             batch: self.head.next_batch(),
             incarnation: self.head.incarnation,
             clock_ms,
+            took_ms: now_ms.saturating_sub(clock_ms).max(0),
             ranges: ranges.collect(),
             watermarks: self.head.watermarks,
             next_watermarks: self.head.watermarks.next(newest, delay_ms),

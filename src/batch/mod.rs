@@ -16,12 +16,15 @@
 mod cut;
 mod history;
 mod job;
+#[cfg(test)]
+mod laws;
 mod plan;
 mod recover;
 mod trigger;
 
 pub use cut::{Bounds, cut};
 pub use history::{BatchRecord, Counts, Range, Superseded};
+pub(crate) use job::rows_digest;
 pub use job::{BadRecord, Head, Job, OpenBatch, Record, ResultsError};
 pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Plan, Publication};
 pub use recover::{

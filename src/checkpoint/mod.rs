@@ -11,9 +11,12 @@
 //! Not here: the bytes (`codec`), RocksDB (`rocks`), what a start may do (`batch::recover`).
 
 pub mod codec;
+mod ledger;
 pub mod memory;
 pub mod rocks;
-mod visible;
+#[cfg(test)]
+mod trials;
+pub mod visible;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -60,6 +63,14 @@ impl Visible {
     #[must_use]
     pub fn publication(&self) -> &Publication {
         &self.publication
+    }
+}
+
+#[cfg(test)]
+impl Visible {
+    /// A token for the unit tests of those who take one; there is no store behind it.
+    pub(crate) fn for_test(publication: Publication) -> Visible {
+        Visible::new(Durable::new(publication))
     }
 }
 
@@ -115,9 +126,8 @@ pub trait Checkpoint: Send {
     /// The write failed.
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError>;
 
-    /// Reads everything back for a restart. `restore` is given every stored group in the order it
-    /// was written, so that of two with one key the later one counts; its flag says whether the
-    /// newest batch touched the group.
+    /// Reads everything back for a restart. `restore` is given every stored group once, by closing
+    /// instant, start and key; its flag says whether the newest batch touched the group.
     ///
     /// # Errors
     /// `Corrupt` naming what does not fit, or whatever `restore` returned.
@@ -143,6 +153,11 @@ pub struct Recovered {
     pub dead_letters: Vec<DeadLetter>,
     /// What the announce file says.
     pub visible: VisibleFact,
+    /// The newest start, 0 before the first.
+    pub incarnation: Incarnation,
+    /// Whether `checkpoints restore --accept-rollback` allows this start to go on from an older
+    /// batch. [`Checkpoint::begin`] and [`Checkpoint::next_incarnation`] use the permission up.
+    pub rollback_accepted: bool,
 }
 
 /// What can go wrong with a checkpoint; each kind has its exit code.

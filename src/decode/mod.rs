@@ -1,16 +1,419 @@
-//! Placeholder until the room lands.
-use crate::{spec::{Expression, Pipeline}, types::{Event, Fault, Source}};
-#[derive(Debug)]
-pub struct Decoder;
-#[derive(Debug, thiserror::Error)]
-#[error("")]
-pub struct DecodeError;
-pub struct Decoded<'a> { pub event: Event<'a>, pub fault: Option<Fault> }
+//! Bytes to events: a record's JSON becomes typed cells and an event time, or a fault that is counted.
+//!
+//! Pure and total: whatever the bytes are, [`Decoder::decode`] gives an event, and never panics or
+//! recurses. The rules are those of Spark's `from_json` in PERMISSIVE mode with its default options
+//! (`JacksonParser`, Jackson 2.15):
+//! - a syntax error anywhere in the root object makes every cell NULL;
+//! - a value that does not fit its column leaves that column as it was, the other fields are kept;
+//! - names are exact, the last of two equal ones wins, unknown fields are passed over;
+//! - what follows the root object is not read.
+//!
+//! Invariants: an ordinary record allocates nothing (cells and scratch are reused, texts are spans);
+//! only columns that the pipeline uses are decoded, the others stay NULL.
+//!
+//! Known difference: after a bad escape or a raw control character inside a text that is read as a
+//! column, Jackson goes on behind that character, so that Spark may still find fields in what follows
+//! (`{"a":"x\q}` is an object to it). Here it is a syntax error, as everywhere else.
+//!
+//! Start at [`Decoder::decode`]. Not here: what is done with faults (`batch`), limits on future times,
+//! which need a clock.
+
+mod coerce;
+mod filter;
+mod pattern;
+mod scan;
+mod text;
+mod time;
+
+use crate::spec::{Expression, OutputSource, Pipeline, Query, TimeFormat};
+use crate::types::{Cell, DataType, Event, Fault, FaultReason, Source, Timestamp};
+
+pub use filter::keeps;
+pub use pattern::check_pattern;
+pub use text::append_java_double;
+pub use time::{iso, looks_like_milliseconds};
+
+use pattern::Pattern;
+use scan::{Scanner, Stop};
+use time::Unit;
+
+/// Scratch space that is kept from record to record.
+const SCRATCH_KEPT_BYTES: usize = 1 << 20;
+
+/// Why a pipeline's records cannot be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The event time's pattern has a part that is not supported.
+    #[error("the pattern {pattern:?} of the event time column {column:?} cannot be used: {reason}")]
+    Pattern {
+        /// The column's name.
+        column: String,
+        /// The pattern as written.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The event time's format does not go with the column's type.
+    #[error("the event time column {column:?} is {data_type}; {format} need {needed}")]
+    TimeType {
+        /// The column's name.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+        /// The format that was asked for.
+        format: &'static str,
+        /// The types that have it.
+        needed: &'static str,
+    },
+}
+
+/// A record as far as it could be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoded<'a> {
+    /// Its cells and event time; all NULL when nothing could be used.
+    pub event: Event<'a>,
+    /// The first thing that was wrong with it.
+    pub fault: Option<Fault>,
+}
+
+/// Decodes the records of one pipeline, one after the other.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    columns: Vec<ColumnPlan>,
+    time: Option<TimePlan>,
+    max_value_bytes: usize,
+    /// The column whose name is expected after column `i` at `i + 1`, and first of all at 0: the one
+    /// that came there last.
+    expected: Vec<usize>,
+    cells: Vec<Cell>,
+    scratch: Vec<u8>,
+}
+
+/// A column of the schema as the decoder looks for it.
+#[derive(Clone, Debug)]
+struct ColumnPlan {
+    name: Box<[u8]>,
+    /// Its type if the pipeline uses it.
+    used_as: Option<DataType>,
+    /// `"name":` as most producers write it; `None` if the name would need escapes.
+    key: Option<Key>,
+}
+
+/// Bytes to compare with, the first sixteen at once.
+#[derive(Clone, Debug)]
+struct Key {
+    head: u128,
+    mask: u128,
+    bytes: Box<[u8]>,
+}
+
+#[derive(Clone, Debug)]
+struct TimePlan {
+    column: usize,
+    format: TimeReader,
+}
+
+#[derive(Clone, Debug)]
+enum TimeReader {
+    Number(Unit),
+    Iso,
+    Pattern(Pattern),
+    Timestamp,
+}
+
 impl Decoder {
-    pub fn new(_: &Pipeline) -> Result<Decoder, DecodeError> { Ok(Decoder) }
+    /// Records larger than this are not read unless [`Decoder::set_max_value_bytes`] says otherwise.
+    pub const DEFAULT_MAX_VALUE_BYTES: usize = 64 << 20;
+    /// The most that may be allowed: spans are 32-bit, and a rewritten text is up to three times longer.
+    pub const MAX_VALUE_BYTES: usize = 1 << 30;
+
+    /// A decoder for the columns that `pipeline` uses.
+    ///
+    /// # Errors
+    /// An event time whose pattern is not supported or whose format does not go with its column.
+    ///
+    /// # Panics
+    /// On a column index beyond the schema, which a checked pipeline does not have.
+    pub fn new(pipeline: &Pipeline) -> Result<Decoder, DecodeError> {
+        let used = used_columns(pipeline);
+        let plan = |(index, column): (usize, &crate::types::Column)| ColumnPlan {
+            name: column.name.as_bytes().into(),
+            used_as: used[index].then_some(column.data_type),
+            key: Key::new(&column.name),
+        };
+        let count = pipeline.schema.len();
+        Ok(Decoder {
+            columns: pipeline.schema.iter().enumerate().map(plan).collect(),
+            time: time_plan(pipeline)?,
+            max_value_bytes: Decoder::DEFAULT_MAX_VALUE_BYTES,
+            expected: (0..=count).map(|index| index % count.max(1)).collect(),
+            cells: vec![Cell::Null; count],
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Sets the length above which a record is `TooLarge`, at most [`Decoder::MAX_VALUE_BYTES`].
+    pub fn set_max_value_bytes(&mut self, bytes: usize) {
+        self.max_value_bytes = bytes.min(Decoder::MAX_VALUE_BYTES);
+    }
+
+    /// Decodes one record's value. The event borrows the value and this decoder.
     pub fn decode<'a>(&'a mut self, value: Option<&'a [u8]>) -> Decoded<'a> {
-        Decoded { event: Event { time: None, cells: &[], source: Source { payload: value.unwrap_or(&[]), scratch: &[] } }, fault: None }
+        self.scratch.clear();
+        if self.scratch.capacity() > SCRATCH_KEPT_BYTES {
+            self.scratch = Vec::new();
+        }
+        self.cells.fill(Cell::Null);
+        let payload = value.unwrap_or_default();
+        let read = match value {
+            None => Err(FaultReason::NullValue),
+            Some(payload) if payload.len() > self.max_value_bytes => Err(FaultReason::TooLarge),
+            Some(payload) => self.read(payload),
+        };
+        let mut fault = read.unwrap_or_else(|reason| {
+            self.cells.fill(Cell::Null);
+            Some(Fault { reason, column: None })
+        });
+        let source = Source { payload, scratch: &self.scratch };
+        let mut event = Event { time: None, cells: &self.cells, source };
+        if let Some(plan) = &self.time {
+            event.time = plan.format.read(&event, plan.column);
+            if event.time.is_none() {
+                let missing = Fault { reason: FaultReason::NoEventTime, column: Some(plan.column) };
+                fault = fault.or(Some(missing));
+            }
+        }
+        Decoded { event, fault }
+    }
+
+    /// Fills the cells from a value, and gives the first field that did not fit.
+    fn read(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
+        let mut scanner = Scanner::new(payload);
+        match scanner.peek_token() {
+            b'{' => scanner.pos += 1,
+            _ if scanner.pos == payload.len() => return Err(FaultReason::Empty),
+            b'[' => return Err(FaultReason::NotAnObject),
+            _ => {
+                scanner.skip_value(0).map_err(reason_of)?;
+                return Err(FaultReason::NotAnObject);
+            }
+        }
+        self.read_fields(&mut scanner).map_err(reason_of)
+    }
+
+    /// Reads the fields of the root object, whose `{` has been passed.
+    fn read_fields(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<Fault>, Stop> {
+        let mut fault = None;
+        if scanner.peek_token() == b'}' {
+            return Ok(fault);
+        }
+        let mut place = 0;
+        loop {
+            let column = self.read_name(scanner, &mut place)?;
+            match column.and_then(|column| Some((column, self.columns[column].used_as?))) {
+                Some((column, data_type)) => {
+                    let cell = &mut self.cells[column];
+                    if let Some(reason) = coerce::read(scanner, data_type, &mut self.scratch, cell)? {
+                        fault = fault.or(Some(Fault { reason, column: Some(column) }));
+                    }
+                }
+                None => scanner.skip_value(1)?,
+            }
+            match scanner.peek_token() {
+                b',' => scanner.pos += 1,
+                b'}' => return Ok(fault),
+                _ => return Err(Stop::Syntax),
+            }
+        }
+    }
+
+    /// Reads a name with its colon and gives the column it names. `place` is where the field stands:
+    /// after which column.
+    #[inline(always)]
+    fn read_name(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        place: &mut usize,
+    ) -> Result<Option<usize>, Stop> {
+        let quote = scanner.peek_token();
+        let column = self.expected[*place];
+        let key = self.columns.get(column).and_then(|plan| plan.key.as_ref());
+        if let Some(key) = key.filter(|key| key.begins(&scanner.bytes[scanner.pos..])) {
+            scanner.pos += key.bytes.len();
+            *place = column + 1;
+            return Ok(Some(column));
+        }
+        if !matches!(quote, b'"' | b'\'') {
+            return Err(Stop::Syntax);
+        }
+        let column = self.read_unexpected_name(scanner)?;
+        if let Some(column) = column {
+            self.expected[*place] = column;
+            *place = column + 1;
+        }
+        Ok(column)
+    }
+
+    fn read_unexpected_name(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<usize>, Stop> {
+        let name = scanner.string()?;
+        let raw = &scanner.bytes[name.start..name.end];
+        let find = |name: &[u8]| self.columns.iter().position(|plan| *plan.name == *name);
+        let column = if name.unescaped && name.ascii {
+            find(raw)
+        } else {
+            let start = self.scratch.len();
+            text::append_name(scanner.bytes, name, &mut self.scratch);
+            let column = find(&self.scratch[start..]);
+            self.scratch.truncate(start);
+            column
+        };
+        scanner.expect(b':')?;
+        Ok(column)
     }
 }
-pub fn keeps(_: &Expression, _: &Event<'_>) -> bool { true }
-pub fn looks_like_milliseconds(t: crate::types::Timestamp) -> bool { t.0 > 253_402_300_799_000_000 }
+
+impl Key {
+    fn new(name: &str) -> Option<Key> {
+        if name.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+            return None;
+        }
+        let bytes: Box<[u8]> = [b"\"", name.as_bytes(), b"\":"].concat().into();
+        let len = bytes.len().min(16);
+        let mut head = [0; 16];
+        head[..len].copy_from_slice(&bytes[..len]);
+        let mask = if len == 16 { u128::MAX } else { (1 << (8 * len)) - 1 };
+        Some(Key { head: u128::from_le_bytes(head), mask, bytes })
+    }
+
+    /// Whether `rest` begins with this key.
+    #[inline(always)]
+    fn begins(&self, rest: &[u8]) -> bool {
+        match rest.first_chunk::<16>() {
+            Some(head) => {
+                u128::from_le_bytes(*head) & self.mask == self.head
+                    && (self.bytes.len() <= 16 || rest.starts_with(&self.bytes))
+            }
+            None => rest.starts_with(&self.bytes),
+        }
+    }
+}
+
+impl TimeReader {
+    /// The event time in a column's cell.
+    #[inline(always)]
+    fn read(&self, event: &Event<'_>, column: usize) -> Option<Timestamp> {
+        match (&event.cells[column], self) {
+            (Cell::Long(value), TimeReader::Number(unit)) => Some(time::from_integer(*value, *unit)),
+            (cell, reader) => reader.read_rarer(event, *cell),
+        }
+    }
+
+    fn read_rarer(&self, event: &Event<'_>, cell: Cell) -> Option<Timestamp> {
+        match (cell, self) {
+            (Cell::Int(value), TimeReader::Number(unit)) => {
+                Some(time::from_integer(i64::from(value), *unit))
+            }
+            (Cell::Double(number), TimeReader::Number(unit)) => {
+                time::from_double(event.double(number), *unit)
+            }
+            (Cell::Decimal(value), TimeReader::Number(unit)) => Some(time::from_decimal(value, *unit)),
+            (Cell::String(span), TimeReader::Iso) => time::iso(event.source.bytes(span)),
+            (Cell::String(span), TimeReader::Pattern(pattern)) => {
+                pattern.parse(event.source.text(span))
+            }
+            (Cell::Timestamp(value), TimeReader::Timestamp) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+fn reason_of(stop: Stop) -> FaultReason {
+    match stop {
+        Stop::Syntax => FaultReason::Syntax,
+        Stop::TooDeep => FaultReason::TooDeep,
+        Stop::TooLarge => FaultReason::TooLarge,
+    }
+}
+
+fn time_plan(pipeline: &Pipeline) -> Result<Option<TimePlan>, DecodeError> {
+    let Some(event_time) = &pipeline.event_time else { return Ok(None) };
+    let column = &pipeline.schema[event_time.column];
+    let is_number = matches!(
+        column.data_type,
+        DataType::Long | DataType::Int | DataType::Double | DataType::Decimal { .. }
+    );
+    let is_string = column.data_type == DataType::String;
+    let wrong = |format, needed| DecodeError::TimeType {
+        column: column.name.clone(),
+        data_type: column.data_type,
+        format,
+        needed,
+    };
+    const NUMBERS: &str = "long, int, double or decimal";
+    let format = match &event_time.format {
+        TimeFormat::Seconds if is_number => TimeReader::Number(Unit::Seconds),
+        TimeFormat::Seconds => return Err(wrong("seconds", NUMBERS)),
+        TimeFormat::Milliseconds if is_number => TimeReader::Number(Unit::Milliseconds),
+        TimeFormat::Milliseconds => return Err(wrong("milliseconds", NUMBERS)),
+        TimeFormat::Iso if is_string => TimeReader::Iso,
+        TimeFormat::Iso => return Err(wrong("ISO 8601 texts", "string")),
+        TimeFormat::Pattern(pattern) if is_string => {
+            let named = |reason| DecodeError::Pattern {
+                column: column.name.clone(),
+                pattern: pattern.clone(),
+                reason,
+            };
+            TimeReader::Pattern(Pattern::new(pattern).map_err(named)?)
+        }
+        TimeFormat::Pattern(_) => return Err(wrong("texts in a pattern", "string")),
+        TimeFormat::Timestamp if column.data_type == DataType::Timestamp => TimeReader::Timestamp,
+        TimeFormat::Timestamp => return Err(wrong("timestamps", "timestamp")),
+    };
+    Ok(Some(TimePlan { column: event_time.column, format }))
+}
+
+/// For each column of the schema, whether anything is made of it.
+fn used_columns(pipeline: &Pipeline) -> Vec<bool> {
+    let mut used = vec![false; pipeline.schema.len()];
+    if let Some(event_time) = &pipeline.event_time {
+        used[event_time.column] = true;
+    }
+    if let Some(filter) = &pipeline.filter {
+        mark_columns(filter, &mut used);
+    }
+    if let Query::Aggregation(aggregation) = &pipeline.query {
+        let aggregated = aggregation.aggregates.iter().filter_map(|aggregate| aggregate.column);
+        aggregation.keys.iter().copied().chain(aggregated).for_each(|column| used[column] = true);
+    }
+    for output in &pipeline.output {
+        if let OutputSource::Column(column) = output.source {
+            used[column] = true;
+        }
+    }
+    used
+}
+
+fn mark_columns(expression: &Expression, used: &mut [bool]) {
+    let mut mark = |operand: &Expression| mark_columns(operand, used);
+    match expression {
+        Expression::Column(column) => used[*column] = true,
+        Expression::EventTime | Expression::Literal(_) => {}
+        Expression::Compare(_, left, right)
+        | Expression::Arithmetic(_, left, right)
+        | Expression::And(left, right)
+        | Expression::Or(left, right) => {
+            mark(left);
+            mark(right);
+        }
+        Expression::Not(operand) | Expression::IsNull(operand) | Expression::Like(operand, _) => {
+            mark(operand);
+        }
+        Expression::In(operand, list) => {
+            mark(operand);
+            list.iter().for_each(mark);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

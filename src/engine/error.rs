@@ -80,7 +80,7 @@ impl EngineError {
                 13
             }
             EngineError::Checkpoint(CheckpointError::Storage { .. }) => 14,
-            EngineError::Source(SourceError::Unreachable(_)) => 22,
+            EngineError::Source(SourceError::Unreachable(_) | SourceError::NoTopic(_)) => 22,
             EngineError::Source(SourceError::Refused(_)) => 21,
             EngineError::Source(_) | EngineError::OtherTopic(_) => 20,
             EngineError::BadRecord(_) => 40,

@@ -254,7 +254,7 @@ impl Run<'_> {
             }
         };
         self.warn_of_milliseconds(open.newest().0);
-        let plan = self.job.close(open, &reached)?;
+        let plan = self.job.close(open, &reached, self.clock.now_ms())?;
         self.hint_at_first_window();
         self.outlet.hand_over(plan)?;
         self.batches += 1;

@@ -6,9 +6,12 @@
 //!
 //! Not here: the order of a batch's steps (`engine`), how a row is computed (`window`).
 
+mod batch_files;
 pub mod console;
 pub mod dead_letter;
 pub mod files;
+#[cfg(test)]
+mod fixtures;
 mod json;
 pub mod memory;
 

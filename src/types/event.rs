@@ -119,17 +119,6 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// A number as whole 10^-9 units, if it is exactly that many.
-    #[must_use]
-    pub fn exact_nanos(&self, number: Number) -> Option<i128> {
-        match number {
-            Number::Short { mantissa, scale: scale @ 0..=9 } => {
-                Some(i128::from(mantissa) * 10i128.pow(u32::from(9 - scale)))
-            }
-            _ => None,
-        }
-    }
-
     /// The IEEE double nearest to a number as it was written.
     #[must_use]
     pub fn double(&self, number: Number) -> f64 {
@@ -140,6 +129,122 @@ impl<'a> Event<'a> {
             Number::Value(value) => value,
         }
     }
+
+    /// The number as written in units of 10^-9, exactly; `None` if it has other digits than zero
+    /// beyond the ninth place, does not fit, or is NaN or infinite.
+    #[must_use]
+    #[inline]
+    pub fn exact_nanos(&self, number: Number) -> Option<i128> {
+        match number {
+            Number::Short { mantissa, scale } => {
+                let power = |exponent: u8| 10i64.checked_pow(u32::from(exponent));
+                if scale <= EXACT_SCALE {
+                    return Some(i128::from(mantissa) * i128::from(power(EXACT_SCALE - scale)?));
+                }
+                let power = power(scale - EXACT_SCALE)?;
+                (mantissa % power == 0).then(|| i128::from(mantissa / power))
+            }
+            Number::Text(span) => {
+                DecimalText::parse(self.source.bytes(span))?.exact(i64::from(EXACT_SCALE))
+            }
+            Number::Value(value) => (value == 0.0).then_some(0),
+        }
+    }
+}
+
+/// Places after the point that exact sums keep.
+const EXACT_SCALE: u8 = 9;
+
+/// A decimal number's text in parts: an optional sign, digits with at most one point, and an optional
+/// exponent, as Java's `BigDecimal` reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DecimalText<'a> {
+    negative: bool,
+    whole: &'a [u8],
+    fraction: &'a [u8],
+    exponent: i64,
+}
+
+impl<'a> DecimalText<'a> {
+    /// Takes a text apart; `None` if it is no decimal number.
+    pub(crate) fn parse(text: &'a [u8]) -> Option<DecimalText<'a>> {
+        let negative = text.first() == Some(&b'-');
+        let text = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
+        let (whole, rest) = leading_digits(text);
+        let (fraction, rest) = match rest.strip_prefix(b".") {
+            Some(rest) => leading_digits(rest),
+            None => (&rest[..0], rest),
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        let exponent = match rest {
+            [] => 0,
+            [b'e' | b'E', exponent @ ..] => signed(exponent)?,
+            _ => return None,
+        };
+        Some(DecimalText { negative, whole, fraction, exponent })
+    }
+
+    /// The value in units of 10^-`scale`; `None` if it is no whole number of them or does not fit.
+    pub(crate) fn exact(&self, scale: i64) -> Option<i128> {
+        let (value, kept) = self.cut(scale)?;
+        self.digits_from(kept).all(|digit| digit == 0).then_some(value)
+    }
+
+    /// The value in units of 10^-`scale`, rounded half away from zero (Java's HALF_UP); `None` if it
+    /// does not fit.
+    pub(crate) fn half_up(&self, scale: i64) -> Option<i128> {
+        let (value, kept) = self.cut(scale)?;
+        // With every digit cut off and more, the first one that is cut off is a zero before them.
+        let is_below = self.shift(scale).saturating_neg() > self.len();
+        let up = !is_below && self.digits_from(kept).next().is_some_and(|digit| digit >= 5);
+        value.checked_add(if self.negative { -i128::from(up) } else { i128::from(up) })
+    }
+
+    /// The value in units of 10^-`scale` cut toward zero, and how many digits it is made of.
+    fn cut(&self, scale: i64) -> Option<(i128, usize)> {
+        let shift = self.shift(scale);
+        let kept = usize::try_from(self.len().saturating_add(shift.min(0)).max(0)).ok()?;
+        let mut value = 0i128;
+        for digit in self.digits_from(0).take(kept) {
+            value = value.checked_mul(10)?.checked_add(i128::from(digit))?;
+        }
+        if shift > 0 && value != 0 {
+            value = value.checked_mul(10i128.checked_pow(u32::try_from(shift).ok()?)?)?;
+        }
+        Some((if self.negative { -value } else { value }, kept))
+    }
+
+    /// The power of ten between the digits and units of 10^-`scale`.
+    fn shift(&self, scale: i64) -> i64 {
+        let places = i64::try_from(self.fraction.len()).unwrap_or(i64::MAX);
+        self.exponent.saturating_add(scale).saturating_sub(places)
+    }
+
+    fn len(&self) -> i64 {
+        i64::try_from(self.whole.len() + self.fraction.len()).unwrap_or(i64::MAX)
+    }
+
+    fn digits_from(&self, start: usize) -> impl Iterator<Item = u8> {
+        self.whole.iter().chain(self.fraction).skip(start).map(|digit| digit - b'0')
+    }
+}
+
+fn leading_digits(text: &[u8]) -> (&[u8], &[u8]) {
+    text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count())
+}
+
+/// An exponent; one beyond the range of `i64` is as good as its end.
+fn signed(text: &[u8]) -> Option<i64> {
+    let negative = text.first() == Some(&b'-');
+    let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let add = |value: i64, digit: &u8| value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
+    let value = digits.iter().fold(0i64, add);
+    Some(if negative { -value } else { value })
 }
 
 /// Correctly rounded: both operands are exact doubles for the fast case (Clinger 1990), and the
@@ -240,6 +345,48 @@ mod tests {
         check(-12345, 2, "-123.45");
         check(9_007_199_254_740_993, 0, "9007199254740993");
         check(999_999_999_999_999_999, 18, "0.999999999999999999");
+    }
+
+    #[test]
+    fn numbers_are_exact_in_billionths_or_not_at_all() {
+        let exact = |number, payload: &str| {
+            let source = Source { payload: payload.as_bytes(), scratch: b"" };
+            Event { time: None, cells: &[], source }.exact_nanos(number)
+        };
+        let short = |mantissa, scale| exact(Number::Short { mantissa, scale }, "");
+        assert_eq!(short(1234, 2), Some(12_340_000_000));
+        assert_eq!(short(-5, 0), Some(-5_000_000_000));
+        assert_eq!(short(1_200, 11), Some(12));
+        assert_eq!(short(1_201, 11), None);
+        assert_eq!(short(i64::MIN, 0), Some(i128::from(i64::MIN) * 1_000_000_000));
+        let text = |text: &str| {
+            let len = u32::try_from(text.len()).unwrap();
+            exact(Number::Text(Span { source: TextSource::Payload, start: 0, len }), text)
+        };
+        assert_eq!(text("-1.5e3"), Some(-1_500_000_000_000));
+        assert_eq!(text("12345678901234567890.25"), Some(12_345_678_901_234_567_890_250_000_000));
+        assert_eq!(text("1500e-12"), None);
+        assert_eq!(text("15000e-13"), None);
+        assert_eq!(text("3000e-12"), Some(3));
+        assert_eq!(text("0e999999999999999999999"), Some(0));
+        assert_eq!(text("1e400"), None);
+        assert_eq!(text("1e-999999999999999999999"), None);
+        assert_eq!(exact(Number::Value(-0.0), ""), Some(0));
+        assert_eq!(exact(Number::Value(f64::NAN), ""), None);
+    }
+
+    #[test]
+    fn decimal_texts_round_half_up() {
+        let half_up = |text: &str| DecimalText::parse(text.as_bytes()).and_then(|text| text.half_up(2));
+        for (text, expected) in [
+            ("0.125", 13), ("2.005", 201), ("-0.005", -1), ("0.004", 0), ("1e2", 10_000), ("1e-3", 0),
+            ("9e-3", 1), ("9e-4", 0), (".5", 50), ("5.", 500), ("+1", 100), ("-0.0", 0), ("9e-99", 0),
+        ] {
+            assert_eq!(half_up(text), Some(expected), "{text}");
+        }
+        for text in ["", ".", "-", "e5", "1e", "1e+", " 1", "1,5", "0x1", "NaN", "1e40"] {
+            assert_eq!(half_up(text), None, "{text}");
+        }
     }
 
     #[test]

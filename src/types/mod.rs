@@ -12,6 +12,7 @@ mod rows;
 mod text;
 
 pub use data_type::{DataType, Decimal, MAX_DECIMAL_PRECISION};
+pub(crate) use event::DecimalText;
 pub use event::{Cell, Event, Fault, FaultReason, Number, Source, Span, TextSource};
 pub use ids::{
     BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName, Timestamp,

@@ -1,0 +1,273 @@
+//! The bytes of format 1, pinned; round trips; and that nothing else is read.
+
+use proptest::prelude::*;
+
+use super::{chunk::decode_row, chunk::encode_row, *};
+use crate::{
+    batch::{BatchRecord, DeadLetter, DeadLetterReason, Genesis, Mark, Superseded},
+    checkpoint::trials::{self, Trial},
+    spec::OutputMode,
+    types::{
+        BatchId, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, SinkName,
+        Timestamp,
+    },
+    window::{Accumulator, Scalar, Sum, Watermarks},
+};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Pins an entry's key and value; the checksum's bytes are the last four.
+fn pinned(entry: &Entry, key: &str, value: &str) {
+    assert_eq!((hex(&entry.key).as_str(), hex(&entry.value).as_str()), (key, value));
+    check_value(entry.family, &entry.key, &entry.value).unwrap_or_else(|error| {
+        // The single-row form has no reader yet.
+        assert!(is_row_form(&entry.key), "{error}");
+        None
+    });
+}
+
+fn chunk_of(rows: &[Row<'_>]) -> Vec<Entry> {
+    let mut writer = ChunkWriter::new(Timestamp(30_000_000), BatchId(2));
+    rows.iter().for_each(|row| writer.push(*row));
+    writer.finish()
+}
+
+fn row<'a>(key: &'a [u8], totals: Option<&'a [u8]>) -> Row<'a> {
+    Row { start: Timestamp(0), end: Timestamp(30_000_000), key, totals }
+}
+
+fn all_accumulators() -> Vec<Accumulator> {
+    let extreme = |scalar| Accumulator::Extreme(Some(scalar));
+    vec![
+        Accumulator::Count(3),
+        Accumulator::Sum(Sum { exact: -5, inexact: None, count: 2 }),
+        Accumulator::Sum(Sum { exact: 0, inexact: Some(0.5), count: 1 }),
+        Accumulator::Extreme(None),
+        extreme(Scalar::Boolean(true)),
+        extreme(Scalar::Int(-1)),
+        extreme(Scalar::Long(1 << 40)),
+        extreme(Scalar::Double(-0.0)),
+        extreme(Scalar::String("é".into())),
+        extreme(Scalar::Timestamp(Timestamp(-1))),
+        extreme(Scalar::Decimal(Decimal { unscaled: i128::MAX, scale: 38 })),
+    ]
+}
+
+fn record() -> BatchRecord {
+    let mut trial = Trial::new();
+    trial.plan(&[(0, "a")], 30).publication.record
+}
+
+fn superseding() -> Genesis {
+    let superseded = Superseded { lineage: Lineage(7), seen: Some(BatchId(300)) };
+    Genesis { superseded: vec![superseded], ..trials::genesis() }
+}
+
+fn descriptor() -> Descriptor {
+    Descriptor {
+        batch: BatchId(2),
+        output_mode: OutputMode::Update,
+        watermarks: Watermarks::FIRST,
+        touched: vec![(Timestamp(-1), 1), (Timestamp(30_000_000), 2)],
+        row_chunks: Some(3),
+        dead_letter_chunks: 1,
+    }
+}
+
+fn dead_letters() -> [DeadLetter; 2] {
+    let late = DeadLetter {
+        partition: Partition(0),
+        offset: Offset(9),
+        reason: DeadLetterReason::Late,
+        column: None,
+        payload: None,
+    };
+    [late, trials::dead_letter("{}")]
+}
+
+#[test]
+fn the_bytes_of_format_1_never_change() {
+    pinned(&encode_genesis(&superseding()), "@genesis", "@");
+    pinned(
+        &encode_head(&StateHead { batch: BatchId(300), digest: Digest([7; 32]), chunks: 2, seal: 9 }),
+        "@head",
+        "@",
+    );
+    pinned(&encode_incarnation(Incarnation(4)), "@inc", "@");
+    pinned(&encode_rollback_accepted(), "@roll", "@");
+    let mark = Mark { sink: SinkName("console".to_owned()), published: Some(BatchId(2)) };
+    pinned(&encode_mark(&mark), "@mark", "@");
+    pinned(&encode_position(Partition(1), BatchId(2), trials::position(10)), "@pos", "@");
+    pinned(&encode_descriptor(&descriptor()), "@desc", "@");
+    pinned(&encode_result_rows(BatchId(2), 0, &[6, 1, 0, 0, 0, b'a']), "@rows", "@");
+    pinned(&encode_dead_letters(BatchId(2), 1, &dead_letters()), "@dead", "@");
+    pinned(&encode_record(&record()), "@rec", "@");
+}
+
+#[test]
+fn the_bytes_of_groups_in_format_1_never_change() {
+    let mut totals = Vec::new();
+    encode_totals(&all_accumulators(), &mut totals);
+    let chunks = chunk_of(&[row(b"a", Some(&totals)), row(b"b", None)]);
+    let [chunk] = chunks.as_slice() else { panic!("two small rows are one chunk") };
+    pinned(chunk, "@chunk", "@");
+    pinned(&encode_row(Timestamp(30_000_000), row(b"a", Some(&[0, 6]))), "@row", "@");
+}
+
+#[test]
+fn values_read_back_what_was_written() {
+    let genesis = superseding();
+    assert_eq!(decode_genesis(&encode_genesis(&genesis).value), Ok(genesis));
+    let head = StateHead { batch: BatchId(u64::MAX), digest: Digest([9; 32]), chunks: 1, seal: 2 };
+    assert_eq!(decode_head(&encode_head(&head).value), Ok(head));
+    let entry = encode_record(&record());
+    assert_eq!(decode_record(&entry.key, &entry.value), Ok(record()));
+    let entry = encode_descriptor(&descriptor());
+    assert_eq!(decode_descriptor(BatchId(2), &entry.value), Ok(descriptor()));
+    let entry = encode_dead_letters(BatchId(2), 0, &dead_letters());
+    let mut letters = Vec::new();
+    decode_dead_letters(&entry.key, &entry.value, &mut letters).unwrap();
+    assert_eq!(letters, dead_letters());
+    let mut totals = Vec::new();
+    encode_totals(&all_accumulators(), &mut totals);
+    assert_eq!(TotalsReader::default().read(&totals).unwrap(), all_accumulators());
+    let closing = Timestamp(30_000_000);
+    let single = encode_row(closing, row(b"a", None));
+    assert_eq!(decode_row(&single.key, &single.value), Ok((closing, row(b"a", None))));
+    for reason in FaultReason::ALL {
+        let letter =
+            DeadLetter { reason: DeadLetterReason::Fault(reason), ..trials::dead_letter("x") };
+        let entry = encode_dead_letters(BatchId(0), 0, std::slice::from_ref(&letter));
+        let mut letters = Vec::new();
+        decode_dead_letters(&entry.key, &entry.value, &mut letters).unwrap();
+        assert_eq!(letters, [letter]);
+    }
+}
+
+#[test]
+fn a_value_under_another_key_or_family_is_refused() {
+    let entry = encode_position(Partition(1), BatchId(2), trials::position(10));
+    let other = position_key(Partition(2));
+    assert_eq!(decode_position(&other, &entry.value), Err(CodecError::Checksum));
+    assert_eq!(check_value(Family::Meta, &entry.key, &entry.value), Err(CodecError::Key));
+}
+
+#[test]
+fn a_later_format_is_told_from_damage() {
+    let mut value = encode_incarnation(Incarnation(4)).value;
+    let end = value.len() - 4;
+    value[0] = 2;
+    assert_eq!(decode_incarnation(&value), Err(CodecError::Checksum));
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(b"metaincarnation"), &value[..end]);
+    value[end..].copy_from_slice(&checksum.to_le_bytes());
+    assert_eq!(decode_incarnation(&value), Err(CodecError::Format { found: 2 }));
+}
+
+#[test]
+fn large_runs_are_cut_into_chunks_of_a_mebibyte() {
+    let totals = vec![0; 700];
+    let keys: Vec<_> = (0..5000u32).map(u32::to_be_bytes).collect();
+    let rows: Vec<_> = keys.iter().map(|key| row(key, Some(&totals))).collect();
+    let chunks = chunk_of(&rows);
+    assert!(chunks.len() > 3);
+    let mut read = 0;
+    for (index, entry) in chunks.iter().enumerate() {
+        assert!(entry.value.len() <= (1 << 20) + 64);
+        let mut chunk = Chunk::open(&entry.key, &entry.value).unwrap();
+        assert_eq!(chunk.key.chunk as usize, index);
+        assert_eq!(chunk.last, index + 1 == chunks.len());
+        while let Some(found) = chunk.next_row().unwrap() {
+            assert_eq!(found, rows[read]);
+            read += 1;
+        }
+    }
+    assert_eq!(read, rows.len());
+}
+
+fn any_family() -> impl Strategy<Value = Family> {
+    prop::sample::select(Family::ALL.to_vec())
+}
+
+proptest! {
+    #[test]
+    fn keys_sort_as_what_they_stand_for(a: (i64, u64, u32), b: (i64, u64, u32)) {
+        let key = |(closing, batch, chunk)| ChunkKey {
+            closing: Timestamp(closing), batch: BatchId(batch), chunk,
+        };
+        prop_assert_eq!(key(a).cmp(&key(b)), key(a).encode().cmp(&key(b).encode()));
+        prop_assert_eq!(ChunkKey::decode(&key(a).encode()), Ok(key(a)));
+        prop_assert!(key(a).encode() < behind_chunks_of(Timestamp(a.0)));
+        prop_assert_eq!(b.0 > a.0, key(b).encode() >= behind_chunks_of(Timestamp(a.0)));
+        let partition = |number| position_key(Partition(number));
+        let (x, y) = (a.2.cast_signed(), b.2.cast_signed());
+        prop_assert_eq!(x.cmp(&y), partition(x).cmp(&partition(y)));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused(
+        family in any_family(),
+        key in prop::collection::vec(any::<u8>(), 0..32),
+        value in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        prop_assert!(check_value(family, &key, &value).is_err());
+    }
+
+    #[test]
+    fn arbitrary_payloads_with_a_good_checksum_never_panic(
+        payload in prop::collection::vec(any::<u8>(), 0..200),
+        shape in 0u8..14,
+    ) {
+        let chunk = ChunkKey { closing: Timestamp(5), batch: BatchId(1), chunk: 0 }.encode();
+        let keys = [
+            (Family::Meta, GENESIS_KEY.to_vec()), (Family::Meta, HEAD_KEY.to_vec()),
+            (Family::Windows, chunk), (Family::History, record_key(BatchId(3))),
+            (Family::Outbox, OutboxKey::Descriptor(BatchId(3)).encode()),
+            (Family::Outbox, OutboxKey::DeadLetters(BatchId(3), 0).encode()),
+            (Family::Offsets, position_key(Partition(0))),
+        ];
+        for (family, key) in keys {
+            let mut value = vec![FORMAT, shape];
+            value.extend_from_slice(&payload);
+            let place = [family.name().as_bytes(), &key].concat();
+            let checksum = crc32c::crc32c_append(crc32c::crc32c(&place), &value);
+            value.extend_from_slice(&checksum.to_le_bytes());
+            let _ = check_value(family, &key, &value);
+        }
+    }
+
+    #[test]
+    fn groups_read_back_what_was_written(
+        mut keys in prop::collection::btree_set(prop::collection::vec(any::<u8>(), 0..20), 1..20),
+        count: i64, exact: i128, inexact: Option<f64>, closing: i64, start: i64, end: i64,
+    ) {
+        keys.insert(Vec::new());
+        let accumulators =
+            [Accumulator::Count(count), Accumulator::Sum(Sum { exact, inexact, count })];
+        let mut totals = Vec::new();
+        encode_totals(&accumulators, &mut totals);
+        let mut writer = ChunkWriter::new(Timestamp(closing), BatchId(1));
+        let rows: Vec<_> = keys.iter().map(|key| Row {
+            start: Timestamp(start), end: Timestamp(end), key, totals: Some(&totals),
+        }).collect();
+        rows.iter().for_each(|row| writer.push(*row));
+        let entries = writer.finish();
+        let mut chunk = Chunk::open(&entries[0].key, &entries[0].value).unwrap();
+        for row in rows {
+            prop_assert_eq!(chunk.next_row(), Ok(Some(row)));
+        }
+        prop_assert_eq!(chunk.next_row(), Ok(None));
+        let mut reader = TotalsReader::default();
+        let read = reader.read(&totals).unwrap();
+        prop_assert_eq!(format!("{read:?}"), format!("{accumulators:?}"));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed(byte in 0usize..400, bit in 0u8..8) {
+        let mut entry = encode_record(&record());
+        let at = byte % entry.value.len();
+        entry.value[at] ^= 1 << bit;
+        prop_assert_eq!(decode_record(&entry.key, &entry.value), Err(CodecError::Checksum));
+    }
+}

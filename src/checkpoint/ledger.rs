@@ -1,0 +1,455 @@
+//! What a checkpoint's families hold together: one write per batch, and one reading that believes
+//! nothing.
+//!
+//! [`Ledger`] is the checkpoint over any store of ordered keys; RocksDB and the memory twin are such
+//! stores. Start at [`Ledger::persist`] for writing and at [`Contents::read`] for reading.
+//!
+//! Invariants: everything a batch changes is in one synced write, rows too large for it go ahead of it
+//! under the batch's number and count only with it; groups of the newest batch and of the windows it
+//! closed are neither merged nor deleted before the next batch is written; after any failed write the
+//! ledger refuses everything, because nobody knows what is on disk.
+//!
+//! Not here: bytes (`codec`), opening and locking (`rocks`), what a start may do (`batch::recover`).
+
+mod contents;
+mod merge;
+
+pub(in crate::checkpoint) use contents::{Contents, Run, link_problem, visit_history};
+
+use std::path::Path;
+
+use crate::{
+    batch::{BatchRecord, DeadLetter, Genesis, Mark, Plan, Publication, rows_digest},
+    checkpoint::{
+        Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
+        codec::{self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead},
+    },
+    spec::OutputMode,
+    types::{BatchId, Digest, Incarnation, SinkName, Timestamp},
+    window::{Table, Watermarks},
+};
+
+/// How many batches of history are kept.
+const HISTORY_BATCHES: u64 = 10_000;
+
+/// Families are flushed at least this often, so that no write-ahead log is older than history and a
+/// hole in one shows as a hole in the other.
+const FLUSH_EVERY: u64 = 2_000;
+
+/// Rows and dead letters beyond this go ahead of their batch's synced write, one chunk at a time.
+const AHEAD_BYTES: usize = 4 << 20;
+
+/// Dead letters are cut into chunks of about this many bytes.
+const DEAD_LETTER_CHUNK_BYTES: usize = 1 << 20;
+
+/// One change.
+#[derive(Clone, Debug)]
+pub(in crate::checkpoint) enum Edit {
+    Put(Entry),
+    Delete(Family, Vec<u8>),
+    /// Every key in `[from, to)`.
+    DeleteRange(Family, Vec<u8>, Vec<u8>),
+}
+
+/// Whether a write is on the disk when it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::checkpoint) enum Durability {
+    Synced,
+    Unsynced,
+}
+
+/// Takes a key and its value.
+pub(in crate::checkpoint) type Visit<'a> =
+    dyn FnMut(&[u8], &[u8]) -> Result<(), CheckpointError> + 'a;
+
+/// Families that can be read.
+pub(in crate::checkpoint) trait Families {
+    /// For messages.
+    fn directory(&self) -> &Path;
+
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, CheckpointError>;
+
+    /// Every key of a family in order.
+    fn scan(&self, family: Family, visit: &mut Visit<'_>) -> Result<(), CheckpointError>;
+}
+
+/// Families that can be written, with the announce file beside them.
+pub(in crate::checkpoint) trait Store: Families + Send {
+    /// All of it or nothing, in the order given.
+    fn write(&mut self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError>;
+
+    /// Moves everything out of the write-ahead log.
+    fn flush(&mut self) -> Result<(), CheckpointError>;
+
+    fn announce(&mut self, announcement: &Announcement) -> Result<(), CheckpointError>;
+
+    fn visible(&self) -> Result<crate::batch::VisibleFact, CheckpointError>;
+}
+
+pub(in crate::checkpoint) fn corrupt(
+    directory: &Path,
+    problem: impl Into<String>,
+) -> CheckpointError {
+    CheckpointError::Corrupt { directory: directory.to_owned(), problem: problem.into() }
+}
+
+/// Says which value it was.
+pub(in crate::checkpoint) fn at_key(
+    directory: &Path,
+    family: Family,
+    key: &[u8],
+    error: &CodecError,
+) -> CheckpointError {
+    let problem = format!("{} {}: {error}", family.name(), key.escape_ascii());
+    let directory = directory.to_owned();
+    if error.is_newer_format() {
+        return CheckpointError::Misfit { directory, problem };
+    }
+    CheckpointError::Corrupt { directory, problem }
+}
+
+/// A checkpoint over a store.
+#[derive(Debug)]
+pub(in crate::checkpoint) struct Ledger<S> {
+    store: S,
+    contents: Contents,
+    failed: bool,
+}
+
+impl<S: Store> Ledger<S> {
+    /// Reads the store and checks that everything in it belongs together.
+    pub fn open(mut store: S) -> Result<Ledger<S>, CheckpointError> {
+        let contents = Contents::read(&store)?;
+        let orphans = contents.orphans.clone();
+        if !orphans.is_empty() {
+            let edits = orphans.into_iter().map(|key| Edit::Delete(Family::Outbox, key)).collect();
+            store.write(edits, Durability::Unsynced)?;
+        }
+        Ok(Ledger { store, contents, failed: false })
+    }
+
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// What there is, without the groups.
+    pub fn facts(&self) -> Result<Recovered, CheckpointError> {
+        self.contents.recovered(&self.store, self.store.visible()?)
+    }
+
+    fn write(&mut self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
+        self.attempt("writing the checkpoint", |store| store.write(edits, durability))
+    }
+
+    fn attempt<T>(
+        &mut self,
+        attempt: &'static str,
+        work: impl FnOnce(&mut S) -> Result<T, CheckpointError>,
+    ) -> Result<T, CheckpointError> {
+        if self.failed {
+            return Err(CheckpointError::Storage {
+                directory: self.store.directory().to_owned(),
+                attempt,
+                problem: "an earlier write failed, so what is on disk is not known".to_owned(),
+            });
+        }
+        let done = work(&mut self.store);
+        self.failed = done.is_err();
+        done
+    }
+
+    /// Deletes the groups of windows that closed before this batch; they were published with it.
+    fn delete_closed(&mut self, record: &BatchRecord, head: &mut StateHead, edits: &mut Vec<Edit>) {
+        if record.output_mode == OutputMode::Complete {
+            return;
+        }
+        let bound = record.watermarks.late_bound;
+        let runs = &mut self.contents.runs;
+        let mut range: Option<(Timestamp, Timestamp)> = None;
+        while let Some(entry) = runs.first_entry()
+            && bound.closes(*entry.key())
+        {
+            let (closing, runs) = entry.remove_entry();
+            range = Some((range.map_or(closing, |(first, _)| first), closing));
+            runs.iter().for_each(|run| run.take_from(head));
+        }
+        if let Some((first, last)) = range {
+            edits.push(Edit::DeleteRange(
+                Family::Windows,
+                codec::row_key_prefix(first),
+                codec::behind_chunks_of(last),
+            ));
+        }
+    }
+
+    /// Writes the groups a batch touched, one run for each closing instant.
+    fn put_touched(
+        &mut self,
+        touched: &[(Timestamp, Table)],
+        head: &mut StateHead,
+        edits: &mut Vec<Edit>,
+    ) -> Vec<(Timestamp, u32)> {
+        let mut described = Vec::with_capacity(touched.len());
+        let mut totals = Vec::new();
+        for (closing, table) in touched {
+            let mut writer = ChunkWriter::new(*closing, head.batch);
+            for group in table.sorted() {
+                totals.clear();
+                codec::encode_totals(group.accumulators, &mut totals);
+                writer.push(Row {
+                    start: group.start,
+                    end: group.end,
+                    key: group.key,
+                    totals: Some(&totals),
+                });
+            }
+            let entries = writer.finish();
+            if entries.is_empty() {
+                continue;
+            }
+            let run = Run::of(head.batch, &entries);
+            described.push((*closing, run.chunks));
+            run.add_to(head);
+            self.contents.runs.entry(*closing).or_default().push(run);
+            edits.extend(entries.into_iter().map(Edit::Put));
+        }
+        described
+    }
+
+    /// Merges older runs of the closing instants this batch touched and did not close, so that no
+    /// instant collects a run for every batch.
+    fn merge_older(
+        &mut self,
+        record: &BatchRecord,
+        touched: &[(Timestamp, u32)],
+        head: &mut StateHead,
+        edits: &mut Vec<Edit>,
+    ) -> Result<(), CheckpointError> {
+        let mut budget = merge::BYTES_PER_BATCH;
+        for (closing, _) in touched {
+            let closes = record.output_mode != OutputMode::Complete
+                && record.watermarks.closing_bound.closes(*closing);
+            let Some(runs) = self.contents.runs.get_mut(closing).filter(|_| !closes) else {
+                continue;
+            };
+            merge::merge_runs(&self.store, *closing, runs, head, &mut budget, edits)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is too large for the batch's own write ahead of it; gives back the rest.
+    fn put_rows(
+        &mut self,
+        plan: &Plan,
+        edits: &mut Vec<Edit>,
+    ) -> Result<(Option<u32>, u32), CheckpointError> {
+        let batch = plan.publication.record.batch;
+        let chunks: &[Vec<u8>] =
+            if plan.rows_are_state { &[] } else { plan.publication.rows.chunks() };
+        let letters = cut_letters(&plan.publication.dead_letters);
+        let bytes: usize = chunks.iter().map(Vec::len).sum::<usize>()
+            + plan.publication.dead_letters.iter().map(letter_bytes).sum::<usize>();
+        let rows = (0..).zip(chunks).map(|(n, rows)| codec::encode_result_rows(batch, n, rows));
+        let letters_of =
+            (0..).zip(&letters).map(|(n, letters)| codec::encode_dead_letters(batch, n, letters));
+        for entry in rows.chain(letters_of) {
+            if bytes > AHEAD_BYTES {
+                self.write(vec![Edit::Put(entry)], Durability::Unsynced)?;
+            } else {
+                edits.push(Edit::Put(entry));
+            }
+        }
+        let count = |len: usize| u32::try_from(len).expect("a batch has fewer than 2^32 chunks");
+        Ok(((!plan.rows_are_state).then(|| count(chunks.len())), count(letters.len())))
+    }
+
+    fn delete_outbox_of_last(&self, edits: &mut Vec<Edit>) {
+        let Some(old) = &self.contents.descriptor else { return };
+        let keys = (0..old.row_chunks.unwrap_or(0))
+            .map(|chunk| OutboxKey::ResultRows(old.batch, chunk))
+            .chain((0..old.dead_letter_chunks).map(|n| OutboxKey::DeadLetters(old.batch, n)))
+            .chain([OutboxKey::Descriptor(old.batch)]);
+        edits.extend(keys.map(|key| Edit::Delete(Family::Outbox, key.encode())));
+    }
+
+    fn put_record(&mut self, record: &BatchRecord, edits: &mut Vec<Edit>) {
+        edits.push(Edit::Put(codec::encode_record(record)));
+        for (partition, position) in record.positions() {
+            edits.push(Edit::Put(codec::encode_position(partition, record.batch, position)));
+        }
+        if let Some(last) = &self.contents.last {
+            let gone = last.ranges.keys().filter(|partition| !record.ranges.contains_key(partition));
+            edits.extend(gone.map(|partition| {
+                Edit::Delete(Family::Offsets, codec::position_key(*partition))
+            }));
+        }
+        let oldest = self.contents.oldest_record.get_or_insert(record.batch);
+        while record.batch.0 - oldest.0 >= HISTORY_BATCHES {
+            edits.push(Edit::Delete(Family::History, codec::record_key(*oldest)));
+            *oldest = oldest.next();
+        }
+    }
+
+    fn follows(&self, record: &BatchRecord) {
+        let last = self.contents.last.as_ref();
+        let expected = last.map_or(BatchId(0), |last| last.batch.next());
+        assert_eq!(record.batch, expected, "a batch directly follows the newest one");
+        let previous = last.map_or(Digest::ZERO, |last| last.digest);
+        assert_eq!(record.previous, previous, "a batch names the one before it");
+        assert_eq!(record.digest, record.link(), "a batch carries its own link");
+    }
+}
+
+impl<S: Store> Checkpoint for Ledger<S> {
+    fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
+        let mut edits = vec![
+            Edit::Put(codec::encode_genesis(genesis)),
+            Edit::Delete(Family::Meta, codec::ROLLBACK_ACCEPTED_KEY.to_vec()),
+        ];
+        let marks = &mut self.contents.marks;
+        for sink in sinks {
+            if marks.iter().all(|mark| mark.sink != *sink) {
+                let mark = Mark { sink: sink.clone(), published: None };
+                edits.push(Edit::Put(codec::encode_mark(&mark)));
+                marks.push(mark);
+            }
+        }
+        self.contents.genesis = Some(genesis.clone());
+        self.contents.rollback_accepted = false;
+        self.write(edits, Durability::Synced)
+    }
+
+    fn next_incarnation(&mut self) -> Result<Incarnation, CheckpointError> {
+        let incarnation = Incarnation(self.contents.incarnation.0 + 1);
+        let edits = vec![
+            Edit::Put(codec::encode_incarnation(incarnation)),
+            Edit::Delete(Family::Meta, codec::ROLLBACK_ACCEPTED_KEY.to_vec()),
+        ];
+        self.write(edits, Durability::Synced)?;
+        self.contents.incarnation = incarnation;
+        self.contents.rollback_accepted = false;
+        Ok(incarnation)
+    }
+
+    fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
+        let record = &plan.publication.record;
+        self.follows(record);
+        let mut head = StateHead { batch: record.batch, digest: record.digest, ..self.contents.seal() };
+        let mut edits = Vec::new();
+        self.delete_closed(record, &mut head, &mut edits);
+        let touched = self.put_touched(&plan.touched, &mut head, &mut edits);
+        if let Err(error) = self.merge_older(record, &touched, &mut head, &mut edits) {
+            self.failed = true;
+            return Err(error);
+        }
+        let (row_chunks, dead_letter_chunks) = self.put_rows(&plan, &mut edits)?;
+        self.delete_outbox_of_last(&mut edits);
+        let descriptor = Descriptor {
+            batch: record.batch,
+            output_mode: record.output_mode,
+            watermarks: record.watermarks,
+            touched,
+            row_chunks,
+            dead_letter_chunks,
+        };
+        edits.push(Edit::Put(codec::encode_descriptor(&descriptor)));
+        self.put_record(record, &mut edits);
+        edits.push(Edit::Put(codec::encode_head(&head)));
+        self.write(edits, Durability::Synced)?;
+        self.contents.head = Some(head);
+        self.contents.descriptor = Some(descriptor);
+        self.contents.last = Some(record.clone());
+        if record.batch.0 % FLUSH_EVERY == FLUSH_EVERY - 1 {
+            self.attempt("flushing the checkpoint", |store| store.flush())?;
+        }
+        Ok(Durable::new(plan.publication))
+    }
+
+    fn durable_again(&mut self, publication: Publication) -> Result<Durable, CheckpointError> {
+        let directory = self.store.directory();
+        let Some(last) = &self.contents.last else {
+            return Err(corrupt(directory, "there is no batch to publish again"));
+        };
+        let batch = last.batch;
+        let computed = rows_digest(&publication.rows);
+        if publication.record != *last
+            || publication.identity.digest != last.link()
+            || computed != last.rows_digest
+        {
+            return Err(corrupt(
+                directory,
+                format!(
+                    "batch {batch} computed again from the stored groups is not the batch that was \
+                     written (rows {computed}, stored {})",
+                    last.rows_digest
+                ),
+            ));
+        }
+        Ok(Durable::new(publication))
+    }
+
+    fn announce(&mut self, durable: Durable) -> Result<Visible, CheckpointError> {
+        let announcement = Announcement::from(&durable.publication.identity);
+        self.attempt("announcing a batch", |store| store.announce(&announcement))?;
+        Ok(Visible::new(durable))
+    }
+
+    fn mark(&mut self, sink: &SinkName, batch: BatchId) -> Result<(), CheckpointError> {
+        let mark = Mark { sink: sink.clone(), published: Some(batch) };
+        self.write(vec![Edit::Put(codec::encode_mark(&mark))], Durability::Unsynced)?;
+        let marks = &mut self.contents.marks;
+        marks.retain(|mark| mark.sink != *sink);
+        marks.push(mark);
+        Ok(())
+    }
+
+    fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {
+        // Synced: the mark coming back would make the next start wait for a sink that is gone.
+        let edits = vec![Edit::Delete(Family::Meta, codec::mark_key(sink))];
+        self.write(edits, Durability::Synced)?;
+        self.contents.marks.retain(|mark| mark.sink != *sink);
+        Ok(())
+    }
+
+    fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
+        self.contents.restore_groups(&self.store, None, restore)?;
+        self.facts()
+    }
+}
+
+impl Contents {
+    /// The head of before, or that of a checkpoint without a batch.
+    fn seal(&self) -> StateHead {
+        self.head.unwrap_or(StateHead {
+            batch: BatchId(0),
+            digest: Digest::ZERO,
+            chunks: 0,
+            seal: 0,
+        })
+    }
+}
+
+fn letter_bytes(letter: &DeadLetter) -> usize {
+    32 + letter.payload.as_ref().map_or(0, String::len)
+}
+
+fn cut_letters(letters: &[DeadLetter]) -> Vec<&[DeadLetter]> {
+    let mut bytes = 0;
+    let cut = letters.chunk_by(|letter, _| {
+        bytes += letter_bytes(letter);
+        let together = bytes < DEAD_LETTER_CHUNK_BYTES;
+        if !together {
+            bytes = 0;
+        }
+        together
+    });
+    cut.collect()
+}
+
+/// The watermarks a descriptor must name for a batch.
+fn same_watermarks(descriptor: &Descriptor, watermarks: Watermarks) -> bool {
+    descriptor.watermarks == watermarks
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,432 @@
+//! Everything a checkpoint holds, read and checked to belong together.
+//!
+//! Damage that every single checksum survives shows here: a family that ends at another batch, a hole
+//! in history, a link that does not fit, a chunk that is missing or of an older version.
+
+use std::collections::BTreeMap;
+
+use super::{Families, HISTORY_BATCHES, at_key, corrupt, merge::MergedRows, same_watermarks};
+use crate::{
+    batch::{BatchRecord, DeadLetter, Genesis, Mark, VisibleFact},
+    checkpoint::{
+        CheckpointError, Recovered, RestoreGroup,
+        codec::{
+            self, Chunk, CodecError, Descriptor, Entry, Family, OutboxKey, StateHead, TotalsReader,
+        },
+    },
+    spec::OutputMode,
+    types::{BatchId, Incarnation, Partition, Position, Timestamp},
+    window::Group,
+};
+
+/// What one write made for one closing instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::checkpoint) struct Run {
+    pub batch: BatchId,
+    pub chunks: u32,
+    pub bytes: u64,
+    /// Sum of its chunks' checksums.
+    pub seal: u64,
+}
+
+impl Run {
+    pub fn of(batch: BatchId, entries: &[Entry]) -> Run {
+        let mut run = Run { batch, chunks: 0, bytes: 0, seal: 0 };
+        entries.iter().for_each(|entry| run.take_in(&entry.value));
+        run
+    }
+
+    fn take_in(&mut self, value: &[u8]) {
+        self.chunks += 1;
+        self.bytes += value.len() as u64;
+        self.seal = self.seal.wrapping_add(u64::from(codec::stored_checksum(value)));
+    }
+
+    pub fn add_to(&self, head: &mut StateHead) {
+        head.chunks += u64::from(self.chunks);
+        head.seal = head.seal.wrapping_add(self.seal);
+    }
+
+    pub fn take_from(&self, head: &mut StateHead) {
+        head.chunks -= u64::from(self.chunks);
+        head.seal = head.seal.wrapping_sub(self.seal);
+    }
+}
+
+/// What a checkpoint holds, but for the groups, rows and dead letters themselves.
+#[derive(Clone, Debug)]
+pub(in crate::checkpoint) struct Contents {
+    pub genesis: Option<Genesis>,
+    pub head: Option<StateHead>,
+    pub last: Option<BatchRecord>,
+    pub marks: Vec<Mark>,
+    pub incarnation: Incarnation,
+    pub rollback_accepted: bool,
+    pub descriptor: Option<Descriptor>,
+    /// The first batch in history.
+    pub oldest_record: Option<BatchId>,
+    /// Runs by closing instant, oldest first.
+    pub runs: BTreeMap<Timestamp, Vec<Run>>,
+    /// Rows and dead letters written ahead of a batch that was never written.
+    pub orphans: Vec<Vec<u8>>,
+}
+
+impl Contents {
+    /// What there is before anything was written.
+    pub fn none() -> Contents {
+        Contents {
+            genesis: None,
+            head: None,
+            last: None,
+            marks: Vec::new(),
+            incarnation: Incarnation(0),
+            rollback_accepted: false,
+            descriptor: None,
+            oldest_record: None,
+            runs: BTreeMap::new(),
+            orphans: Vec::new(),
+        }
+    }
+
+    /// Reads all families and checks each against the others.
+    pub fn read(families: &dyn Families) -> Result<Contents, CheckpointError> {
+        let mut contents = Contents::none();
+        contents.read_meta(families)?;
+        let keys = contents.read_history(families)?;
+        let offsets = read_offsets(families)?;
+        contents.read_windows(families)?;
+        contents.read_outbox(families)?;
+        let fits = contents.check(keys, &offsets);
+        fits.map_err(|problem| corrupt(families.directory(), problem))?;
+        Ok(contents)
+    }
+
+    fn read_meta(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
+        families.scan(Family::Meta, &mut |key, value| {
+            self.read_meta_value(key, value)
+                .map_err(|error| at_key(families.directory(), Family::Meta, key, &error))
+        })
+    }
+
+    fn read_meta_value(&mut self, key: &[u8], value: &[u8]) -> Result<(), CodecError> {
+        match key {
+            codec::GENESIS_KEY => self.genesis = Some(codec::decode_genesis(value)?),
+            codec::HEAD_KEY => self.head = Some(codec::decode_head(value)?),
+            codec::INCARNATION_KEY => self.incarnation = codec::decode_incarnation(value)?,
+            codec::ROLLBACK_ACCEPTED_KEY => {
+                codec::decode_rollback_accepted(value)?;
+                self.rollback_accepted = true;
+            }
+            _ => {
+                let sink = codec::sink_of_mark_key(key)?.ok_or(CodecError::Key)?;
+                self.marks.push(codec::decode_mark(sink, value)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the chain; returns how many records there are.
+    fn read_history(&mut self, families: &dyn Families) -> Result<u64, CheckpointError> {
+        let mut count = 0;
+        let mut last: Option<BatchRecord> = None;
+        visit_history(families, &mut |record| {
+            let problem = link_problem(last.as_ref(), &record);
+            if let Some(problem) = problem {
+                return Err(corrupt(families.directory(), problem));
+            }
+            self.oldest_record.get_or_insert(record.batch);
+            count += 1;
+            last = Some(record);
+            Ok(())
+        })?;
+        self.last = last;
+        Ok(count)
+    }
+
+    fn read_windows(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
+        let directory = families.directory();
+        let mut open_run: Option<(Timestamp, Run)> = None;
+        families.scan(Family::Windows, &mut |key, value| {
+            if codec::is_row_form(key) {
+                return Err(at_key(directory, Family::Windows, key, &CodecError::Key));
+            }
+            let chunk = Chunk::open(key, value)
+                .map_err(|error| at_key(directory, Family::Windows, key, &error))?;
+            let at = chunk.key;
+            let mut run = match open_run.take() {
+                Some((closing, run)) if closing == at.closing && run.batch == at.batch => run,
+                None => Run { batch: at.batch, chunks: 0, bytes: 0, seal: 0 },
+                Some((closing, run)) => return Err(unfinished(directory, closing, &run)),
+            };
+            if at.chunk != run.chunks {
+                return Err(unfinished(directory, at.closing, &run));
+            }
+            run.take_in(value);
+            if chunk.last {
+                self.runs.entry(at.closing).or_default().push(run);
+            } else {
+                open_run = Some((at.closing, run));
+            }
+            Ok(())
+        })?;
+        match open_run {
+            Some((closing, run)) => Err(unfinished(directory, closing, &run)),
+            None => Ok(()),
+        }
+    }
+
+    fn read_outbox(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
+        let directory = families.directory();
+        let newest = self.head.map(|head| head.batch);
+        let (mut rows, mut letters) = (0, 0);
+        families.scan(Family::Outbox, &mut |key, value| {
+            let damaged = |error| at_key(directory, Family::Outbox, key, &error);
+            match OutboxKey::decode(key).map_err(damaged)? {
+                OutboxKey::Descriptor(batch) if Some(batch) == newest => {
+                    self.descriptor = Some(codec::decode_descriptor(batch, value).map_err(damaged)?);
+                }
+                OutboxKey::ResultRows(batch, _) if Some(batch) == newest => {
+                    codec::decode_result_rows(key, value).map_err(damaged)?;
+                    rows += 1;
+                }
+                OutboxKey::DeadLetters(batch, _) if Some(batch) == newest => {
+                    codec::decode_dead_letters(key, value, &mut Vec::new()).map_err(damaged)?;
+                    letters += 1;
+                }
+                OutboxKey::ResultRows(batch, _) | OutboxKey::DeadLetters(batch, _)
+                    if Some(batch) > newest =>
+                {
+                    self.orphans.push(key.to_vec());
+                }
+                other => {
+                    let problem =
+                        format!("the outbox holds {other:?}, but the newest batch is {newest:?}");
+                    return Err(corrupt(directory, problem));
+                }
+            }
+            Ok(())
+        })?;
+        match &self.descriptor {
+            Some(found)
+                if found.row_chunks.unwrap_or(0) != rows || found.dead_letter_chunks != letters =>
+            {
+                let batch = found.batch;
+                let problem = format!(
+                    "the outbox of batch {batch} holds {rows} chunks of rows and {letters} of dead \
+                     letters, not {} and {}",
+                    found.row_chunks.unwrap_or(0),
+                    found.dead_letter_chunks
+                );
+                Err(corrupt(directory, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self, records: u64, offsets: &Offsets) -> Result<(), String> {
+        let (Some(head), Some(last)) = (&self.head, &self.last) else {
+            return self.check_without_batch(offsets);
+        };
+        if self.genesis.is_none() {
+            return Err("it holds batches, but not who it belongs to".to_owned());
+        }
+        if (last.batch, last.digest) != (head.batch, head.digest) {
+            return Err(format!(
+                "`meta` ends at batch {} ({}) and `history` at batch {} ({})",
+                head.batch, head.digest, last.batch, last.digest
+            ));
+        }
+        if records < HISTORY_BATCHES.min(last.batch.0.saturating_add(1)) {
+            return Err(format!("history of batch {} holds only {records} batches", last.batch));
+        }
+        let expected: Offsets = last
+            .positions()
+            .into_iter()
+            .map(|(partition, position)| (partition, (last.batch, position)))
+            .collect();
+        if *offsets != expected {
+            return Err(format!("`offsets` are not those of batch {}", last.batch));
+        }
+        self.check_runs(head, last)?;
+        self.check_descriptor(last)
+    }
+
+    fn check_without_batch(&self, offsets: &Offsets) -> Result<(), String> {
+        let empty = self.head.is_none()
+            && self.last.is_none()
+            && offsets.is_empty()
+            && self.runs.is_empty()
+            && self.descriptor.is_none();
+        if empty { Ok(()) } else { Err("its families do not end at the same batch".to_owned()) }
+    }
+
+    fn check_runs(&self, head: &StateHead, last: &BatchRecord) -> Result<(), String> {
+        let mut found = StateHead { chunks: 0, seal: 0, ..*head };
+        for (closing, runs) in &self.runs {
+            let closed = last.output_mode != OutputMode::Complete
+                && last.watermarks.late_bound.closes(*closing);
+            if closed || runs.iter().any(|run| run.batch > last.batch) {
+                return Err(format!("windows ending at {} us do not fit batch {}", closing.0, last.batch));
+            }
+            runs.iter().for_each(|run| run.add_to(&mut found));
+        }
+        if found == *head {
+            return Ok(());
+        }
+        Err(format!(
+            "`windows` holds {} chunks with seal {:x}, but `meta` says {} with {:x}",
+            found.chunks, found.seal, head.chunks, head.seal
+        ))
+    }
+
+    fn check_descriptor(&self, last: &BatchRecord) -> Result<(), String> {
+        let batch = last.batch;
+        let Some(descriptor) = &self.descriptor else {
+            return Err(format!("the outbox of batch {batch} is missing"));
+        };
+        let touched: Vec<_> = self
+            .runs
+            .iter()
+            .flat_map(|(closing, runs)| runs.iter().map(move |run| (*closing, run)))
+            .filter(|(_, run)| run.batch == batch)
+            .map(|(closing, run)| (closing, run.chunks))
+            .collect();
+        let fits = descriptor.touched == touched
+            && descriptor.output_mode == last.output_mode
+            && same_watermarks(descriptor, last.watermarks);
+        if fits { Ok(()) } else { Err(format!("the outbox of batch {batch} does not fit it")) }
+    }
+
+    /// Whether nothing was ever written.
+    pub fn is_empty(&self) -> bool {
+        self.genesis.is_none() && self.head.is_none() && self.marks.is_empty()
+    }
+
+    /// Hands out every group, of each the newest, by closing instant, start and key. With `as_of`,
+    /// as they were after that batch, which must be the newest or the one before it.
+    pub fn restore_groups(
+        &self,
+        families: &dyn Families,
+        as_of: Option<BatchId>,
+        restore: &mut RestoreGroup<'_>,
+    ) -> Result<(), CheckpointError> {
+        let Some(newest) = self.head.map(|head| head.batch) else { return Ok(()) };
+        let as_of = as_of.unwrap_or(newest);
+        let mut totals = TotalsReader::default();
+        for (closing, runs) in &self.runs {
+            let seen = runs.partition_point(|run| run.batch <= as_of);
+            let mut rows = MergedRows::new(families, *closing, &runs[..seen])?;
+            while let Some((row, batch)) = rows.next()? {
+                let Some(stored) = row.totals else { continue };
+                let accumulators = totals.read(stored).map_err(|error| {
+                    let key = codec::row_key_prefix(*closing);
+                    at_key(families.directory(), Family::Windows, &key, &error)
+                })?;
+                let group = Group { start: row.start, end: row.end, key: row.key, accumulators };
+                restore(*closing, group, batch == newest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the port calls recovered.
+    pub fn recovered(
+        &self,
+        families: &dyn Families,
+        visible: VisibleFact,
+    ) -> Result<Recovered, CheckpointError> {
+        let (mut stored_rows, mut dead_letters) = (Vec::new(), Vec::<DeadLetter>::new());
+        if let Some(descriptor) = &self.descriptor {
+            let directory = families.directory();
+            for chunk in 0..descriptor.row_chunks.unwrap_or(0) {
+                let key = OutboxKey::ResultRows(descriptor.batch, chunk).encode();
+                let value = must_get(families, &key)?;
+                let rows = codec::decode_result_rows(&key, &value)
+                    .map_err(|error| at_key(directory, Family::Outbox, &key, &error))?;
+                stored_rows.push(rows.to_vec());
+            }
+            for chunk in 0..descriptor.dead_letter_chunks {
+                let key = OutboxKey::DeadLetters(descriptor.batch, chunk).encode();
+                let value = must_get(families, &key)?;
+                codec::decode_dead_letters(&key, &value, &mut dead_letters)
+                    .map_err(|error| at_key(directory, Family::Outbox, &key, &error))?;
+            }
+        }
+        Ok(Recovered {
+            genesis: self.genesis.clone(),
+            last: self.last.clone(),
+            marks: self.marks.clone(),
+            stored_rows,
+            dead_letters,
+            visible,
+            incarnation: self.incarnation,
+            rollback_accepted: self.rollback_accepted,
+        })
+    }
+}
+
+type Offsets = BTreeMap<Partition, (BatchId, Position)>;
+
+fn read_offsets(families: &dyn Families) -> Result<Offsets, CheckpointError> {
+    let mut offsets = Offsets::new();
+    families.scan(Family::Offsets, &mut |key, value| {
+        let (partition, batch, position) = codec::decode_position(key, value)
+            .map_err(|error| at_key(families.directory(), Family::Offsets, key, &error))?;
+        offsets.insert(partition, (batch, position));
+        Ok(())
+    })?;
+    Ok(offsets)
+}
+
+/// Hands out every record of history, oldest first.
+pub(in crate::checkpoint) fn visit_history(
+    families: &dyn Families,
+    visit: &mut dyn FnMut(BatchRecord) -> Result<(), CheckpointError>,
+) -> Result<(), CheckpointError> {
+    families.scan(Family::History, &mut |key, value| {
+        let record = codec::decode_record(key, value)
+            .map_err(|error| at_key(families.directory(), Family::History, key, &error))?;
+        visit(record)
+    })
+}
+
+/// Why a record cannot follow the one before it, if so.
+pub(in crate::checkpoint) fn link_problem(
+    last: Option<&BatchRecord>,
+    record: &BatchRecord,
+) -> Option<String> {
+    let batch = record.batch;
+    if record.link() != record.digest {
+        return Some(format!("the digest of batch {batch} in history is not that of its content"));
+    }
+    match last {
+        None if batch == BatchId(0) && record.previous != crate::types::Digest::ZERO => {
+            Some("the first batch names one before it".to_owned())
+        }
+        Some(last) if last.batch.next() != batch => Some(format!(
+            "history has a hole: batch {batch} comes directly after batch {}",
+            last.batch
+        )),
+        Some(last) if last.digest != record.previous => Some(format!(
+            "the chain is broken: batch {batch} names {} as the link before it, which is {}",
+            record.previous, last.digest
+        )),
+        _ => None,
+    }
+}
+
+fn unfinished(directory: &std::path::Path, closing: Timestamp, run: &Run) -> CheckpointError {
+    corrupt(
+        directory,
+        format!(
+            "of the groups that batch {} wrote for windows ending at {} us, chunk {} is missing",
+            run.batch, closing.0, run.chunks
+        ),
+    )
+}
+
+fn must_get(families: &dyn Families, key: &[u8]) -> Result<Vec<u8>, CheckpointError> {
+    families.get(Family::Outbox, key)?.ok_or_else(|| {
+        corrupt(families.directory(), format!("outbox {} is missing", key.escape_ascii()))
+    })
+}

@@ -1,0 +1,254 @@
+//! Runs of one closing instant read as one, newest row first, and written as one.
+
+use super::{Edit, Families, Run, at_key, corrupt};
+use crate::{
+    checkpoint::{
+        CheckpointError,
+        codec::{Chunk, ChunkKey, ChunkWriter, Family, Row, StateHead},
+    },
+    types::{BatchId, Timestamp},
+};
+
+/// What one batch may merge besides its own write: bounds the time and memory of a checkpoint.
+pub(super) const BYTES_PER_BATCH: u64 = 16 << 20;
+
+/// Fewer runs are left alone.
+const FEWEST_RUNS: usize = 4;
+
+/// Merges the newest runs before the last one (which is the batch being written) while each older
+/// one is at most as large as all newer ones together twice: every row is merged a number of times
+/// that grows with the logarithm of the runs.
+pub(super) fn merge_runs(
+    families: &dyn Families,
+    closing: Timestamp,
+    runs: &mut Vec<Run>,
+    head: &mut StateHead,
+    budget: &mut u64,
+    edits: &mut Vec<Edit>,
+) -> Result<(), CheckpointError> {
+    let older = runs.len().saturating_sub(1);
+    let from = first_to_merge(&runs[..older], *budget);
+    let merged = &runs[from..older];
+    let [.., newest] = merged else { return Ok(()) };
+    if merged.len() < FEWEST_RUNS {
+        return Ok(());
+    }
+    *budget -= merged.iter().map(|run| run.bytes).sum::<u64>();
+    let batch = newest.batch;
+    let mut writer = ChunkWriter::new(closing, batch);
+    let mut rows = MergedRows::new(families, closing, merged)?;
+    while let Some((row, _)) = rows.next()? {
+        // A tombstone has nothing left to hide once the oldest run is part of the merge.
+        if row.totals.is_some() || from > 0 {
+            writer.push(row);
+        }
+    }
+    let entries = writer.finish();
+    for run in merged {
+        run.take_from(head);
+        let written = if run.batch == batch { entries.len() } else { 0 };
+        let kept = u32::try_from(written).expect("a run has fewer than 2^32 chunks");
+        edits.extend((kept..run.chunks).map(|chunk| {
+            Edit::Delete(Family::Windows, ChunkKey { closing, batch: run.batch, chunk }.encode())
+        }));
+    }
+    let run = (!entries.is_empty()).then(|| Run::of(batch, &entries));
+    if let Some(run) = &run {
+        run.add_to(head);
+    }
+    edits.extend(entries.into_iter().map(Edit::Put));
+    runs.splice(from..older, run);
+    Ok(())
+}
+
+fn first_to_merge(runs: &[Run], budget: u64) -> usize {
+    let mut from = runs.len();
+    let mut newer: u64 = 0;
+    while let Some(run) = from.checked_sub(1).map(|index| &runs[index]) {
+        let fits = newer == 0 || run.bytes <= newer.saturating_mul(2);
+        if !fits || newer + run.bytes > budget {
+            break;
+        }
+        newer += run.bytes;
+        from -= 1;
+    }
+    from
+}
+
+/// The rows of several runs in order, of each (start, key) the newest.
+pub(super) struct MergedRows<'f> {
+    cursors: Vec<Cursor<'f>>,
+    /// Cursors whose row was handed out or hidden by it.
+    used: Vec<usize>,
+}
+
+impl<'f> MergedRows<'f> {
+    /// `runs` from the oldest to the newest.
+    pub fn new(
+        families: &'f dyn Families,
+        closing: Timestamp,
+        runs: &[Run],
+    ) -> Result<MergedRows<'f>, CheckpointError> {
+        let mut cursors = Vec::with_capacity(runs.len());
+        for run in runs {
+            cursors.push(Cursor::open(families, closing, run)?);
+        }
+        Ok(MergedRows { cursors, used: Vec::new() })
+    }
+
+    /// The next row and the batch of the run it is from.
+    pub fn next(&mut self) -> Result<Option<(Row<'_>, BatchId)>, CheckpointError> {
+        for index in self.used.drain(..) {
+            self.cursors[index].advance()?;
+        }
+        let mut least: Option<usize> = None;
+        for (index, cursor) in self.cursors.iter().enumerate() {
+            if cursor.done {
+                continue;
+            }
+            let order = least.map(|least| cursor.row.order().cmp(&self.cursors[least].row.order()));
+            match order {
+                Some(std::cmp::Ordering::Greater) => {}
+                // Later cursors are newer, so of equal rows the last one stays.
+                Some(std::cmp::Ordering::Equal) => {
+                    self.used.push(index);
+                    least = Some(index);
+                }
+                None | Some(std::cmp::Ordering::Less) => {
+                    self.used.clear();
+                    self.used.push(index);
+                    least = Some(index);
+                }
+            }
+        }
+        Ok(least.map(|index| {
+            let cursor = &self.cursors[index];
+            (cursor.row.as_row(), cursor.batch)
+        }))
+    }
+}
+
+struct Cursor<'f> {
+    families: &'f dyn Families,
+    closing: Timestamp,
+    batch: BatchId,
+    chunks: u32,
+    /// The chunk being read, its bytes and how far it was read.
+    chunk: u32,
+    value: Vec<u8>,
+    progress: (u32, usize),
+    row: OwnedRow,
+    done: bool,
+}
+
+impl<'f> Cursor<'f> {
+    fn open(
+        families: &'f dyn Families,
+        closing: Timestamp,
+        run: &Run,
+    ) -> Result<Cursor<'f>, CheckpointError> {
+        let mut cursor = Cursor {
+            families,
+            closing,
+            batch: run.batch,
+            chunks: run.chunks,
+            chunk: 0,
+            value: Vec::new(),
+            progress: (0, 0),
+            row: OwnedRow::default(),
+            done: false,
+        };
+        cursor.fetch()?;
+        cursor.advance()?;
+        Ok(cursor)
+    }
+
+    fn key(&self) -> ChunkKey {
+        ChunkKey { closing: self.closing, batch: self.batch, chunk: self.chunk }
+    }
+
+    fn fetch(&mut self) -> Result<(), CheckpointError> {
+        let key = self.key().encode();
+        let directory = self.families.directory();
+        let found = self.families.get(Family::Windows, &key)?;
+        self.value = found.ok_or_else(|| {
+            corrupt(directory, format!("windows {} is missing", key.escape_ascii()))
+        })?;
+        let chunk = Chunk::open(&key, &self.value)
+            .map_err(|error| at_key(directory, Family::Windows, &key, &error))?;
+        self.progress = chunk.progress();
+        Ok(())
+    }
+
+    /// Moves to the next row, through the next chunk where this one ends.
+    fn advance(&mut self) -> Result<(), CheckpointError> {
+        loop {
+            let key = self.key();
+            let directory = self.families.directory();
+            let damaged = |error| at_key(directory, Family::Windows, &key.encode(), &error);
+            let mut chunk = Chunk::resume(key, &self.value, self.progress).map_err(damaged)?;
+            if let Some(row) = chunk.next_row().map_err(damaged)? {
+                if self.row.is_set && (row.start, row.key) <= self.row.order() {
+                    return Err(corrupt(
+                        directory,
+                        format!("the rows of windows {} are not in order", key.encode().escape_ascii()),
+                    ));
+                }
+                self.progress = chunk.progress();
+                self.row.set(row);
+                return Ok(());
+            }
+            if self.chunk + 1 >= self.chunks {
+                self.done = true;
+                return Ok(());
+            }
+            self.chunk += 1;
+            self.fetch()?;
+        }
+    }
+}
+
+/// A row in buffers that are used again.
+struct OwnedRow {
+    start: Timestamp,
+    end: Timestamp,
+    key: Vec<u8>,
+    totals: Vec<u8>,
+    is_tombstone: bool,
+    is_set: bool,
+}
+
+impl Default for OwnedRow {
+    fn default() -> Self {
+        OwnedRow {
+            start: Timestamp(0),
+            end: Timestamp(0),
+            key: Vec::new(),
+            totals: Vec::new(),
+            is_tombstone: false,
+            is_set: false,
+        }
+    }
+}
+
+impl OwnedRow {
+    fn set(&mut self, row: Row<'_>) {
+        self.start = row.start;
+        self.end = row.end;
+        self.key.clear();
+        self.key.extend_from_slice(row.key);
+        self.totals.clear();
+        self.totals.extend_from_slice(row.totals.unwrap_or_default());
+        self.is_tombstone = row.totals.is_none();
+        self.is_set = true;
+    }
+
+    fn as_row(&self) -> Row<'_> {
+        let totals = (!self.is_tombstone).then_some(self.totals.as_slice());
+        Row { start: self.start, end: self.end, key: &self.key, totals }
+    }
+
+    fn order(&self) -> (Timestamp, &[u8]) {
+        (self.start, &self.key)
+    }
+}

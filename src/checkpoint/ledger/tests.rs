@@ -1,0 +1,207 @@
+//! The ledger over the memory twin: what survives, what is merged, what is refused.
+
+use proptest::prelude::*;
+
+use crate::{
+    checkpoint::{
+        Checkpoint, CheckpointError,
+        memory::{MemoryCheckpoint, MemoryDisk},
+        trials::{Trial, genesis, load, run, sink, totals},
+    },
+    spec::OutputMode,
+    types::{BatchId, Incarnation},
+};
+
+fn begun() -> (MemoryDisk, MemoryCheckpoint) {
+    let disk = MemoryDisk::new();
+    let mut checkpoint = MemoryCheckpoint::open(&disk).unwrap();
+    checkpoint.begin(&genesis(), &[sink()]).unwrap();
+    checkpoint.next_incarnation().unwrap();
+    (disk, checkpoint)
+}
+
+#[test]
+fn many_runs_of_one_window_are_merged_and_lose_nothing() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    let names: Vec<_> = (0..40).map(|number| format!("store-{number}")).collect();
+    for batch in 0..200 {
+        let touched: Vec<_> =
+            (0..10).map(|n| (0, names[(batch * 7 + n * n) % 40].as_str())).collect();
+        let mut unique = touched.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        run(&mut checkpoint, trial.plan(&unique, 0)).unwrap();
+        if batch % 20 == 0 {
+            let mut again = MemoryCheckpoint::open(&disk).unwrap();
+            assert_eq!(totals(&load(&mut again).unwrap().1), trial.expected());
+        }
+    }
+    let runs = disk.keys_of("windows");
+    assert!(runs < 30, "{runs} chunks are left of 200 runs");
+    let mut again = MemoryCheckpoint::open(&disk).unwrap();
+    assert_eq!(totals(&load(&mut again).unwrap().1), trial.expected());
+}
+
+#[test]
+fn after_a_failed_write_everything_is_refused() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+    let before = trial.clone();
+    disk.fail_writes_after(0);
+    let failed = checkpoint.persist(trial.plan(&[(0, "a")], 0)).unwrap_err();
+    assert!(matches!(failed, CheckpointError::Storage { .. }));
+    disk.fail_writes_after(100);
+    let refused = checkpoint.mark(&sink(), BatchId(0)).unwrap_err();
+    assert!(refused.to_string().contains("earlier write failed"), "{refused}");
+    disk.crash();
+    let mut again = MemoryCheckpoint::open(&disk).unwrap();
+    let (recovered, groups) = load(&mut again).unwrap();
+    assert_eq!(recovered.last, before.last);
+    assert_eq!(totals(&groups), before.expected());
+}
+
+#[test]
+fn rows_written_ahead_of_a_batch_that_never_came_are_forgotten() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    run(&mut checkpoint, trial.stateless(&["a"])).unwrap();
+    let large = "x".repeat(2 << 20);
+    let mut lost = trial.clone();
+    // Two chunks go ahead, the batch's own write fails; what went ahead reached the disk.
+    disk.fail_writes_after(2);
+    checkpoint.persist(lost.stateless(&[&large, &large, &large])).unwrap_err();
+    disk.sync();
+    disk.crash();
+    let mut again = MemoryCheckpoint::open(&disk).unwrap();
+    let recovered = load(&mut again).unwrap().0;
+    assert_eq!(recovered.last, trial.last);
+    assert_eq!(recovered.stored_rows.len(), 1);
+    run(&mut again, trial.stateless(&["b"])).unwrap();
+    assert_eq!(load(&mut MemoryCheckpoint::open(&disk).unwrap()).unwrap().0.stored_rows.len(), 1);
+}
+
+#[test]
+fn a_lost_mark_only_falls_back_and_a_forgotten_sink_stays_forgotten() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+    checkpoint.mark(&sink(), BatchId(0)).unwrap();
+    let mark = |disk: &MemoryDisk| MemoryCheckpoint::open(disk).unwrap().facts().unwrap().marks;
+    assert_eq!(mark(&disk)[0].published, Some(BatchId(0)));
+    disk.crash();
+    assert_eq!(mark(&disk)[0].published, None);
+    MemoryCheckpoint::open(&disk).unwrap().forget_sink(&sink()).unwrap();
+    disk.crash();
+    assert_eq!(mark(&disk), []);
+}
+
+#[test]
+fn publishing_again_needs_the_very_same_batch() {
+    let (_, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    let plan = trial.stateless(&["a"]);
+    let good = plan.publication.clone();
+    checkpoint.persist(plan).unwrap();
+    assert_eq!(checkpoint.durable_again(good.clone()).unwrap().batch(), BatchId(0));
+    let mut other = good.clone();
+    other.rows = Trial::new().stateless(&["b"]).publication.rows;
+    let refused = checkpoint.durable_again(other).unwrap_err();
+    assert!(matches!(refused, CheckpointError::Corrupt { .. }), "{refused}");
+}
+
+#[test]
+#[should_panic(expected = "directly follows")]
+fn a_batch_that_does_not_follow_is_a_broken_invariant() {
+    let (_, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    trial.plan(&[(0, "a")], 0);
+    let _ = checkpoint.persist(trial.plan(&[(0, "a")], 0));
+}
+
+#[test]
+fn an_entry_that_goes_missing_is_noticed_whatever_it_is() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    for window in 0..4 {
+        run(&mut checkpoint, trial.plan(&[(window, "a"), (window + 1, "b")], 30 * window)).unwrap();
+    }
+    checkpoint.mark(&sink(), BatchId(3)).unwrap();
+    for index in 0..disk.keys() {
+        let other = disk.fork();
+        let gone = other.remove(index);
+        // Marks and the number of starts are facts of their own: nothing else tells them.
+        if gone.contains("mark/") || gone.contains("incarnation") {
+            continue;
+        }
+        let opened = MemoryCheckpoint::open(&other).map(|_| ());
+        assert!(matches!(opened, Err(CheckpointError::Corrupt { .. })), "without {gone}");
+    }
+}
+
+#[test]
+fn every_start_counts_and_uses_the_permission_up() {
+    let (disk, _) = begun();
+    for expected in 2..5 {
+        let mut checkpoint = MemoryCheckpoint::open(&disk).unwrap();
+        assert_eq!(checkpoint.next_incarnation().unwrap(), Incarnation(expected));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Batch { touched: Vec<(i64, u8)>, watermark_s: i64 },
+    Reopen,
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let touched = prop::collection::vec((0i64..6, 0u8..5), 0..8);
+    prop_oneof![
+        6 => (touched, 0i64..150).prop_map(|(touched, watermark_s)| {
+            Step::Batch { touched, watermark_s }
+        }),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_restored_is_always_what_a_model_holds(
+        steps in prop::collection::vec(step(), 1..60),
+        complete: bool,
+    ) {
+        let (disk, mut checkpoint) = begun();
+        let mut trial = Trial::new();
+        if complete {
+            trial.output_mode = OutputMode::Complete;
+        }
+        for step in steps {
+            match step {
+                Step::Batch { touched, watermark_s } => {
+                    let late = trial.last.as_ref().map_or(0, |l| l.next_watermarks.late_bound.0);
+                    let mut groups: Vec<_> = touched
+                        .into_iter()
+                        .filter(|(window, _)| complete || (window + 1) * 30_000 > late)
+                        .map(|(window, store)| (window, format!("s{store}")))
+                        .collect();
+                    groups.sort_unstable();
+                    groups.dedup();
+                    let groups: Vec<_> =
+                        groups.iter().map(|(window, store)| (*window, store.as_str())).collect();
+                    run(&mut checkpoint, trial.plan(&groups, watermark_s)).unwrap();
+                }
+                Step::Reopen => checkpoint = MemoryCheckpoint::open(&disk).unwrap(),
+                Step::Crash => {
+                    disk.crash();
+                    checkpoint = MemoryCheckpoint::open(&disk).unwrap();
+                }
+            }
+            let (recovered, groups) = load(&mut checkpoint).unwrap();
+            prop_assert_eq!(&recovered.last, &trial.last);
+            prop_assert_eq!(totals(&groups), trial.expected());
+        }
+    }
+}

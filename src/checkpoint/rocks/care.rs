@@ -1,0 +1,496 @@
+//! Care of a state directory: checking every byte that counts, copying it, putting a copy back.
+//!
+//! A backup is a database of its own, written anew from everything a consistent view holds, so that it
+//! shares no block with the original and can be made beside a live process. `manifest.json`, written
+//! last, names every file with its BLAKE3 hash.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    RocksView,
+    database::{self, Database, LogEnd, Presence},
+    database_path,
+    directory::{StateDirectory, storage, sync_directory},
+};
+use crate::{
+    batch::{BatchRecord, Genesis},
+    checkpoint::{
+        CheckpointError, VisibleFile,
+        codec::{self, Family},
+        ledger::{Contents, Durability, Edit, Families, corrupt, link_problem},
+        visible::{self, Reading},
+    },
+    types::BatchId,
+};
+
+const MANIFEST: &str = "manifest.json";
+const MANIFEST_FORMAT: u32 = 1;
+const STAGING: &str = ".restoring";
+/// A backup is written in pieces of about this many bytes.
+const COPY_BYTES: usize = 4 << 20;
+
+/// What a check of a state directory found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The newest batch that can be read.
+    pub batch: Option<BatchId>,
+    /// How many values each family holds.
+    pub values: BTreeMap<&'static str, u64>,
+    /// Bytes of all keys and values.
+    pub bytes: u64,
+    /// Everything that is not as it was written; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// A backup that was made or put back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The pipeline it is of.
+    pub pipeline: String,
+    /// The newest batch in it.
+    pub batch: Option<BatchId>,
+    /// How many files it has.
+    pub files: usize,
+    /// How many bytes they have together.
+    pub bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    pipeline: String,
+    lineage: String,
+    batch: Option<u64>,
+    digest: Option<String>,
+    files: BTreeMap<String, ManifestFile>,
+}
+
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct ManifestFile {
+    bytes: u64,
+    blake3: String,
+}
+
+/// The announced batches in a state directory's history, oldest first; works beside a live process.
+///
+/// # Errors
+/// As [`RocksView::open`].
+pub fn list(directory: &Path) -> Result<Vec<BatchRecord>, CheckpointError> {
+    RocksView::open(directory)?.history()
+}
+
+/// Reads every value of a state directory that no process holds, every checksum, the digest chain and
+/// `visible`. Changes nothing.
+///
+/// # Errors
+/// Only what keeps it from looking: `Locked`, `Misfit`, `Storage`. Damage is in the report.
+pub fn verify(directory: &Path) -> Result<Report, CheckpointError> {
+    if !directory.is_dir() {
+        let error = io::Error::from(io::ErrorKind::NotFound);
+        return Err(storage(directory, "looking into the state directory", &error));
+    }
+    let _locked = StateDirectory::lock(directory)?;
+    let mut report = Report::default();
+    let reading = VisibleFile::read(directory)
+        .map_err(|error| storage(directory, "reading the announce file", &error))?;
+    report.problems.extend(reading.problems());
+    let database = match database::presence(directory) {
+        Ok(Presence::Database) => Database::read_only(directory, LogEnd::Whole),
+        Ok(Presence::Nothing) => {
+            if reading.newest().is_some() {
+                report.problems.push("batches were announced, but the database is gone".to_owned());
+            }
+            return Ok(report);
+        }
+        Err(error) => Err(error),
+    };
+    match database {
+        Ok(database) => verify_database(&database, &reading, &mut report)?,
+        Err(CheckpointError::Corrupt { problem, .. }) => report.problems.push(problem),
+        Err(error) => return Err(error),
+    }
+    Ok(report)
+}
+
+fn verify_database(
+    database: &Database,
+    reading: &Reading,
+    report: &mut Report,
+) -> Result<(), CheckpointError> {
+    for family in Family::ALL {
+        let mut values = 0;
+        let mut last: Option<BatchRecord> = None;
+        let scanned = database.scan(family, &mut |key, value| {
+            values += 1;
+            report.bytes += (key.len() + value.len()) as u64;
+            match codec::check_value(family, key, value) {
+                Err(error) => report.problems.push(format!(
+                    "{} {}: {error}",
+                    family.name(),
+                    key.escape_ascii()
+                )),
+                Ok(Some(record)) => {
+                    report.problems.extend(link_problem(last.as_ref(), &record));
+                    last = Some(record);
+                }
+                Ok(None) => {}
+            }
+            Ok(())
+        });
+        report.values.insert(family.name(), values);
+        note(report, scanned)?;
+        if family == Family::History {
+            report.batch = last.map(|last| last.batch);
+        }
+    }
+    if !report.problems.is_empty() {
+        return Ok(());
+    }
+    match Contents::read(database) {
+        Ok(contents) => {
+            let groups = contents.restore_groups(database, None, &mut |_, _, _| Ok(()));
+            note(report, groups)?;
+            verify_visible(&contents, database, reading, report)
+        }
+        Err(error) => note(report, Err(error)),
+    }
+}
+
+/// Damage goes into the report; what keeps us from looking ends the check.
+fn note(report: &mut Report, done: Result<(), CheckpointError>) -> Result<(), CheckpointError> {
+    match done {
+        Err(CheckpointError::Corrupt { problem, .. }) => report.problems.push(problem),
+        other => return other,
+    }
+    Ok(())
+}
+
+fn verify_visible(
+    contents: &Contents,
+    database: &Database,
+    reading: &Reading,
+    report: &mut Report,
+) -> Result<(), CheckpointError> {
+    let Some(Genesis { lineage, superseded, .. }) = &contents.genesis else {
+        if reading.newest().is_some() {
+            report.problems.push("batches were announced, but the database is empty".to_owned());
+        }
+        return Ok(());
+    };
+    let last = contents.last.as_ref().map(|last| last.batch);
+    let problem = match reading.newest() {
+        None if last > Some(BatchId(0)) && superseded.is_empty() => {
+            last.map(|last| format!("`visible` names no batch, but the checkpoint ends at {last}"))
+        }
+        None => None,
+        Some((_, seen)) if seen.lineage != *lineage => {
+            let known = superseded.iter().any(|other| other.lineage == seen.lineage);
+            (!known).then(|| format!("`visible` is of another history ({})", seen.lineage))
+        }
+        Some((_, seen)) if Some(seen.batch) > last => Some(match last {
+            Some(last) => format!(
+                "the log ends at batch {last}, but batch {} was announced: {} missing",
+                seen.batch,
+                missing(last.next(), seen.batch)
+            ),
+            None => format!("the log holds no batch, but batch {} was announced", seen.batch),
+        }),
+        Some((_, seen)) => {
+            let key = codec::record_key(seen.batch);
+            let record = match database.get(Family::History, &key)? {
+                Some(value) => codec::decode_record(&key, &value).ok(),
+                None => None,
+            };
+            if last > Some(seen.batch.next()) {
+                Some(format!("`visible` names batch {}, but the checkpoint goes on", seen.batch))
+            } else if record.is_none_or(|record| record.digest != seen.digest) {
+                Some(format!("`visible` names another batch {} than history", seen.batch))
+            } else {
+                None
+            }
+        }
+    };
+    report.problems.extend(problem);
+    Ok(())
+}
+
+fn missing(first: BatchId, last: BatchId) -> String {
+    if first == last { format!("batch {first} is") } else { format!("batches {first} to {last} are") }
+}
+
+/// Copies a checkpoint into a directory that is empty or not there yet; works beside a live process,
+/// as of a batch that was announced.
+///
+/// # Errors
+/// `Misfit` when there is nothing to copy or the destination is not empty, `Stale` when the
+/// checkpoint is older than what was announced, `Corrupt`, `Storage`.
+pub fn backup(directory: &Path, destination: &Path) -> Result<Backup, CheckpointError> {
+    let view = RocksView::open(directory)?;
+    let misfit = |problem: &str| CheckpointError::Misfit {
+        directory: directory.to_owned(),
+        problem: problem.to_owned(),
+    };
+    let (Some(source), Some(genesis)) = (&view.database, &view.contents.genesis) else {
+        return Err(misfit("there is nothing to copy yet"));
+    };
+    if view.is_behind() {
+        return Err(CheckpointError::Stale {
+            directory: directory.to_owned(),
+            problem: "batches were announced that it does not hold, so a copy of it would be refused"
+                .to_owned(),
+        });
+    }
+    make_empty(destination)?;
+    copy_database(source, destination)?;
+    if let Some((_, newest)) = view.reading.newest() {
+        VisibleFile::create_announced(destination, &newest)
+            .map_err(|error| storage(destination, "writing the announce file", &error))?;
+    }
+    let copied = Contents::read(&Database::read_only(destination, LogEnd::Whole)?)?;
+    if copied.head != view.contents.head {
+        return Err(corrupt(destination, "the copy is not what was copied"));
+    }
+    let files = describe_files(destination)
+        .map_err(|error| storage(destination, "reading the copy back", &error))?;
+    let last = view.contents.last.as_ref();
+    let manifest = Manifest {
+        format: MANIFEST_FORMAT,
+        pipeline: genesis.pipeline.clone(),
+        lineage: genesis.lineage.to_string(),
+        batch: last.map(|last| last.batch.0),
+        digest: last.map(|last| last.digest.to_string()),
+        files,
+    };
+    write_manifest(destination, &manifest)
+        .map_err(|error| storage(destination, "writing the manifest", &error))?;
+    Ok(summary(&manifest))
+}
+
+fn summary(manifest: &Manifest) -> Backup {
+    Backup {
+        pipeline: manifest.pipeline.clone(),
+        batch: manifest.batch.map(BatchId),
+        files: manifest.files.len(),
+        bytes: manifest.files.values().map(|file| file.bytes).sum(),
+    }
+}
+
+fn make_empty(destination: &Path) -> Result<(), CheckpointError> {
+    let made = fs::create_dir_all(destination.parent().unwrap_or(Path::new("")))
+        .and_then(|()| DirBuilder::new().mode(0o700).create(destination));
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mut entries = fs::read_dir(destination)
+                .map_err(|error| storage(destination, "looking at the destination", &error))?;
+            if entries.next().is_some() {
+                return Err(CheckpointError::Misfit {
+                    directory: destination.to_owned(),
+                    problem: "it is not empty; name a directory that does not exist yet".to_owned(),
+                });
+            }
+            Ok(())
+        }
+        Err(error) => Err(storage(destination, "making the destination", &error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn copy_database(source: &Database, destination: &Path) -> Result<(), CheckpointError> {
+    let mut copy = Database::open(destination, LogEnd::Whole)?;
+    for family in Family::ALL {
+        let (mut edits, mut bytes) = (Vec::new(), 0);
+        source.scan(family, &mut |key, value| {
+            bytes += key.len() + value.len();
+            let (key, value) = (key.to_vec(), value.to_vec());
+            edits.push(Edit::Put(codec::Entry { family, key, value }));
+            if bytes >= COPY_BYTES {
+                bytes = 0;
+                copy.write(std::mem::take(&mut edits), Durability::Unsynced)?;
+            }
+            Ok(())
+        })?;
+        copy.write(edits, Durability::Synced)?;
+    }
+    copy.flush()
+}
+
+/// The files that make up a copy, synced: RocksDB's notes and our dotfiles are no part of it.
+fn describe_files(root: &Path) -> io::Result<BTreeMap<String, ManifestFile>> {
+    let mut names = vec![];
+    for entry in fs::read_dir(database_path(root))? {
+        let name = entry?.file_name();
+        let name = name.to_str().ok_or(io::ErrorKind::InvalidData)?;
+        if !name.starts_with("LOG") && name != "LOCK" {
+            names.push(format!("db/{name}"));
+        }
+    }
+    if VisibleFile::path(root).exists() {
+        names.push(visible::FILE_NAME.to_owned());
+    }
+    let mut files = BTreeMap::new();
+    for name in names {
+        let path = root.join(&name);
+        File::open(&path)?.sync_all()?;
+        files.insert(name, describe_file(&path)?);
+    }
+    sync_directory(&database_path(root))?;
+    sync_directory(root)?;
+    Ok(files)
+}
+
+fn describe_file(path: &Path) -> io::Result<ManifestFile> {
+    let mut file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut file, &mut hasher)?;
+    Ok(ManifestFile { bytes, blake3: hasher.finalize().to_hex().to_string() })
+}
+
+fn write_manifest(root: &Path, manifest: &Manifest) -> io::Result<()> {
+    let new = root.join(".manifest.new");
+    let mut file = File::create(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
+    file.sync_all()?;
+    fs::rename(&new, root.join(MANIFEST))?;
+    sync_directory(root)?;
+    match root.canonicalize()?.parent() {
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+/// Puts a backup into a state directory that holds no checkpoint. With `accept_rollback` the next
+/// start may go on from it although later batches were seen, once, as a new lineage.
+///
+/// # Errors
+/// `Corrupt` when a file of the backup is not what was written, `Misfit` when the directory holds a
+/// checkpoint, `Locked`, `Storage`.
+pub fn restore(
+    backup: &Path,
+    directory: &Path,
+    rollback: Rollback,
+) -> Result<Backup, CheckpointError> {
+    let manifest = read_manifest(backup)?;
+    let locked = StateDirectory::lock(directory)?;
+    let staging = directory.join(STAGING);
+    clear_unfinished(directory, &staging)?;
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&staging)
+        .and_then(|()| DirBuilder::new().mode(0o700).create(database_path(&staging)))
+        .map_err(|error| storage(directory, "making room for the backup", &error))?;
+    for (name, described) in &manifest.files {
+        copy_file(backup, &staging, name, described)?;
+    }
+    if rollback == Rollback::AcceptOnce {
+        let mut database = Database::open(&staging, LogEnd::Whole)?;
+        let permission = vec![Edit::Put(codec::encode_rollback_accepted())];
+        database.write(permission, Durability::Synced)?;
+    }
+    Contents::read(&Database::read_only(&staging, LogEnd::Whole)?)?;
+    let moved = sync_directory(&database_path(&staging)).and_then(|()| {
+        if VisibleFile::path(&staging).exists() {
+            fs::rename(VisibleFile::path(&staging), VisibleFile::path(directory))?;
+        }
+        fs::rename(database_path(&staging), database_path(directory))?;
+        sync_directory(directory)?;
+        fs::remove_dir_all(&staging)
+    });
+    moved.map_err(|error| storage(directory, "moving the backup into place", &error))?;
+    locked.sync()?;
+    Ok(summary(&manifest))
+}
+
+/// Whether a restored checkpoint may go on although later batches were seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rollback {
+    /// No: the next start refuses when anyone has seen more.
+    Refuse,
+    /// The next start may, and no later one.
+    AcceptOnce,
+}
+
+fn read_manifest(backup: &Path) -> Result<Manifest, CheckpointError> {
+    let path = backup.join(MANIFEST);
+    let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => CheckpointError::Misfit {
+            directory: backup.to_owned(),
+            problem: format!("it is no backup, or an unfinished one: there is no {MANIFEST}"),
+        },
+        _ => storage(backup, "reading the manifest", &error),
+    })?;
+    let manifest: Manifest = serde_json::from_slice(&bytes)
+        .map_err(|error| corrupt(backup, format!("{MANIFEST} cannot be read: {error}")))?;
+    if manifest.format != MANIFEST_FORMAT {
+        return Err(CheckpointError::Misfit {
+            directory: backup.to_owned(),
+            problem: format!("the backup is of format {}; use the newer version", manifest.format),
+        });
+    }
+    Ok(manifest)
+}
+
+/// Makes sure nothing is overwritten but what an interrupted restore left.
+fn clear_unfinished(directory: &Path, staging: &Path) -> Result<(), CheckpointError> {
+    let (database, visible) = (database_path(directory), VisibleFile::path(directory));
+    let cleared = if staging.exists() {
+        [&database, &visible].into_iter().try_for_each(|path| remove(path)).and_then(|()| remove(staging))
+    } else if database.exists() || visible.exists() {
+        return Err(CheckpointError::Misfit {
+            directory: directory.to_owned(),
+            problem: "it holds a checkpoint; move it away before putting a backup there".to_owned(),
+        });
+    } else {
+        Ok(())
+    };
+    cleared.map_err(|error| storage(directory, "removing an unfinished restore", &error))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn copy_file(
+    backup: &Path,
+    staging: &Path,
+    name: &str,
+    described: &ManifestFile,
+) -> Result<(), CheckpointError> {
+    let target = safe_target(staging, name)
+        .ok_or_else(|| corrupt(backup, format!("{MANIFEST} names a strange file {name:?}")))?;
+    let copied = fs::copy(backup.join(name), &target).and_then(|_| {
+        File::open(&target)?.sync_all()?;
+        describe_file(&target)
+    });
+    match copied {
+        Ok(copy) if copy == *described => Ok(()),
+        Ok(_) => Err(corrupt(backup, format!("{name} is not what was written"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(corrupt(backup, format!("{name} is missing")))
+        }
+        Err(error) => Err(storage(staging, "copying the backup", &error)),
+    }
+}
+
+/// Names in a manifest come from outside: only `visible` and plain names under `db/` are ours.
+fn safe_target(staging: &Path, name: &str) -> Option<PathBuf> {
+    let plain = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with('.')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
+    let ours = name == visible::FILE_NAME || name.strip_prefix("db/").is_some_and(plain);
+    ours.then(|| staging.join(name))
+}

@@ -1,0 +1,212 @@
+//! Batches to try checkpoints with: made from numbers, without a pipeline.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    batch::{
+        BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Plan, Publication,
+        Range, rows_digest,
+    },
+    checkpoint::{Checkpoint, CheckpointError, Recovered},
+    spec::OutputMode,
+    types::{
+        BatchId, Column, DataType, Digest, FaultReason, Incarnation, LeaderEpoch, Lineage, Offset,
+        Partition, Position, Rows, SinkName, Timestamp, Value, Watermark,
+    },
+    window::{Accumulator, Group, Sum, Table, Watermarks},
+};
+
+pub(super) const WINDOW_US: i64 = 30_000_000;
+
+/// A group as it was restored: closing instant, key, totals, whether the newest batch touched it.
+pub(super) type Restored = (i64, Vec<u8>, Vec<Accumulator>, bool);
+
+pub(super) fn genesis() -> Genesis {
+    Genesis {
+        lineage: Lineage(0x1234_5678_9abc_def0_0fed_cba9_8765_4321),
+        superseded: Vec::new(),
+        pipeline: "sales".to_owned(),
+        spec_text: "name = \"sales\"\n".to_owned(),
+        identity: vec![("topic".to_owned(), "sales".to_owned())],
+        cluster_id: Some("cluster".to_owned()),
+        topic_id: None,
+        starting: [(Partition(0), position(0)), (Partition(1), position(5))].into(),
+        created_ms: 1_756_809_000_000,
+    }
+}
+
+pub(super) fn position(offset: i64) -> Position {
+    Position { offset: Offset(offset), epoch: LeaderEpoch(3) }
+}
+
+pub(super) fn sink() -> SinkName {
+    SinkName("console".to_owned())
+}
+
+/// Makes one batch after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    pub last: Option<BatchRecord>,
+    pub incarnation: Incarnation,
+    pub output_mode: OutputMode,
+    /// What every open group adds up to, as a model.
+    pub model: BTreeMap<(i64, Vec<u8>), i64>,
+}
+
+impl Trial {
+    pub fn new() -> Trial {
+        Trial {
+            last: None,
+            incarnation: Incarnation(1),
+            output_mode: OutputMode::Append,
+            model: BTreeMap::new(),
+        }
+    }
+
+    pub fn next_batch(&self) -> u64 {
+        self.last.as_ref().map_or(0, |last| last.batch.0 + 1)
+    }
+
+    /// A batch that adds one to each of these (window number, store) groups and then moves the
+    /// watermark to `watermark_s`.
+    pub fn plan(&mut self, touched: &[(i64, &str)], watermark_s: i64) -> Plan {
+        let last_watermarks = self.last.as_ref().map_or(Watermarks::FIRST, |l| l.next_watermarks);
+        let late = last_watermarks.late_bound;
+        self.model.retain(|(closing, _), _| {
+            self.output_mode == OutputMode::Complete || !late.closes(Timestamp(*closing))
+        });
+        let mut tables = BTreeMap::new();
+        for (window, store) in touched {
+            let end = (window + 1) * WINDOW_US;
+            let key = store.as_bytes().to_vec();
+            let total = self.model.entry((end, key)).or_default();
+            *total += 1;
+            let sum = Sum { exact: i128::from(*total) * 25, inexact: None, count: *total };
+            tables.entry(Timestamp(end)).or_insert_with(|| Table::new(2)).put(Group {
+                start: Timestamp(end - WINDOW_US),
+                end: Timestamp(end),
+                key: store.as_bytes(),
+                accumulators: &[Accumulator::Count(*total), Accumulator::Sum(sum)],
+            });
+        }
+        let rows = Rows::new(columns());
+        let next = Watermarks {
+            late_bound: last_watermarks.closing_bound,
+            closing_bound: last_watermarks.closing_bound.max(Watermark(watermark_s * 1000)),
+        };
+        self.close(tables.into_iter().collect(), rows, true, (last_watermarks, next))
+    }
+
+    /// A batch of a stateless pipeline with rows and a dead letter for each.
+    pub fn stateless(&mut self, texts: &[&str]) -> Plan {
+        let mut rows = Rows::new(columns());
+        texts.iter().for_each(|text| rows.push(&[Value::String(text)]));
+        let mut plan =
+            self.close(Vec::new(), rows, false, (Watermarks::FIRST, Watermarks::FIRST));
+        plan.publication.dead_letters = texts.iter().map(|text| dead_letter(text)).collect();
+        plan
+    }
+
+    fn close(
+        &mut self,
+        touched: Vec<(Timestamp, Table)>,
+        rows: Rows,
+        rows_are_state: bool,
+        (watermarks, next_watermarks): (Watermarks, Watermarks),
+    ) -> Plan {
+        let batch = BatchId(self.next_batch());
+        let begin = i64::try_from(batch.0).unwrap() * 10;
+        let range = |partition, begin| {
+            (Partition(partition), Range { begin: Offset(begin), end: position(begin + 10) })
+        };
+        let counts = Counts { rows_in: 20, rows_out: rows.len(), ..Counts::default() };
+        let mut totals = self.last.as_ref().map_or_else(Counts::default, |last| last.totals);
+        totals.add(&counts);
+        let mut record = BatchRecord {
+            batch,
+            incarnation: self.incarnation,
+            clock_ms: 1_756_809_000_000 + begin,
+            took_ms: 12,
+            ranges: [range(0, begin), range(1, begin + 5)].into(),
+            watermarks,
+            next_watermarks,
+            output_mode: self.output_mode,
+            counts,
+            totals,
+            rows_digest: rows_digest(&rows),
+            previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
+            digest: Digest::ZERO,
+        };
+        record.digest = record.link();
+        self.last = Some(record.clone());
+        let identity = Identity {
+            lineage: genesis().lineage,
+            incarnation: self.incarnation,
+            batch,
+            digest: record.digest,
+        };
+        let publication = Publication { identity, record, rows, dead_letters: [].into() };
+        Plan { touched, rows_are_state, publication }
+    }
+
+    /// What must be restored: the model's groups that the newest batch did not find closed.
+    pub fn expected(&self) -> Vec<(i64, Vec<u8>, i64)> {
+        let late = self.last.as_ref().map(|last| last.watermarks.late_bound);
+        let kept = self.model.iter().filter(|((closing, _), _)| {
+            self.output_mode == OutputMode::Complete
+                || late.is_none_or(|late| !late.closes(Timestamp(*closing)))
+        });
+        kept.map(|((closing, key), total)| (*closing, key.clone(), *total)).collect()
+    }
+}
+
+pub(super) fn columns() -> std::sync::Arc<[Column]> {
+    [Column { name: "store".to_owned(), data_type: DataType::String }].into()
+}
+
+pub(super) fn dead_letter(text: &str) -> DeadLetter {
+    DeadLetter {
+        partition: Partition(1),
+        offset: Offset(7),
+        reason: DeadLetterReason::Fault(FaultReason::WrongType),
+        column: Some("price".to_owned()),
+        payload: Some(text.to_owned()),
+    }
+}
+
+/// Persists and announces.
+pub(super) fn run(
+    checkpoint: &mut dyn Checkpoint,
+    plan: Plan,
+) -> Result<(), CheckpointError> {
+    let durable = checkpoint.persist(plan)?;
+    checkpoint.announce(durable)?;
+    Ok(())
+}
+
+/// Everything a checkpoint restores.
+pub(super) fn load(
+    checkpoint: &mut dyn Checkpoint,
+) -> Result<(Recovered, Vec<Restored>), CheckpointError> {
+    let mut groups = Vec::new();
+    let recovered = checkpoint.load(&mut |closing, group, newest| {
+        groups.push((closing.0, group.key.to_vec(), group.accumulators.to_vec(), newest));
+        Ok(())
+    })?;
+    Ok((recovered, groups))
+}
+
+/// The counts of restored groups, to compare with [`Trial::expected`].
+pub(super) fn totals(groups: &[Restored]) -> Vec<(i64, Vec<u8>, i64)> {
+    let total = |accumulators: &[Accumulator]| match accumulators {
+        [Accumulator::Count(count), Accumulator::Sum(sum)] => {
+            assert_eq!((sum.exact, sum.count), (i128::from(*count) * 25, *count));
+            *count
+        }
+        other => panic!("{other:?} are not the accumulators that were written"),
+    };
+    groups
+        .iter()
+        .map(|(closing, key, accumulators, _)| (*closing, key.clone(), total(accumulators)))
+        .collect()
+}

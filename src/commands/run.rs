@@ -1,0 +1,208 @@
+//! A run: what was typed, the environment and the spec become one set of values, and the engine is
+//! given its parts.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use super::{Failure, client_settings, pipeline};
+use crate::{
+    batch::Permissions,
+    checkpoint::{Checkpoint, rocks::RocksCheckpoint},
+    cli::{RunArguments, Signals},
+    engine::{self, End, EngineError, Parts, Settings, Summary, SystemClock},
+    kafka::ClientSettings,
+    sink::{
+        NoSink, Sink,
+        console::{ConsoleOptions, ConsoleSink, Truncate},
+        dead_letter::DeadLetterSink,
+        files::FileSink,
+    },
+    source::kafka::{KafkaSource, KafkaSourceConfig},
+    spec::{
+        DeadLetterSpec, MaxOffsets, Overrides, Pipeline, RunOptions, SinkSpec, StartingOffsets,
+        Trigger,
+    },
+    types::FaultReason,
+};
+
+const DEFAULT_TRIGGER: Trigger = Trigger::ProcessingTime { interval_ms: 10_000 };
+const DEFAULT_MAX_OFFSETS: MaxOffsets = MaxOffsets::Limited(1_000_000);
+const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// Everything a run needs, merged.
+struct Choices {
+    pipeline: Pipeline,
+    settings: Settings,
+    client: ClientSettings,
+    group_id: String,
+    state: PathBuf,
+    sinks: Vec<SinkSpec>,
+    dead_letter: Option<DeadLetterSpec>,
+    console: ConsoleOptions,
+}
+
+pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Failure> {
+    let choices = choose(arguments)?;
+    let available_now = choices.settings.trigger == Trigger::AvailableNow;
+    let summary = start(choices, signals).map_err(|error| Failure::new(error.exit_code(), error))?;
+    eprintln!("{}", closing_line(&summary));
+    match summary.end {
+        End::Stopped { unfinished: true } if available_now => {
+            Err(Failure::new(signals.code(), "stopped before everything was read; the next start goes on"))
+        }
+        End::Finished | End::Stopped { .. } | End::Closed => Ok(()),
+    }
+}
+
+fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
+    let Choices { pipeline, mut settings, client, group_id, state, sinks, dead_letter, console } =
+        choices;
+    let examined = RocksCheckpoint::examine(&state)?;
+    let recovered = examined.facts().clone();
+    settings.permissions.accept_rollback |= recovered.rollback_accepted;
+    let topic = pipeline.topic.clone();
+    let source =
+        KafkaSource::new(KafkaSourceConfig { settings: client, topic: topic.clone(), group_id })?;
+    let sinks = make_sinks(sinks, dead_letter, console, &topic);
+    let parts = Parts {
+        pipeline,
+        source: Box::new(source),
+        recovered,
+        open: Box::new(move || Ok(Box::new(examined.into_open()?) as Box<dyn Checkpoint>)),
+        sinks,
+        clock: &SystemClock,
+        stop: signals.stop().clone(),
+    };
+    engine::run(parts, &settings)
+}
+
+fn make_sinks(
+    sinks: Vec<SinkSpec>,
+    dead_letter: Option<DeadLetterSpec>,
+    console: ConsoleOptions,
+    topic: &str,
+) -> Vec<Box<dyn Sink>> {
+    let mut made: Vec<Box<dyn Sink>> = Vec::new();
+    for sink in sinks {
+        made.push(match sink {
+            SinkSpec::Console => Box::new(ConsoleSink::new(Box::new(io::stdout()), console)),
+            SinkSpec::Files(directory) => Box::new(FileSink::new(directory)),
+            SinkSpec::None => Box::new(NoSink::new()),
+        });
+    }
+    if let Some(DeadLetterSpec::Files(directory)) = dead_letter {
+        made.push(Box::new(DeadLetterSink::new(directory, topic.to_owned())));
+    }
+    made
+}
+
+/// Merges flags and environment (which the command line reader has put together) over the spec over
+/// the defaults.
+fn choose(typed: RunArguments) -> Result<Choices, Failure> {
+    let name = typed.pipeline.as_deref().unwrap_or("sales");
+    let (spec_text, spec) = pipeline::read(name)?;
+    let run = spec.run;
+    let pipeline = spec
+        .pipeline
+        .with_overrides(Overrides {
+            topic: typed.topic.clone(),
+            output_mode: typed.output_mode,
+            parse_mode: typed.mode,
+            max_future_skew_ms: typed.max_future_skew,
+            watermark_delay_ms: typed.watermark,
+        })
+        .map_err(|errors| Failure::new(2, errors))?;
+    if typed.fail_on_data_loss.or(run.fail_on_data_loss) == Some(false) {
+        return Err(Failure::new(
+            2,
+            "--fail-on-data-loss false is not offered yet: lost data ends a run with exit 20",
+        ));
+    }
+    let options: Vec<_> =
+        run.kafka.iter().map(|option| (option.name.clone(), option.value.clone())).collect();
+    let client = client_settings(&typed.connect, run.brokers.as_deref(), &options)?;
+    let starting_offsets =
+        typed.starting_offsets.clone().or(run.starting_offsets.clone()).unwrap_or(StartingOffsets::Latest);
+    starting_offsets.check_topic(&pipeline.topic).map_err(|error| Failure::new(2, error))?;
+    let dead_letter = typed.dead_letter.clone().or(run.dead_letter.clone());
+    let settings = Settings {
+        trigger: typed.trigger.or(run.trigger).unwrap_or(DEFAULT_TRIGGER),
+        max_offsets: typed
+            .max_offsets_per_trigger
+            .or(run.max_offsets_per_trigger)
+            .unwrap_or(DEFAULT_MAX_OFFSETS),
+        starting_offsets,
+        permissions: Permissions {
+            start_over: typed.start_over,
+            accept_rollback: typed.accept_rollback,
+        },
+        startup_timeout: typed
+            .startup_timeout
+            .or(run.startup_timeout_ms.map(Duration::from_millis)),
+        shutdown_timeout: typed
+            .shutdown_timeout
+            .or(run.shutdown_timeout_ms.map(Duration::from_millis))
+            .unwrap_or(DEFAULT_SHUTDOWN),
+        keep_dead_letters: dead_letter.is_some(),
+        spec_text,
+        brokers: client.brokers().to_owned(),
+    };
+    let checkpoints = typed.checkpoint_dir.clone().or(run.checkpoint_dir.clone());
+    let group_id = typed.group_id.clone().or(run.group_id.clone());
+    Ok(Choices {
+        state: checkpoints.unwrap_or_else(|| PathBuf::from("./checkpoints")).join(&pipeline.name),
+        group_id: group_id.unwrap_or_else(|| format!("sales-stream-{}", pipeline.name)),
+        sinks: chosen_sinks(&typed, &run)?,
+        console: console_options(&typed, &run),
+        pipeline,
+        settings,
+        client,
+        dead_letter,
+    })
+}
+
+fn chosen_sinks(typed: &RunArguments, run: &RunOptions) -> Result<Vec<SinkSpec>, Failure> {
+    let chosen = if typed.sink.is_empty() {
+        run.sinks.clone().unwrap_or_else(|| vec![SinkSpec::Console])
+    } else {
+        typed.sink.clone()
+    };
+    for (index, sink) in chosen.iter().enumerate() {
+        if chosen[..index].contains(sink) {
+            return Err(Failure::new(2, format!("--sink {sink} is given twice")));
+        }
+    }
+    Ok(chosen)
+}
+
+fn console_options(typed: &RunArguments, run: &RunOptions) -> ConsoleOptions {
+    let default = ConsoleOptions::default();
+    let of_spec = |truncate| if truncate { Truncate::TRUE } else { Truncate::Never };
+    ConsoleOptions {
+        num_rows: typed.num_rows.or(run.num_rows).unwrap_or(default.num_rows),
+        truncate: typed.truncate.or(run.truncate.map(of_spec)).unwrap_or(default.truncate),
+        ..default
+    }
+}
+
+/// One line on what the whole checkpoint has seen.
+fn closing_line(summary: &Summary) -> String {
+    let Summary { last, totals, batches, .. } = summary;
+    let Some(last) = last else { return "stopped before the first batch".to_owned() };
+    let reasons: Vec<_> = FaultReason::ALL
+        .iter()
+        .filter(|reason| totals.faults[**reason as usize] > 0)
+        .map(|reason| format!("{} {}", reason.name(), totals.faults[*reason as usize]))
+        .collect();
+    let reasons = match reasons.as_slice() {
+        [] => String::new(),
+        _ => format!(" ({})", reasons.join(", ")),
+    };
+    format!(
+        "after batch {last} ({batches} in this run), in all: {} records read, {} late, {} malformed{reasons}, \
+         {} rows published",
+        totals.rows_in,
+        totals.late,
+        totals.malformed(),
+        totals.rows_out
+    )
+}

@@ -1,0 +1,507 @@
+//! The JSON scanner: bytes to tokens, by Jackson's rules as Spark's `from_json` sets them up.
+//!
+//! Accepted beyond RFC 8259: single-quoted strings and names, and the bare tokens `NaN`, `Infinity`,
+//! `+Infinity`, `-Infinity`, `+INF`, `-INF`. Refused: comments, trailing commas, unquoted names, raw control
+//! characters in strings, leading zeros, `.5`, `5.`, `+1`. Invalid UTF-8 is refused outside of strings.
+//!
+//! Invariants: no recursion (nesting is a bit stack of [`MAX_DEPTH`] bits), no allocation, and `pos`
+//! never passes the end. Start at [`Scanner::skip_value`].
+//!
+//! Not here: what a token means for a column (`coerce`), rewriting texts (`text`).
+
+/// Containers open at once, the root object included (Jackson's `StreamReadConstraints`).
+pub(super) const MAX_DEPTH: usize = 1000;
+/// Digits of one number (Jackson's `StreamReadConstraints`).
+const MAX_NUMBER_DIGITS: usize = 1000;
+/// Digits that always fit an `i64` mantissa.
+const SHORT_DIGITS: usize = 18;
+
+/// Why scanning a record ended: none of its fields can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Not JSON.
+    Syntax,
+    /// Containers nested deeper than [`MAX_DEPTH`].
+    TooDeep,
+    /// A number of more digits than Jackson reads.
+    TooLarge,
+}
+
+/// A string token: where its content lies, and whether it can be used as it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawString {
+    /// First byte of the content.
+    pub start: usize,
+    /// One past its last byte: the closing quote.
+    pub end: usize,
+    /// The content has no escape.
+    pub unescaped: bool,
+    /// The content is ASCII.
+    pub ascii: bool,
+}
+
+/// Form of a number token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NumberForm {
+    /// Digits alone.
+    Integer,
+    /// With a point, without an exponent.
+    Fraction,
+    /// With an exponent.
+    Exponent,
+}
+
+/// A number token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawNumber {
+    /// First byte, the sign included.
+    pub start: usize,
+    /// One past its last byte.
+    pub end: usize,
+    /// It begins with `-`.
+    pub negative: bool,
+    /// Its form.
+    pub form: NumberForm,
+    /// All digits before the exponent without sign, if `is_short`.
+    pub mantissa: i64,
+    /// Digits after the point.
+    pub scale: usize,
+    /// `mantissa` holds the digits without loss.
+    pub is_short: bool,
+}
+
+/// Takes in what a value consists of, in order.
+pub(super) trait Output {
+    /// `{`, `}`, `[`, `]`, `,` or `:`.
+    fn mark(&mut self, mark: u8);
+    /// A string or a name.
+    fn string(&mut self, bytes: &[u8], string: RawString);
+    /// A number.
+    fn number(&mut self, bytes: &[u8], number: RawNumber);
+    /// `true`, `false` or `null`.
+    fn literal(&mut self, literal: &'static [u8]);
+    /// NaN, Infinity or -Infinity as a bare token.
+    fn non_finite(&mut self, value: f64);
+}
+
+/// Checks only.
+pub(super) struct Skip;
+
+impl Output for Skip {
+    fn mark(&mut self, _mark: u8) {}
+    fn string(&mut self, _bytes: &[u8], _string: RawString) {}
+    fn number(&mut self, _bytes: &[u8], _number: RawNumber) {}
+    fn literal(&mut self, _literal: &'static [u8]) {}
+    fn non_finite(&mut self, _value: f64) {}
+}
+
+/// Reads tokens off a record's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scanner<'a> {
+    /// The record.
+    pub bytes: &'a [u8],
+    /// Next byte to read.
+    pub pos: usize,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Scanner<'a> {
+        Scanner { bytes, pos: 0 }
+    }
+
+    /// The next byte, or 0 at the end: a NUL is an error wherever a token may begin, as the end is.
+    #[inline(always)]
+    pub(super) fn peek(&self) -> u8 {
+        self.bytes.get(self.pos).copied().unwrap_or(0)
+    }
+
+    /// The next byte that is not white space, which stays the next.
+    #[inline(always)]
+    pub(super) fn peek_token(&mut self) -> u8 {
+        loop {
+            let byte = self.peek();
+            if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return byte;
+            }
+            self.pos += 1;
+        }
+    }
+
+    /// Passes `byte`, which must come next but for white space.
+    #[inline(always)]
+    pub(super) fn expect(&mut self, byte: u8) -> Result<(), Stop> {
+        if self.peek_token() != byte {
+            return Err(Stop::Syntax);
+        }
+        self.pos += 1;
+        Ok(())
+    }
+
+    /// Reads a string whose opening quote is next.
+    #[inline(always)]
+    pub(super) fn string(&mut self) -> Result<RawString, Stop> {
+        let quote = self.bytes[self.pos];
+        let start = self.pos + 1;
+        let mut pos = start;
+        let mut high = 0;
+        let needle = LOW_BITS * u64::from(quote);
+        while let Some(word) = self.bytes.get(pos..).and_then(<[u8]>::first_chunk::<8>) {
+            let word = u64::from_le_bytes(*word);
+            let special = zero_bytes(word ^ needle)
+                | zero_bytes(word ^ (LOW_BITS * 0x5c))
+                | (word.wrapping_sub(LOW_BITS * 0x20) & !word & HIGH_BITS);
+            if special == 0 {
+                high |= word;
+                pos += 8;
+                continue;
+            }
+            let first = special.trailing_zeros();
+            // Only the bytes before the special one belong to the text for certain.
+            high |= word & ((1 << (first - 7)) - 1);
+            pos += (first / 8) as usize;
+            break;
+        }
+        let ascii = high & HIGH_BITS == 0;
+        if self.bytes.get(pos) == Some(&quote) {
+            self.pos = pos + 1;
+            return Ok(RawString { start, end: pos, unescaped: true, ascii });
+        }
+        self.string_slowly(start, pos, ascii)
+    }
+
+    /// The rest of a string from `pos`: escapes, errors and the record's last bytes.
+    fn string_slowly(
+        &mut self,
+        start: usize,
+        mut pos: usize,
+        mut ascii: bool,
+    ) -> Result<RawString, Stop> {
+        let quote = self.bytes[start - 1];
+        let mut unescaped = true;
+        loop {
+            match self.bytes.get(pos).copied() {
+                None | Some(0..=0x1f) => return Err(Stop::Syntax),
+                Some(b'\\') => {
+                    unescaped = false;
+                    pos = self.escape_end(pos)?;
+                }
+                Some(byte) if byte == quote => {
+                    self.pos = pos + 1;
+                    return Ok(RawString { start, end: pos, unescaped, ascii });
+                }
+                Some(byte) => {
+                    ascii &= byte < 0x80;
+                    pos += 1;
+                }
+            }
+        }
+    }
+
+    /// One past the escape that begins at `pos`.
+    fn escape_end(&self, pos: usize) -> Result<usize, Stop> {
+        match self.bytes.get(pos + 1).copied() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(pos + 2),
+            // Jackson takes `\'` once single quotes are allowed.
+            Some(b'\'') => Ok(pos + 2),
+            Some(b'u') => match self.bytes.get(pos + 2..pos + 6) {
+                Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(pos + 6),
+                _ => Err(Stop::Syntax),
+            },
+            _ => Err(Stop::Syntax),
+        }
+    }
+
+    /// Reads a number whose first digit or `-` is next. `-INF` and `-Infinity` are the caller's.
+    #[inline(always)]
+    pub(super) fn number(&mut self) -> Result<RawNumber, Stop> {
+        let start = self.pos;
+        let negative = self.peek() == b'-';
+        self.pos += usize::from(negative);
+        let mut mantissa = 0i64;
+        let first = self.pos;
+        self.digits(&mut mantissa);
+        let whole = self.pos - first;
+        if whole == 0 || (whole > 1 && self.bytes[first] == b'0') {
+            return Err(Stop::Syntax);
+        }
+        let mut form = NumberForm::Integer;
+        let mut scale = 0;
+        if self.peek() == b'.' {
+            form = NumberForm::Fraction;
+            self.pos += 1;
+            let point = self.pos;
+            self.digits(&mut mantissa);
+            scale = self.pos - point;
+            if scale == 0 {
+                return Err(Stop::Syntax);
+            }
+        }
+        let mut digits = whole + scale;
+        if matches!(self.peek(), b'e' | b'E') {
+            form = NumberForm::Exponent;
+            digits += self.exponent()?;
+        }
+        if digits > MAX_NUMBER_DIGITS {
+            return Err(Stop::TooLarge);
+        }
+        let is_short = whole + scale <= SHORT_DIGITS;
+        Ok(RawNumber { start, end: self.pos, negative, form, mantissa, scale, is_short })
+    }
+
+    /// Passes digits, adding them to a mantissa that is only good while there are at most 18.
+    #[inline(always)]
+    fn digits(&mut self, mantissa: &mut i64) {
+        let mut pos = self.pos;
+        let mut value = *mantissa;
+        while let Some(byte) = self.bytes.get(pos) {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+            pos += 1;
+        }
+        self.pos = pos;
+        *mantissa = value;
+    }
+
+    /// Passes an exponent and gives the number of its digits.
+    fn exponent(&mut self) -> Result<usize, Stop> {
+        self.pos += 1;
+        self.pos += usize::from(matches!(self.peek(), b'+' | b'-'));
+        let first = self.pos;
+        self.digits(&mut 0);
+        match self.pos - first {
+            0 => Err(Stop::Syntax),
+            digits => Ok(digits),
+        }
+    }
+
+    /// Reads `NaN`, `Infinity`, or one of `±INF` and `±Infinity` with its sign.
+    pub(super) fn non_finite(&mut self) -> Result<f64, Stop> {
+        const TOKENS: [(&[u8], f64); 6] = [
+            (b"NaN", f64::NAN),
+            (b"Infinity", f64::INFINITY),
+            (b"+Infinity", f64::INFINITY),
+            (b"+INF", f64::INFINITY),
+            (b"-Infinity", f64::NEG_INFINITY),
+            (b"-INF", f64::NEG_INFINITY),
+        ];
+        let rest = &self.bytes[self.pos..];
+        let found = TOKENS.iter().find(|(token, _)| rest.starts_with(token));
+        let (token, value) = found.ok_or(Stop::Syntax)?;
+        self.pos += token.len();
+        Ok(*value)
+    }
+
+    /// Passes `true`, `false` or `null`.
+    #[inline(always)]
+    pub(super) fn literal(&mut self, literal: &[u8]) -> Result<(), Stop> {
+        if !self.bytes[self.pos..].starts_with(literal) {
+            return Err(Stop::Syntax);
+        }
+        self.pos += literal.len();
+        Ok(())
+    }
+
+    /// Whether a `-` that is next begins `-INF` or `-Infinity`.
+    pub(super) fn is_minus_infinity(&self) -> bool {
+        self.bytes.get(self.pos + 1) == Some(&b'I')
+    }
+
+    /// Passes one value of any kind, which lies inside `depth` containers.
+    #[inline(always)]
+    pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Stop> {
+        match self.peek_token() {
+            b'{' | b'[' => self.value(depth, &mut Skip),
+            b'"' | b'\'' => self.string().map(drop),
+            _ => self.scalar(&mut Skip),
+        }
+    }
+
+    /// Passes one value of any kind, which lies inside `depth` containers, and shows it to `output`.
+    pub(super) fn value<O: Output>(&mut self, depth: usize, output: &mut O) -> Result<(), Stop> {
+        let mut open = Nesting::new(depth);
+        loop {
+            // A value begins here.
+            match self.peek_token() {
+                mark @ (b'{' | b'[') => {
+                    self.pos += 1;
+                    output.mark(mark);
+                    open.push(mark == b'{')?;
+                    if self.peek_token() != mark + 2 {
+                        if mark == b'{' {
+                            self.name(output)?;
+                        }
+                        continue;
+                    }
+                }
+                _ => self.scalar(output)?,
+            }
+            // A value has ended here, or a container without anything in it is next to.
+            loop {
+                let Some(in_object) = open.top() else { return Ok(()) };
+                match (self.peek_token(), in_object) {
+                    (b',', _) => {
+                        self.pos += 1;
+                        output.mark(b',');
+                        if in_object {
+                            self.name(output)?;
+                        }
+                        break;
+                    }
+                    (mark @ b'}', true) | (mark @ b']', false) => {
+                        self.pos += 1;
+                        output.mark(mark);
+                        open.pop();
+                    }
+                    _ => return Err(Stop::Syntax),
+                }
+            }
+        }
+    }
+
+    fn name<O: Output>(&mut self, output: &mut O) -> Result<(), Stop> {
+        if !matches!(self.peek_token(), b'"' | b'\'') {
+            return Err(Stop::Syntax);
+        }
+        let name = self.string()?;
+        output.string(self.bytes, name);
+        output.mark(b':');
+        self.expect(b':')
+    }
+
+    /// A value that is no container; white space before it has been passed.
+    fn scalar<O: Output>(&mut self, output: &mut O) -> Result<(), Stop> {
+        match self.peek() {
+            b'"' | b'\'' => {
+                let string = self.string()?;
+                output.string(self.bytes, string);
+            }
+            b'-' if self.is_minus_infinity() => output.non_finite(self.non_finite()?),
+            b'-' | b'0'..=b'9' => {
+                let number = self.number()?;
+                output.number(self.bytes, number);
+            }
+            b't' => {
+                self.literal(b"true")?;
+                output.literal(b"true");
+            }
+            b'f' => {
+                self.literal(b"false")?;
+                output.literal(b"false");
+            }
+            b'n' => {
+                self.literal(b"null")?;
+                output.literal(b"null");
+            }
+            b'N' | b'I' | b'+' => output.non_finite(self.non_finite()?),
+            _ => return Err(Stop::Syntax),
+        }
+        Ok(())
+    }
+}
+
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Sets the high bit of each zero byte. Bytes above the first zero byte may be marked by mistake, which
+/// does no harm where only the first one counts.
+#[inline(always)]
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS
+}
+
+/// Which containers are open: a bit for each, set for objects.
+struct Nesting {
+    bits: [u64; MAX_DEPTH.div_ceil(64)],
+    depth: usize,
+    base: usize,
+}
+
+impl Nesting {
+    fn new(base: usize) -> Nesting {
+        Nesting { bits: [0; MAX_DEPTH.div_ceil(64)], depth: base, base }
+    }
+
+    fn push(&mut self, is_object: bool) -> Result<(), Stop> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Stop::TooDeep);
+        }
+        let bit = 1 << (self.depth % 64);
+        let word = &mut self.bits[self.depth / 64];
+        *word = if is_object { *word | bit } else { *word & !bit };
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn pop(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Whether the innermost container is an object; `None` when the value is complete.
+    fn top(&self) -> Option<bool> {
+        let index = self.depth.checked_sub(1).filter(|index| *index >= self.base)?;
+        Some(self.bits[index / 64] >> (index % 64) & 1 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skip(text: &str) -> Result<usize, Stop> {
+        let mut scanner = Scanner::new(text.as_bytes());
+        scanner.skip_value(0).map(|()| scanner.pos)
+    }
+
+    #[test]
+    fn values_of_every_kind_are_passed_whole() {
+        for text in [
+            "{}", "[]", "[[],{}]", r#"{"a":[1,{"b":null}],"c":{}}"#, "true", "-0", "1.5e+3", "'it'",
+            r#""a\"b""#, "NaN", "-INF", "+Infinity", r#"{'a' : 'b"c' }"#, "[ 1 , 2 ]",
+        ] {
+            assert_eq!(skip(text), Ok(text.len()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_jackson_refuses_is_a_syntax_error() {
+        for text in [
+            "", "{", "[", "[1,]", "{\"a\":1,}", "{,}", "[,1]", "{a:1}", "{\"a\" 1}", "{\"a\":}", "tru",
+            "nul", "-", "01", "1.", ".5", "+1", "1e", "1e+", "\"a", "\"\\x\"", "\"\\u12g4\"", "\"a\nb\"",
+            "INF", "-NaN", "[1}", "{\"a\":1]", "/*c*/1", "{1:2}", "\u{feff}1", "\"a\\",
+        ] {
+            assert_eq!(skip(text), Err(Stop::Syntax), "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_ends_at_a_thousand_containers_whatever_its_length() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(skip(&nested(1000)), Ok(2000));
+        assert_eq!(skip(&nested(1001)), Err(Stop::TooDeep));
+        assert_eq!(skip(&nested(100_000)), Err(Stop::TooDeep));
+        assert_eq!(skip(&"{\"a\":".repeat(100_000)), Err(Stop::TooDeep));
+    }
+
+    #[test]
+    fn a_number_ends_at_a_thousand_digits() {
+        assert_eq!(skip(&"1".repeat(1000)), Ok(1000));
+        assert_eq!(skip(&"1".repeat(1001)), Err(Stop::TooLarge));
+    }
+
+    #[test]
+    fn every_special_byte_is_found_at_every_place_of_a_string() {
+        for before in 0..20 {
+            for (middle, unescaped, ascii) in [("é", true, false), ("\\n", false, true), ("x", true, true)] {
+                let text = format!("\"{}{middle}{}\"rest of it", "a".repeat(before), "b".repeat(before));
+                let string = Scanner::new(text.as_bytes()).string().unwrap();
+                let found = (string.end, string.unescaped, string.ascii);
+                assert_eq!(found, (1 + 2 * before + middle.len(), unescaped, ascii), "{text}");
+            }
+            let text = format!("\"{}\u{1}bbbbbbbbb\"", "a".repeat(before));
+            assert!(Scanner::new(text.as_bytes()).string().is_err());
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What is in a checkpoint, as people and scripts want to see it.
+//!
+//! A [`View`] is built from what a read-only store gave; it shows the newest batch that is announced
+//! and nothing newer. Start at [`View::new`].
+//!
+//! Not here: reading the store (`checkpoint::rocks`), asking a broker for lag (`commands::inspect`).
+
+mod text;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use crate::{
+    batch::{BatchRecord, Counts},
+    checkpoint::Recovered,
+    spec::{self, Pipeline},
+    types::{
+        BatchId, DataType, FaultReason, Offset, Partition, Rows, Timestamp, Value, timestamp_iso,
+    },
+    window::{Group, KeyError, Misfits, Table, WindowPlan},
+};
+
+/// Which windows and groups to show in full.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only the window that starts at this instant.
+    pub window: Option<Timestamp>,
+    /// Only groups one of whose key columns prints as this.
+    pub key: Option<String>,
+}
+
+impl Filter {
+    fn shows_groups(&self) -> bool {
+        self.window.is_some() || self.key.is_some()
+    }
+}
+
+/// A checkpoint without its groups' details.
+#[derive(Debug)]
+pub struct View {
+    recovered: Recovered,
+    history: Vec<BatchRecord>,
+    pipeline: Pipeline,
+    windows: Vec<WindowView>,
+    /// End offsets that a broker told, if one answered.
+    pub ends: BTreeMap<Partition, Offset>,
+}
+
+/// One open window.
+#[derive(Clone, Debug)]
+struct WindowView {
+    start: Timestamp,
+    end: Timestamp,
+    groups: u64,
+    /// The groups asked for: result columns with their values.
+    rows: Vec<Vec<(String, Json)>>,
+}
+
+/// What cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// There is no checkpoint.
+    #[error("there is no checkpoint here yet: it begins with the first run")]
+    Empty,
+    /// The stored spec cannot be read by this version.
+    #[error("the checkpoint's own spec cannot be read: {0}")]
+    Spec(String),
+    /// A group is not of the stored spec.
+    #[error("the checkpoint is damaged: {0}")]
+    Key(#[from] KeyError),
+}
+
+impl View {
+    /// Builds a view from what was read: the checkpoint without groups, its groups by closing
+    /// instant, and its newest batches in ascending order.
+    ///
+    /// # Errors
+    /// No checkpoint, or one whose spec or groups cannot be read.
+    pub fn new(
+        recovered: Recovered,
+        groups: &BTreeMap<Timestamp, Table>,
+        history: Vec<BatchRecord>,
+        filter: &Filter,
+    ) -> Result<View, ViewError> {
+        let genesis = recovered.genesis.as_ref().ok_or(ViewError::Empty)?;
+        let pipeline = spec::parse(&genesis.spec_text, "the checkpoint's spec")
+            .map_err(|errors| ViewError::Spec(errors.to_string()))?
+            .pipeline;
+        let plan = WindowPlan::new(&pipeline);
+        let mut windows = Vec::new();
+        if let Some(plan) = &plan {
+            for table in groups.values() {
+                windows.extend(window_view(plan, &pipeline, table, filter)?);
+            }
+        }
+        windows.retain(|window| !filter.shows_groups() || !window.rows.is_empty());
+        Ok(View { recovered, history, pipeline, windows, ends: BTreeMap::new() })
+    }
+
+    /// The pipeline as the checkpoint has it, its topic included.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        let genesis = self.recovered.genesis.as_ref();
+        let field = |(name, _): &&(String, String)| name == "topic";
+        genesis
+            .and_then(|genesis| genesis.identity.iter().find(field))
+            .map_or(&self.pipeline.topic, |(_, topic)| topic)
+    }
+
+    /// The newest announced batch.
+    #[must_use]
+    pub fn batch(&self) -> Option<BatchId> {
+        self.recovered.last.as_ref().map(|last| last.batch)
+    }
+
+    /// Everything as one JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let genesis = self.recovered.genesis.as_ref();
+        let last = self.recovered.last.as_ref();
+        json!({
+            "pipeline": genesis.map(|genesis| &genesis.pipeline),
+            "topic": self.topic(),
+            "lineage": genesis.map(|genesis| genesis.lineage.to_string()),
+            "incarnation": last.map(|last| last.incarnation.0),
+            "batch": last.map(|last| last.batch.0),
+            "digest": last.map(|last| last.digest.to_string()),
+            "watermark": last.map(|last| watermark(last.next_watermarks.closing_bound.0)),
+            "late_bound": last.map(|last| watermark(last.next_watermarks.late_bound.0)),
+            "partitions": self.partitions().iter().map(partition_json).collect::<Vec<_>>(),
+            "windows": self.windows.iter().map(WindowView::to_json).collect::<Vec<_>>(),
+            "sinks": self.recovered.marks.iter().map(|mark| json!({
+                "sink": mark.sink.0,
+                "published": mark.published.map(|batch| batch.0),
+            })).collect::<Vec<_>>(),
+            "pending": self.pending(),
+            "totals": last.map(|last| counts_json(&last.totals)),
+            "batches": self.history.iter().map(record_json).collect::<Vec<_>>(),
+        })
+    }
+
+    fn partitions(&self) -> Vec<PartitionView> {
+        let positions = match (&self.recovered.last, &self.recovered.genesis) {
+            (Some(last), _) => last.positions(),
+            (None, Some(genesis)) => genesis.starting.clone(),
+            (None, None) => BTreeMap::new(),
+        };
+        positions
+            .into_iter()
+            .map(|(partition, position)| PartitionView {
+                partition,
+                offset: position.offset,
+                end: self.ends.get(&partition).copied(),
+            })
+            .collect()
+    }
+
+    /// The sinks that lack the newest batch.
+    fn pending(&self) -> Vec<&str> {
+        let last = self.batch();
+        let lacks = self.recovered.marks.iter().filter(|mark| mark.published < last);
+        lacks.map(|mark| mark.sink.0.as_str()).collect()
+    }
+}
+
+struct PartitionView {
+    partition: Partition,
+    offset: Offset,
+    end: Option<Offset>,
+}
+
+impl PartitionView {
+    fn lag(&self) -> Option<i64> {
+        self.end.map(|end| (end.0 - self.offset.0).max(0))
+    }
+}
+
+fn partition_json(view: &PartitionView) -> Json {
+    json!({
+        "partition": view.partition.0,
+        "offset": view.offset.0,
+        "end": view.end.map(|end| end.0),
+        "lag": view.lag(),
+    })
+}
+
+impl WindowView {
+    fn to_json(&self) -> Json {
+        let mut window = json!({
+            "window_start": timestamp_iso(self.start),
+            "window_end": timestamp_iso(self.end),
+            "groups": self.groups,
+        });
+        if !self.rows.is_empty() {
+            let rows = self.rows.iter().map(|row| Json::Object(row.iter().cloned().collect()));
+            window["rows"] = rows.collect();
+        }
+        window
+    }
+}
+
+fn record_json(record: &BatchRecord) -> Json {
+    let mut batch = counts_json(&record.counts);
+    batch["batch"] = json!(record.batch.0);
+    batch["incarnation"] = json!(record.incarnation.0);
+    batch["time"] = json!(watermark(record.clock_ms));
+    batch["took_ms"] = json!(record.took_ms);
+    batch["watermark"] = json!(watermark(record.watermarks.closing_bound.0));
+    batch["digest"] = json!(record.digest.to_string());
+    let ranges = record.ranges.iter().map(|(partition, range)| {
+        json!({ "partition": partition.0, "begin": range.begin.0, "end": range.end.offset.0 })
+    });
+    batch["ranges"] = ranges.collect();
+    batch
+}
+
+fn counts_json(counts: &Counts) -> Json {
+    let reasons: serde_json::Map<_, _> = FaultReason::ALL
+        .iter()
+        .map(|reason| (reason.name().to_owned(), json!(counts.faults[*reason as usize])))
+        .collect();
+    json!({
+        "rows_in": counts.rows_in,
+        "filtered": counts.filtered,
+        "late": counts.late,
+        "malformed": counts.malformed(),
+        "malformed_by_reason": reasons,
+        "groups_touched": counts.groups_touched,
+        "rows_out": counts.rows_out,
+        "nulled": counts.nulled,
+        "inexact_sums": counts.inexact_sums,
+        "dead_letters": counts.dead_letters,
+    })
+}
+
+/// A watermark or clock reading in milliseconds, as ISO 8601.
+fn watermark(milliseconds: i64) -> String {
+    timestamp_iso(Timestamp(milliseconds.saturating_mul(1000)))
+}
+
+/// The windows that close at one instant (today always one).
+fn window_view(
+    plan: &WindowPlan,
+    pipeline: &Pipeline,
+    table: &Table,
+    filter: &Filter,
+) -> Result<Option<WindowView>, ViewError> {
+    let sorted = table.sorted();
+    let Some(first) = sorted.first() else { return Ok(None) };
+    let mut view =
+        WindowView { start: first.start, end: first.end, groups: table.len() as u64, rows: Vec::new() };
+    if filter.shows_groups() && filter.window.is_none_or(|start| start == view.start) {
+        for group in &sorted {
+            view.rows.extend(group_row(plan, pipeline, *group, filter)?);
+        }
+    }
+    Ok(Some(view))
+}
+
+fn group_row(
+    plan: &WindowPlan,
+    pipeline: &Pipeline,
+    group: Group<'_>,
+    filter: &Filter,
+) -> Result<Option<Vec<(String, Json)>>, ViewError> {
+    let mut rows = Rows::new(pipeline.output_columns());
+    let mut table = Table::new(plan.stride());
+    table.put(group);
+    plan.results(&table, &mut rows, &mut Misfits::default())?;
+    let columns = rows.columns().clone();
+    let mut reader = rows.reader();
+    let Some(row) = reader.next() else { return Ok(None) };
+    let shown: Vec<_> = columns
+        .iter()
+        .zip(row)
+        .map(|(column, value)| (column.name.clone(), value_json(*value)))
+        .collect();
+    let keys = columns.iter().zip(row).filter(|(column, _)| column.data_type == DataType::String);
+    let wanted = filter.key.as_ref().is_none_or(|key| {
+        keys.into_iter().any(|(_, value)| matches!(value, Value::String(text) if text == key))
+    });
+    Ok(wanted.then_some(shown))
+}
+
+fn value_json(value: Value<'_>) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Boolean(value) => json!(value),
+        Value::Int(value) => json!(value),
+        Value::Long(value) => json!(value),
+        Value::Double(value) => json!(value),
+        Value::String(text) => json!(text),
+        Value::Timestamp(value) => json!(timestamp_iso(value)),
+        Value::Decimal(value) => json!(value.to_string()),
+    }
+}

@@ -1,0 +1,125 @@
+//! A view as text for people: short tables, numbers right-aligned.
+
+use std::fmt;
+
+use crate::{
+    inspect::{View, WindowView, watermark},
+    types::{FaultReason, timestamp_text},
+};
+
+/// How many windows are listed before the rest is only counted.
+const WINDOWS_SHOWN: usize = 20;
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head(f)?;
+        self.partition_table(f)?;
+        self.window_table(f)?;
+        self.batch_table(f)
+    }
+}
+
+impl View {
+    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(genesis) = &self.recovered.genesis else { return Ok(()) };
+        writeln!(f, "pipeline    {} (topic {})", genesis.pipeline, self.topic())?;
+        writeln!(f, "lineage     {}", genesis.lineage)?;
+        let Some(last) = &self.recovered.last else {
+            return writeln!(f, "batch       none yet");
+        };
+        writeln!(f, "batch       {} (start {})", last.batch, last.incarnation)?;
+        writeln!(f, "digest      {}", last.digest)?;
+        let next = last.next_watermarks;
+        writeln!(f, "watermark   {}", watermark(next.closing_bound.0))?;
+        writeln!(f, "late bound  {}", watermark(next.late_bound.0))?;
+        let pending = self.pending();
+        let outbox = if pending.is_empty() {
+            "empty".to_owned()
+        } else {
+            format!("batch {} for {}", last.batch, pending.join(", "))
+        };
+        writeln!(f, "outbox      {outbox}")?;
+        let totals = &last.totals;
+        writeln!(
+            f,
+            "totals      {} records read, {} filtered, {} late, {} malformed, {} rows published",
+            totals.rows_in,
+            totals.filtered,
+            totals.late,
+            totals.malformed(),
+            totals.rows_out
+        )?;
+        for reason in FaultReason::ALL {
+            let count = totals.faults[reason as usize];
+            if count > 0 {
+                writeln!(f, "            {} {}", count, reason.name())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn partition_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{:>9} {:>15} {:>15} {:>12}", "partition", "offset", "end", "lag")?;
+        for view in self.partitions() {
+            let number = |value: Option<i64>| value.map_or_else(|| "?".to_owned(), |n| n.to_string());
+            writeln!(
+                f,
+                "{:>9} {:>15} {:>15} {:>12}",
+                view.partition.0,
+                view.offset.0,
+                number(view.end.map(|end| end.0)),
+                number(view.lag())
+            )?;
+        }
+        if self.ends.is_empty() {
+            writeln!(f, "(no broker answered, so ends and lag are not known)")?;
+        }
+        Ok(())
+    }
+
+    fn window_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pipeline.is_stateful() {
+            writeln!(f, "\n{:<23} {:<23} {:>9}", "open window start", "end", "groups")?;
+        }
+        for window in self.windows.iter().take(WINDOWS_SHOWN) {
+            window_line(f, window)?;
+        }
+        let rest = self.windows.len().saturating_sub(WINDOWS_SHOWN);
+        if rest > 0 {
+            writeln!(f, "and {rest} more; --json lists them all")?;
+        }
+        Ok(())
+    }
+
+    fn batch_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n{:>9} {:<24} {:>10} {:>8} {:>9} {:>9} {:>8}",
+            "batch", "time", "rows in", "late", "malformed", "rows out", "took ms"
+        )?;
+        for record in &self.history {
+            writeln!(
+                f,
+                "{:>9} {:<24} {:>10} {:>8} {:>9} {:>9} {:>8}",
+                record.batch.0,
+                watermark(record.clock_ms),
+                record.counts.rows_in,
+                record.counts.late,
+                record.counts.malformed(),
+                record.counts.rows_out,
+                record.took_ms
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn window_line(f: &mut fmt::Formatter<'_>, window: &WindowView) -> fmt::Result {
+    let (start, end) = (timestamp_text(window.start), timestamp_text(window.end));
+    writeln!(f, "{start:<23} {end:<23} {:>9}", window.groups)?;
+    for row in &window.rows {
+        let cells: Vec<_> = row.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        writeln!(f, "    {}", cells.join("  "))?;
+    }
+    Ok(())
+}

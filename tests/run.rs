@@ -1,0 +1,312 @@
+//! The real binary over the embedded broker: what a run prints, refuses, resumes and counts.
+
+mod support;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use support::{
+    Broker, Process, available_now, batch_files, copy_dir, out_dir, produce, sales_stream, send,
+    send_sales, succeed,
+};
+
+/// A run of everything there is, onto the console.
+fn console(broker: &Broker, home: &Path, more: &[&str]) -> Command {
+    let mut command = sales_stream();
+    command
+        .args(["--brokers", &broker.address, "--starting-offsets", "earliest"])
+        .args(["--trigger", "available-now", "--checkpoint-dir"])
+        .arg(home.join("checkpoint"))
+        .args(more);
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a command that must end with `code`; its stderr.
+fn refuse(command: &mut Command, code: i32) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {}", stderr(&output));
+    stderr(&output)
+}
+
+fn inspect(home: &Path) -> serde_json::Value {
+    let output = succeed(
+        sales_stream()
+            .args(["inspect", "--json", "--checkpoint-dir"])
+            .arg(home.join("checkpoint")),
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// 1970-01-01T00:01:40 and before: the worked timeline of Spark's rules.
+const SALES: &[(&str, &str, i64)] = &[("A", "1.50", 5), ("B", "2.25", 35), ("A", "4.00", 100)];
+
+#[test]
+fn append_mode_prints_each_window_once_when_it_closes() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&broker.address, "sales", SALES);
+    let output = succeed(&mut console(&broker, home.path(), &[]));
+    let rule = "-------------------------------------------";
+    let expected = format!(
+        "{rule}\nBatch: 0\n{rule}\n\
+         +-----+-----------------+------------+----------+\n\
+         |store|total_revenue_int|window_start|window_end|\n\
+         +-----+-----------------+------------+----------+\n\
+         +-----+-----------------+------------+----------+\n\n\
+         {rule}\nBatch: 1\n{rule}\n\
+         +-----+-----------------+-------------------+-------------------+\n\
+         |store|total_revenue_int|window_start       |window_end         |\n\
+         +-----+-----------------+-------------------+-------------------+\n\
+         |A    |1                |1970-01-01 00:00:00|1970-01-01 00:00:30|\n\
+         |B    |2                |1970-01-01 00:00:30|1970-01-01 00:01:00|\n\
+         +-----+-----------------+-------------------+-------------------+\n\n"
+    );
+    assert_eq!(stdout(&output), expected);
+    let again = succeed(&mut console(&broker, home.path(), &[]));
+    assert_eq!(stdout(&again), "", "nothing is new, so nothing is printed");
+}
+
+#[test]
+fn update_mode_prints_what_was_touched_and_complete_mode_everything() {
+    let broker = Broker::start(&["sales:1"]);
+    for (mode, second) in [("update", &["|A    |9 "][..]), ("complete", &["|A    |9 ", "|B    |2 "])] {
+        let home = tempfile::tempdir().unwrap();
+        let topic = format!("--topic=sales");
+        let group = format!("--group-id={mode}");
+        let run = |broker: &Broker| {
+            stdout(&succeed(&mut console(
+                broker,
+                home.path(),
+                &["--output-mode", mode, &topic, &group],
+            )))
+        };
+        if mode == "update" {
+            send_sales(&broker.address, "sales", SALES);
+            assert!(run(&broker).contains("|A    |4 "));
+            send_sales(&broker.address, "sales", &[("A", "5.00", 101)]);
+        }
+        let text = run(&broker);
+        for row in second {
+            assert!(text.contains(row), "{mode}: {row} in\n{text}");
+        }
+        assert_eq!(text.contains("|B "), mode == "complete", "{text}");
+    }
+}
+
+#[test]
+fn late_rows_are_dropped_and_counted_and_kept_when_asked() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let letters = home.path().join("letters");
+    let dead_letter = format!("files:{}", letters.display());
+    let options = ["--dead-letter", &dead_letter, "--sink", "none"];
+    send_sales(&broker.address, "sales", SALES);
+    succeed(&mut console(&broker, home.path(), &options));
+    send_sales(&broker.address, "sales", &[("B", "1.00", 30), ("B", "1.00", 65)]);
+    send(&broker.address, "sales", 0, &[b"{\"store\":", b"", b"{\"store\":\"A\",\"price\":\"x\",\"ts\":70}"]);
+    let output = succeed(&mut console(&broker, home.path(), &options));
+    let closing = stderr(&output);
+    assert!(closing.contains("1 late") && closing.contains("3 malformed"), "{closing}");
+    let text: String = batch_files(&letters)
+        .into_values()
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .collect();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let reasons: Vec<_> = lines.iter().map(|line| line["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["late", "syntax", "empty", "wrong_type"]);
+    assert_eq!(lines[0]["offset"], 3);
+    assert_eq!(lines[3]["column"], "price");
+}
+
+#[test]
+fn fail_fast_names_the_record_and_writes_nothing() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&broker.address, "sales", SALES);
+    send(&broker.address, "sales", 0, &[b"{\"store\":"]);
+    let message = refuse(&mut console(&broker, home.path(), &["--mode", "failfast"]), 40);
+    for part in ["topic sales", "partition 0", "record 3"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    assert_eq!(inspect(home.path())["batch"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_second_process_is_turned_away_and_the_first_goes_on() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let mut first = console(&broker, home.path(), &["--trigger", "0s"]);
+    let mut first = Process::start(first.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut lines = BufReader::new(first.0.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "Batch: 0"));
+    let message = refuse(&mut console(&broker, home.path(), &[]), 10);
+    assert!(message.contains("in use"), "{message}");
+    send_sales(&broker.address, "sales", SALES);
+    assert!(lines.any(|line| line.unwrap().starts_with("|B    |2 ")));
+    first.signal(Signal::TERM);
+    assert_eq!(first.wait(), Some(0), "SIGTERM ends a continuous run cleanly");
+}
+
+#[test]
+fn another_pipeline_is_refused_with_the_fields_that_differ() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&broker.address, "sales", SALES);
+    succeed(&mut console(&broker, home.path(), &[]));
+    let preset = stdout(&succeed(sales_stream().args(["pipeline", "show", "sales"])));
+    let changed = home.path().join("changed.toml");
+    std::fs::write(&changed, preset.replace("duration = \"30 seconds\"", "duration = \"60 seconds\""))
+        .unwrap();
+    let changed = changed.to_str().unwrap();
+    let message = refuse(&mut console(&broker, home.path(), &["--pipeline", changed]), 12);
+    assert!(message.contains("window") && message.contains("30") && message.contains("60"), "{message}");
+}
+
+#[test]
+fn a_lost_checkpoint_is_noticed_and_start_over_begins_a_new_history_once() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&broker.address, "sales", SALES);
+    succeed(&mut console(&broker, home.path(), &[]));
+    std::fs::remove_dir_all(home.path().join("checkpoint")).unwrap();
+    let message = refuse(&mut console(&broker, home.path(), &[]), 13);
+    for way_out in ["checkpoints restore", "--accept-rollback", "--start-over", "--group-id"] {
+        assert!(message.contains(way_out), "{way_out} in {message}");
+    }
+    let output = succeed(&mut console(&broker, home.path(), &["--start-over"]));
+    assert!(stdout(&output).contains("Batch: 1"));
+    let output = succeed(&mut console(&broker, home.path(), &["--start-over"]));
+    assert_eq!(stdout(&output), "", "with the flag left in nothing happens a second time");
+}
+
+#[test]
+fn an_older_checkpoint_is_refused_until_the_rollback_is_accepted() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let checkpoint = home.path().join("checkpoint-r");
+    let run = || available_now(&broker.address, "sales", home.path(), "r");
+    send_sales(&broker.address, "sales", SALES);
+    succeed(&mut run());
+    copy_dir(&checkpoint, &home.path().join("older"));
+    send_sales(&broker.address, "sales", &[("A", "1.00", 300)]);
+    succeed(&mut run());
+    let before = batch_files(&out_dir(home.path(), "r"));
+    std::fs::remove_dir_all(&checkpoint).unwrap();
+    copy_dir(&home.path().join("older"), &checkpoint);
+    refuse(&mut run(), 13);
+    assert_eq!(batch_files(&out_dir(home.path(), "r")), before, "a refusal changes nothing");
+    succeed(run().arg("--accept-rollback"));
+    assert_eq!(batch_files(&out_dir(home.path(), "r")), before, "computed again, the same");
+    assert!(out_dir(home.path(), "r").join("_rolled_back").is_dir());
+    succeed(&mut run());
+}
+
+#[test]
+fn the_same_checkpoint_in_another_cluster_is_refused() {
+    let first = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&first.address, "sales", SALES);
+    succeed(&mut console(&first, home.path(), &[]));
+    let second = Broker::start(&["sales:1"]);
+    let output = console(&second, home.path(), &[]).output().unwrap();
+    assert!(
+        matches!(output.status.code(), Some(20)),
+        "{:?} {}",
+        output.status,
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_stopped_available_now_run_says_that_it_is_unfinished_and_the_next_one_finishes() {
+    let broker = Broker::start(&["sales:3"]);
+    let home = tempfile::tempdir().unwrap();
+    produce(&broker.address, "sales", 50_000, &["--time-scale", "10"]);
+    let run = || {
+        let mut command = available_now(&broker.address, "sales", home.path(), "stop");
+        command.args(["--max-offsets-per-trigger", "20"]).stderr(Stdio::null());
+        command
+    };
+    let mut process = Process::start(&mut run());
+    assert!(!process.ends_within(Duration::from_millis(400)), "it has more to do than that");
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(), Some(143));
+    let mut process = Process::start(&mut run());
+    assert!(!process.ends_within(Duration::from_millis(300)), "it has more to do than that");
+    process.signal(Signal::INT);
+    assert_eq!(process.wait(), Some(130));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run_cleanly() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&broker.address, "sales", SALES);
+    let mut command = console(&broker, home.path(), &[]);
+    let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    drop(process.0.stdout.take());
+    assert_eq!(process.wait(), Some(0));
+    let output = succeed(&mut console(&broker, home.path(), &[]));
+    assert!(stdout(&output).starts_with("-------------------------------------------\nBatch: "));
+    assert!(stdout(&output).contains("|B    |2 "), "what was not printed is printed now");
+}
+
+#[test]
+fn no_broker_is_said_in_a_sentence_and_ends_with_22_when_a_timeout_is_given() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = sales_stream();
+    command.args(["--brokers", "localhost:1", "--startup-timeout", "1s", "--checkpoint-dir"]);
+    let message = refuse(command.arg(home.path()), 22);
+    assert!(message.contains("sales-stream demo") && message.contains("--brokers"), "{message}");
+}
+
+#[test]
+fn every_transaction_is_a_row() {
+    let broker = Broker::start(&["real-time-transactions:3"]);
+    let home = tempfile::tempdir().unwrap();
+    let output = succeed(
+        sales_stream()
+            .args(["produce", "transactions", "--brokers", &broker.address])
+            .args(["--events", "3", "--rate", "unlimited", "--seed", "1"]),
+    );
+    assert!(stdout(&output).contains("KAFKA PRODUCER"));
+    let output = succeed(&mut console(&broker, home.path(), &["--pipeline", "transactions"]));
+    let text = stdout(&output);
+    assert!(text.contains("|transaction_id|user_id|amount|type"), "{text}");
+    assert_eq!(text.matches("|txn_000").count(), 3, "{text}");
+}
+
+#[test]
+fn inspect_tells_offsets_watermarks_and_open_windows_beside_a_live_process() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&broker.address, "sales", SALES);
+    let mut command = console(&broker, home.path(), &["--trigger", "0s"]);
+    let mut live = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut lines = BufReader::new(live.0.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "Batch: 1"));
+    assert!(lines.any(|line| line.unwrap().is_empty()));
+    let view = inspect(home.path());
+    assert_eq!(view["batch"], 1, "{view:#}");
+    assert_eq!(view["pipeline"], "sales");
+    assert_eq!(view["partitions"][0]["offset"], 3);
+    assert_eq!(view["windows"][0]["window_start"], "1970-01-01T00:01:30Z");
+    assert_eq!(view["windows"][0]["groups"], 1);
+    live.signal(Signal::TERM);
+    assert_eq!(live.wait(), Some(0), "looking inside disturbed nobody");
+    assert_eq!(inspect(home.path())["batch"], 1);
+}
