@@ -32,7 +32,10 @@ use rdkafka::{
 
 use crate::{
     batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
-    kafka::{self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within, kind_of},
+    kafka::{
+        self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within,
+        kind_of,
+    },
     source::{Committer, Progress, Source, SourceError, TopicDescription},
     types::{Offset, Partition, Position},
 };
@@ -129,12 +132,13 @@ impl KafkaSource {
     fn gone(&self, partition: Partition, wanted: Offset, detail: &str) -> SourceError {
         let topic = &self.config.topic;
         let range = self.asking("", |asking| asking.bounds(&self.topic, &[partition]));
-        let there = match range.as_ref().map(|[earliest, latest]| (earliest.first(), latest.first())) {
-            Ok((Some((_, Ok(earliest))), Some((_, Ok(latest))))) => {
-                format!("Kafka now has offsets {earliest} up to, not including, {latest}")
-            }
-            _ => "what Kafka has now could not be found out".to_owned(),
-        };
+        let there =
+            match range.as_ref().map(|[earliest, latest]| (earliest.first(), latest.first())) {
+                Ok((Some((_, Ok(earliest))), Some((_, Ok(latest))))) => {
+                    format!("Kafka now has offsets {earliest} up to, not including, {latest}")
+                }
+                _ => "what Kafka has now could not be found out".to_owned(),
+            };
         SourceError::Lost(format!(
             "partition {partition} of topic {topic} cannot be read from offset {wanted}: {there} \
              ({detail}). Records that were not yet read were deleted (retention) or cut off \
@@ -192,7 +196,9 @@ impl KafkaSource {
             kafka::metadata(self.asking.consumer(), Some(&self.config.topic), &attempted, timeout)
                 .map_err(from_failure)?;
         let broker = match metadata.orig_broker_id() {
-            bootstrap if bootstrap < 0 => metadata.brokers().first().map_or(-1, |broker| broker.id()),
+            bootstrap if bootstrap < 0 => {
+                metadata.brokers().first().map_or(-1, |broker| broker.id())
+            }
             broker => broker,
         };
         let asked = self.asking.ask(timeout, |asking| {
@@ -486,7 +492,11 @@ fn from_failure(failure: KafkaFailure) -> SourceError {
     }
 }
 
-fn partition_failure(source: &KafkaSource, partition: Partition, error: NativeError) -> SourceError {
+fn partition_failure(
+    source: &KafkaSource,
+    partition: Partition,
+    error: NativeError,
+) -> SourceError {
     let attempted =
         format!("asking where partition {partition} of topic {} ends", source.config.topic);
     source.failure(&attempted, error)
