@@ -73,7 +73,8 @@ fn a_preset_that_is_shown_checks_as_what_it_is() {
 
 #[test]
 fn every_mistake_of_a_spec_is_named_and_nothing_is_started() {
-    let checked = with_stdin(sales_stream().args(["pipeline", "check", "-"]), "name = \"A\"\nx = 1\n");
+    let checked =
+        with_stdin(sales_stream().args(["pipeline", "check", "-"]), "name = \"A\"\nx = 1\n");
     assert_eq!(checked.status.code(), Some(2));
     assert_eq!(stdout(&checked), "");
     assert!(stderr(&checked).contains("stdin:1:8: "), "{}", stderr(&checked));
@@ -182,7 +183,9 @@ fn a_run_that_waits_for_a_broker_stops_when_told_to() {
 #[test]
 fn a_reader_that_has_seen_enough_is_no_bug() {
     // The reading end is closed before the process writes: both ends of stdout and stderr.
-    for arguments in [&["pipeline", "show", "sales"][..], &["--help"], &["pipeline", "check", "sales"]] {
+    for arguments in
+        [&["pipeline", "show", "sales"][..], &["--help"], &["pipeline", "check", "sales"]]
+    {
         let mut command = sales_stream();
         command.args(arguments).stdout(closed_pipe()).stderr(closed_pipe());
         assert_eq!(Process::start(&mut command).wait(), Some(0), "{arguments:?}");

@@ -22,7 +22,9 @@ use crate::{
     batch::{BatchRecord, DeadLetter, Genesis, Mark, Plan, Publication, rows_digest},
     checkpoint::{
         Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
-        codec::{self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead},
+        codec::{
+            self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead,
+        },
     },
     spec::OutputMode,
     types::{BatchId, Digest, Incarnation, SinkName, Timestamp},
@@ -283,10 +285,13 @@ impl<S: Store> Ledger<S> {
             edits.push(Edit::Put(codec::encode_position(partition, record.batch, position)));
         }
         if let Some(last) = &self.contents.last {
-            let gone = last.ranges.keys().filter(|partition| !record.ranges.contains_key(partition));
-            edits.extend(gone.map(|partition| {
-                Edit::Delete(Family::Offsets, codec::position_key(*partition))
-            }));
+            let gone =
+                last.ranges.keys().filter(|partition| !record.ranges.contains_key(partition));
+            edits.extend(
+                gone.map(|partition| {
+                    Edit::Delete(Family::Offsets, codec::position_key(*partition))
+                }),
+            );
         }
         let oldest = self.contents.oldest_record.get_or_insert(record.batch);
         while record.batch.0 - oldest.0 >= HISTORY_BATCHES {
@@ -339,7 +344,8 @@ impl<S: Store> Checkpoint for Ledger<S> {
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
         let record = &plan.publication.record;
         self.follows(record);
-        let mut head = StateHead { batch: record.batch, digest: record.digest, ..self.contents.seal() };
+        let mut head =
+            StateHead { batch: record.batch, digest: record.digest, ..self.contents.seal() };
         let mut edits = Vec::new();
         self.delete_closed(record, &mut head, &mut edits);
         let touched = self.put_touched(&plan.touched, &mut head, &mut edits);

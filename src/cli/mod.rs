@@ -24,9 +24,7 @@ use std::{fmt, io::Write as _, process::ExitCode};
 
 use clap::{
     ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
-    builder::Styles,
-    error::ErrorKind,
-    parser::ValueSource,
+    builder::Styles, error::ErrorKind, parser::ValueSource,
 };
 
 pub use connect::ConnectArguments;
@@ -87,6 +85,7 @@ Examples:
     after_long_help = EXAMPLES,
     styles = Styles::plain(),
     disable_help_subcommand = true,
+    args_override_self = true,
     max_term_width = 100
 )]
 pub struct Arguments {
@@ -227,10 +226,8 @@ pub fn parse<T: Into<std::ffi::OsString> + Clone>(
 fn prepared(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {
-            let set_to_nothing = arg
-                .get_env()
-                .and_then(std::env::var_os)
-                .is_some_and(|value| value.is_empty());
+            let set_to_nothing =
+                arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
             let arg = arg.hide_env_values(true);
             if set_to_nothing { arg.env(None::<&str>) } else { arg }
         })

@@ -9,9 +9,7 @@ use clap::Args;
 use super::{connect::ConnectArguments, values};
 use crate::{
     sink::console::Truncate,
-    spec::{
-        DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, SinkSpec, StartingOffsets, Trigger,
-    },
+    spec::{DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, SinkSpec, StartingOffsets, Trigger},
 };
 
 /// The options of a run.
@@ -35,12 +33,7 @@ pub struct RunArguments {
     ///
     /// append: each window once, when it closes. update: every group a batch touched, with its running
     /// total. complete: every group there is, each time.
-    #[arg(
-        long,
-        value_name = "MODE",
-        env = "SALES_STREAM_OUTPUT_MODE",
-        help_heading = "Pipeline"
-    )]
+    #[arg(long, value_name = "MODE", env = "SALES_STREAM_OUTPUT_MODE", help_heading = "Pipeline")]
     pub output_mode: Option<OutputMode>,
     /// How far the watermark follows behind the newest event, for example 30s [default: the spec's]
     #[arg(

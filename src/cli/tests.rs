@@ -53,8 +53,20 @@ fn no_help_shows_the_value_of_a_variable() {
 #[test]
 fn a_million_reproducible_sales_can_be_asked_for() {
     let sales = produce_sales(&[
-        "--events", "1000000", "--rate", "unlimited", "--seed", "7", "--stores", "100",
-        "--time-scale", "4", "--out-of-order", "20s", "--start-time", "2025-09-02T08:00:00Z",
+        "--events",
+        "1000000",
+        "--rate",
+        "unlimited",
+        "--seed",
+        "7",
+        "--stores",
+        "100",
+        "--time-scale",
+        "4",
+        "--out-of-order",
+        "20s",
+        "--start-time",
+        "2025-09-02T08:00:00Z",
     ]);
     assert_eq!(sales.events, Events::Limited(1_000_000));
     assert_eq!(sales.time_scale, crate::producer::TimeScale(4_000_000));

@@ -159,7 +159,8 @@ ok: pipeline sales
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("bad.toml");
         let text = spec::preset("sales").unwrap();
-        let text = text.replace("price = \"double\"", "price = \"money\"").replace("\"10s\"", "\"x\"");
+        let text =
+            text.replace("price = \"double\"", "price = \"money\"").replace("\"10s\"", "\"x\"");
         fs::write(&path, text).unwrap();
         let failure = read(path.to_str().unwrap()).err().unwrap();
         assert_eq!(failure.code, 2);

@@ -48,7 +48,8 @@ struct Choices {
 pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Failure> {
     let choices = choose(arguments)?;
     let available_now = choices.settings.trigger == Trigger::AvailableNow;
-    let summary = start(choices, signals).map_err(|error| Failure::new(error.exit_code(), error))?;
+    let summary =
+        start(choices, signals).map_err(|error| Failure::new(error.exit_code(), error))?;
     say(format_args!("{}", closing_line(&summary)));
     match summary.end {
         End::Stopped { unfinished: true } if available_now => {
@@ -126,8 +127,12 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
     let options: Vec<_> =
         run.kafka.iter().map(|option| (option.name.clone(), option.value.clone())).collect();
     let client = client_settings(&typed.connect, run.brokers.as_deref(), &options)?;
-    let starting_offsets =
-        typed.batches.starting_offsets.clone().or(run.starting_offsets.clone()).unwrap_or(StartingOffsets::Latest);
+    let starting_offsets = typed
+        .batches
+        .starting_offsets
+        .clone()
+        .or(run.starting_offsets.clone())
+        .unwrap_or(StartingOffsets::Latest);
     starting_offsets.check_topic(&pipeline.topic).map_err(|error| Failure::new(2, error))?;
     let dead_letter = typed.sinks.dead_letter.clone().or(run.dead_letter.clone());
     let settings = Settings {
@@ -158,7 +163,9 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
     let checkpoints = typed.checkpoint.checkpoint_dir.clone().or(run.checkpoint_dir.clone());
     let group_id = typed.reading.group_id.clone().or(run.group_id.clone());
     Ok(Choices {
-        state: checkpoints.unwrap_or_else(|| PathBuf::from(DEFAULT_CHECKPOINT_DIR)).join(&pipeline.name),
+        state: checkpoints
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_CHECKPOINT_DIR))
+            .join(&pipeline.name),
         group_id: group_id.unwrap_or_else(|| format!("sales-stream-{}", pipeline.name)),
         sinks: chosen_sinks(&typed, &run, dead_letter.as_ref())?,
         console: console_options(&typed, &run),

@@ -7,7 +7,10 @@ use crate::{
     batch::VisibleFact,
     checkpoint::{
         Checkpoint, RestoreGroup,
-        rocks::{RocksCheckpoint, tests::{begun, files, filled, state_dir}},
+        rocks::{
+            RocksCheckpoint,
+            tests::{begun, files, filled, state_dir},
+        },
         trials::{load, run, totals},
     },
 };
@@ -36,7 +39,10 @@ fn a_backup_made_beside_a_live_process_restores_to_the_same() {
     assert_eq!(recovered.last, copied.last);
     assert!(!recovered.rollback_accepted);
     let last = copied.last.as_ref().unwrap();
-    assert_eq!(recovered.visible, VisibleFact::At(recovered.genesis.unwrap().lineage, last.batch, last.digest));
+    assert_eq!(
+        recovered.visible,
+        VisibleFact::At(recovered.genesis.unwrap().lineage, last.batch, last.digest)
+    );
     assert_eq!(totals(&groups), copied.expected());
     let refused = super::restore(&copy, &directory, Rollback::Refuse).unwrap_err();
     assert!(matches!(refused, CheckpointError::Misfit { .. }), "{refused}");

@@ -61,10 +61,7 @@ fn what_was_persisted_is_restored_by_the_next_start() {
     assert_eq!(recovered.last, trial.last);
     assert_eq!(totals(&groups), trial.expected());
     let last = trial.last.as_ref().unwrap();
-    assert_eq!(
-        recovered.visible,
-        VisibleFact::At(genesis().lineage, last.batch, last.digest)
-    );
+    assert_eq!(recovered.visible, VisibleFact::At(genesis().lineage, last.batch, last.digest));
     let touched: Vec<_> = groups.iter().filter(|(.., newest)| *newest).collect();
     assert_eq!(touched.len(), 3, "the newest batch touched three groups");
     assert_eq!(checkpoint.next_incarnation().unwrap(), Incarnation(2));
