@@ -19,13 +19,19 @@ fn main() {
         format!(r#"{{"store":"store-{store:03}","item":"item-3","price":12.34,"ts":1756800000}}"#)
     };
     let spaced = |store: u32| {
-        format!(r#"{{"store": "store-{store:03}", "item": "item-3", "price": 12.34, "ts": 1756800000}}"#)
+        format!(
+            r#"{{"store": "store-{store:03}", "item": "item-3", "price": 12.34, "ts": 1756800000}}"#
+        )
     };
     let other_order = |store: u32| {
-        format!(r#"{{"ts":1756800000,"id":{store},"price":12.34,"item":"item-3","store":"store-{store:03}"}}"#)
+        format!(
+            r#"{{"ts":1756800000,"id":{store},"price":12.34,"item":"item-3","store":"store-{store:03}"}}"#
+        )
     };
     let escaped = |store: u32| {
-        format!(r#"{{"store":"größe\n{store:03}","item":"item-3","price":12.34e0,"ts":1756800000}}"#)
+        format!(
+            r#"{{"store":"größe\n{store:03}","item":"item-3","price":12.34e0,"ts":1756800000}}"#
+        )
     };
     let seconds = TimeFormat::Seconds;
     run("compact, store price ts used", &[0, 2], DataType::Long, seconds.clone(), compact);
@@ -34,7 +40,9 @@ fn main() {
     run("other order, one unknown", &[0, 2], DataType::Long, seconds.clone(), other_order);
     run("escapes and non-ASCII", &[0, 2], DataType::Long, seconds, escaped);
     let iso = |store: u32| {
-        format!(r#"{{"store":"store-{store:03}","item":"item-3","price":12.34,"ts":"2025-09-02T08:00:05.123Z"}}"#)
+        format!(
+            r#"{{"store":"store-{store:03}","item":"item-3","price":12.34,"ts":"2025-09-02T08:00:05.123Z"}}"#
+        )
     };
     run("ISO event time", &[0, 2], DataType::String, TimeFormat::Iso, iso);
     let pattern = TimeFormat::Pattern("yyyy-MM-dd'T'HH:mm:ss.SSSXXX".to_owned());
@@ -42,7 +50,13 @@ fn main() {
 }
 
 /// Times records of 100 stores in turn and prints the best round.
-fn run(name: &str, used: &[usize], ts: DataType, format: TimeFormat, record: impl Fn(u32) -> String) {
+fn run(
+    name: &str,
+    used: &[usize],
+    ts: DataType,
+    format: TimeFormat,
+    record: impl Fn(u32) -> String,
+) {
     let records: Vec<String> = (0..100).map(record).collect();
     let mut decoder = Decoder::new(&pipeline(used, ts, format)).expect("the pipeline is good");
     let mut best = f64::INFINITY;

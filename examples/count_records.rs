@@ -4,7 +4,10 @@
 //! Prints for each run the records, the bytes, the seconds and millions of records a second, and the
 //! process's resident memory. Not here: anything done with a record.
 
-use std::{error::Error, time::{Duration, Instant}};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use sales_stream::{
     kafka::{ClientSettings, Trust},

@@ -56,10 +56,7 @@ impl TopicSpec {
     /// A topic of `partitions` partitions.
     #[must_use]
     pub fn new(name: &str, partitions: i32) -> TopicSpec {
-        TopicSpec {
-            name: name.to_owned(),
-            partitions,
-        }
+        TopicSpec { name: name.to_owned(), partitions }
     }
 }
 
@@ -110,13 +107,13 @@ impl EmbeddedBroker {
         const REPLICAS: i32 = 1;
         let cluster = MockCluster::new(BROKERS).map_err(BrokerError::Start)?;
         for topic in topics {
-            cluster
-                .create_topic(&topic.name, topic.partitions, REPLICAS)
-                .map_err(|source| BrokerError::Topic {
+            cluster.create_topic(&topic.name, topic.partitions, REPLICAS).map_err(|source| {
+                BrokerError::Topic {
                     topic: topic.name.clone(),
                     partitions: topic.partitions,
                     source,
-                })?;
+                }
+            })?;
         }
         Ok(EmbeddedBroker { cluster })
     }
@@ -192,25 +189,15 @@ mod tests {
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         run(&default_topics(), &mut out, &mut notes, &stop).unwrap();
         let out = String::from_utf8(out).unwrap();
-        let port = out
-            .strip_prefix("127.0.0.1:")
-            .unwrap()
-            .strip_suffix('\n')
-            .unwrap();
+        let port = out.strip_prefix("127.0.0.1:").unwrap().strip_suffix('\n').unwrap();
         assert!(port.parse::<u16>().is_ok(), "{out}");
         let notes = String::from_utf8(notes).unwrap();
-        assert!(
-            notes.contains("trying and testing") && notes.contains("5 MB"),
-            "{notes}"
-        );
+        assert!(notes.contains("trying and testing") && notes.contains("5 MB"), "{notes}");
     }
 
     #[test]
     fn a_topic_named_twice_is_an_error() {
         let twice = [TopicSpec::new("sales", 1), TopicSpec::new("sales", 2)];
-        assert!(matches!(
-            EmbeddedBroker::start(&twice),
-            Err(BrokerError::Topic { .. })
-        ));
+        assert!(matches!(EmbeddedBroker::start(&twice), Err(BrokerError::Topic { .. })));
     }
 }

@@ -65,21 +65,10 @@ pub struct Consumed {
 
 impl fmt::Display for Consumed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Consumed {
-            topic,
-            records,
-            partitions,
-        } = self;
+        let Consumed { topic, records, partitions } = self;
         let records_word = if *records == 1 { "record" } else { "records" };
-        let partitions_word = if *partitions == 1 {
-            "partition"
-        } else {
-            "partitions"
-        };
-        write!(
-            f,
-            "consumed {records} {records_word} of {topic} ({partitions} {partitions_word})"
-        )
+        let partitions_word = if *partitions == 1 { "partition" } else { "partitions" };
+        write!(f, "consumed {records} {records_word} of {topic} ({partitions} {partitions_word})")
     }
 }
 
@@ -161,11 +150,7 @@ pub fn run(
     let shown = show(&consumer, options, out, stop);
     // Closing may wait for a broker that is gone; nothing depends on it.
     kafka::drop_within(consumer, Duration::from_secs(2));
-    Ok(Consumed {
-        topic: options.topic.clone(),
-        records: shown?,
-        partitions: partitions.len(),
-    })
+    Ok(Consumed { topic: options.topic.clone(), records: shown?, partitions: partitions.len() })
 }
 
 fn choose_partitions(
@@ -175,10 +160,7 @@ fn choose_partitions(
     let topic = &options.topic;
     let found = kafka::topic_partitions(consumer, topic, options.timeout)?.ok_or_else(|| {
         let brokers = consumer.context().brokers().to_owned();
-        ConsumeError::NoTopic {
-            topic: topic.clone(),
-            brokers,
-        }
+        ConsumeError::NoTopic { topic: topic.clone(), brokers }
     })?;
     let all: Vec<i32> = found.iter().map(|partition| partition.id).collect();
     match options.partition {
@@ -186,11 +168,7 @@ fn choose_partitions(
         Some(partition) if all.contains(&partition) => Ok(vec![partition]),
         Some(partition) => {
             let last = all.last().copied().unwrap_or(0);
-            Err(ConsumeError::NoPartition {
-                topic: topic.clone(),
-                partition,
-                last,
-            })
+            Err(ConsumeError::NoPartition { topic: topic.clone(), partition, last })
         }
     }
 }
@@ -217,9 +195,7 @@ fn assign(
             .map_err(|error| KafkaFailure::new(attempted(), error))?;
     }
     let attempted = || format!("reading topic {}", options.topic);
-    Ok(consumer
-        .assign(&list)
-        .map_err(|error| KafkaFailure::new(attempted(), error))?)
+    Ok(consumer.assign(&list).map_err(|error| KafkaFailure::new(attempted(), error))?)
 }
 
 /// The loop: gives the number of records shown.
@@ -267,10 +243,7 @@ fn reader_left(written: io::Result<()>, options: &ConsumeOptions) -> Result<bool
     match written {
         Ok(()) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
-        Err(source) => Err(ConsumeError::Output {
-            topic: options.topic.clone(),
-            source,
-        }),
+        Err(source) => Err(ConsumeError::Output { topic: options.topic.clone(), source }),
     }
 }
 
@@ -286,10 +259,7 @@ fn give_up_if_hopeless(
         Some(RDKafkaErrorCode::GroupAuthorizationFailed) => Ok(()),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             let brokers = consumer.context().brokers().to_owned();
-            Err(ConsumeError::NoTopic {
-                topic: options.topic.clone(),
-                brokers,
-            })
+            Err(ConsumeError::NoTopic { topic: options.topic.clone(), brokers })
         }
         _ if kafka::kind_of(&error) == ErrorKind::Refused => {
             Err(KafkaFailure::new(format!("reading topic {}", options.topic), error).into())
@@ -327,11 +297,7 @@ mod tests {
     }
 
     fn from_beginning(max: u64) -> ConsumeOptions {
-        ConsumeOptions {
-            from_beginning: true,
-            max: Some(max),
-            ..ConsumeOptions::new("raw")
-        }
+        ConsumeOptions { from_beginning: true, max: Some(max), ..ConsumeOptions::new("raw") }
     }
 
     /// Hands each flushed piece to the test.
@@ -353,21 +319,11 @@ mod tests {
     #[test]
     fn values_are_shown_one_a_line_and_tombstones_as_null() {
         let (_broker, settings) = broker();
-        send(
-            &settings,
-            1,
-            &[Some("{\"a\":1}"), None, Some("not json"), Some("more")],
-        );
+        send(&settings, 1, &[Some("{\"a\":1}"), None, Some("not json"), Some("more")]);
         let mut out = Vec::new();
         let consumed = run(&settings, &from_beginning(3), &mut out, &Stop::new()).unwrap();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "{\"a\":1}\nnull\nnot json\n"
-        );
-        assert_eq!(
-            consumed.to_string(),
-            "consumed 3 records of raw (2 partitions)"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "{\"a\":1}\nnull\nnot json\n");
+        assert_eq!(consumed.to_string(), "consumed 3 records of raw (2 partitions)");
     }
 
     #[test]
@@ -379,12 +335,7 @@ mod tests {
         let reader = {
             let (settings, stop) = (settings.clone(), stop.clone());
             thread::spawn(move || {
-                run(
-                    &settings,
-                    &ConsumeOptions::new("raw"),
-                    &mut Pipe(pipe, Vec::new()),
-                    &stop,
-                )
+                run(&settings, &ConsumeOptions::new("raw"), &mut Pipe(pipe, Vec::new()), &stop)
             })
         };
         // The first flush comes when the positions are fixed and nothing is there.
@@ -407,29 +358,19 @@ mod tests {
         drop(flushed);
         let mut options = from_beginning(0);
         options.max = None;
-        run(
-            &settings,
-            &options,
-            &mut Pipe(pipe, Vec::new()),
-            &Stop::new(),
-        )
-        .unwrap();
+        run(&settings, &options, &mut Pipe(pipe, Vec::new()), &Stop::new()).unwrap();
     }
 
     #[test]
     fn what_is_not_there_is_named() {
         let (_broker, settings) = broker();
         let check = |options: ConsumeOptions, expected: &str| {
-            let message = run(&settings, &options, &mut io::sink(), &Stop::new())
-                .unwrap_err()
-                .to_string();
+            let message =
+                run(&settings, &options, &mut io::sink(), &Stop::new()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         };
         check(ConsumeOptions::new("row"), "sales-stream topics create row");
-        let far = ConsumeOptions {
-            partition: Some(2),
-            ..ConsumeOptions::new("raw")
-        };
+        let far = ConsumeOptions { partition: Some(2), ..ConsumeOptions::new("raw") };
         check(far, "topic raw has partitions 0 to 1, not 2");
     }
 }

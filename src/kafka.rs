@@ -111,10 +111,7 @@ pub fn topic_partitions(
                 thread::sleep(Duration::from_millis(50));
             }
             Some(code) => {
-                return Err(KafkaFailure::new(
-                    &attempted,
-                    KafkaError::MetadataFetch(code),
-                ));
+                return Err(KafkaFailure::new(&attempted, KafkaError::MetadataFetch(code)));
             }
         }
     }
@@ -162,13 +159,11 @@ fn serve_events(consumer: &KafkaConsumer) {
 /// 611), so nothing may depend on it: after the deadline the thread is left behind.
 pub fn drop_within<T: Send + 'static>(client: T, deadline: Duration) -> bool {
     let (done, gone) = mpsc::channel();
-    let spawned = thread::Builder::new()
-        .name("kafka-close".into())
-        .spawn(move || {
-            drop(client);
-            // The waiting side may have given up.
-            let _ = done.send(());
-        });
+    let spawned = thread::Builder::new().name("kafka-close".into()).spawn(move || {
+        drop(client);
+        // The waiting side may have given up.
+        let _ = done.send(());
+    });
     spawned.is_ok() && gone.recv_timeout(deadline).is_ok()
 }
 
@@ -188,10 +183,7 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(10));
         assert_eq!(failure.kind(), ErrorKind::Unreachable);
         let message = failure.to_string();
-        assert!(
-            message.contains(NOBODY) && message.contains("--brokers"),
-            "{message}"
-        );
+        assert!(message.contains(NOBODY) && message.contains("--brokers"), "{message}");
         assert!(message.contains("sales-stream demo"), "{message}");
     }
 

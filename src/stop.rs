@@ -66,20 +66,13 @@ impl Stop {
     pub fn wait(&self) {
         let mut requested = self.lock();
         while !*requested {
-            requested = self
-                .shared
-                .changed
-                .wait(requested)
-                .unwrap_or_else(PoisonError::into_inner);
+            requested = self.shared.changed.wait(requested).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// A flag cannot be left half written, so a panic elsewhere does not spoil it.
     fn lock(&self) -> std::sync::MutexGuard<'_, bool> {
-        self.shared
-            .requested
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.requested.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,10 +104,7 @@ mod tests {
             let stop = stop.clone();
             std::thread::spawn(move || {
                 let started = Instant::now();
-                (
-                    stop.wait_timeout(Duration::from_secs(60)),
-                    started.elapsed(),
-                )
+                (stop.wait_timeout(Duration::from_secs(60)), started.elapsed())
             })
         };
         stop.request();

@@ -68,22 +68,12 @@ pub struct TopicCreated {
 
 impl fmt::Display for TopicCreated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TopicCreated {
-            name,
-            partitions,
-            existed,
-        } = self;
+        let TopicCreated { name, partitions, existed } = self;
         let plural = if *partitions == 1 { "" } else { "s" };
         if *existed {
-            write!(
-                f,
-                "topic {name} is already there, with {partitions} partition{plural}"
-            )
+            write!(f, "topic {name} is already there, with {partitions} partition{plural}")
         } else {
-            write!(
-                f,
-                "created topic {name} with {partitions} partition{plural}"
-            )
+            write!(f, "created topic {name} with {partitions} partition{plural}")
         }
     }
 }
@@ -157,11 +147,7 @@ pub fn create(settings: &ClientSettings, topic: &CreateTopic) -> Result<TopicCre
     let name = topic.name.clone();
     if let Some(found) = kafka::topic_partitions(&consumer, &name, topic.timeout)? {
         let partitions = judge_existing(topic, found.len())?;
-        return Ok(TopicCreated {
-            name,
-            partitions,
-            existed: true,
-        });
+        return Ok(TopicCreated { name, partitions, existed: true });
     }
     let not_supported = || TopicError::NotSupported {
         brokers: settings.brokers().to_owned(),
@@ -186,11 +172,7 @@ pub fn create(settings: &ClientSettings, topic: &CreateTopic) -> Result<TopicCre
     };
     let found = wait_for_leaders(&consumer, topic, existed, deadline)?;
     let partitions = judge_existing(topic, found)?;
-    Ok(TopicCreated {
-        name,
-        partitions,
-        existed,
-    })
+    Ok(TopicCreated { name, partitions, existed })
 }
 
 /// A topic in [`list`].
@@ -221,11 +203,7 @@ pub fn list(
         .map(|topic| TopicListed {
             name: topic.name().to_owned(),
             partitions: topic.partitions().len(),
-            without_leader: topic
-                .partitions()
-                .iter()
-                .filter(|one| one.leader() < 0)
-                .count(),
+            without_leader: topic.partitions().iter().filter(|one| one.leader() < 0).count(),
         })
         .collect();
     topics.sort_by(|one, other| one.name.cmp(&other.name));
@@ -244,11 +222,7 @@ fn judge_existing(topic: &CreateTopic, existing: usize) -> Result<usize, TopicEr
     if topic.if_not_exists || usize::try_from(wanted) == Ok(existing) {
         return Ok(existing);
     }
-    Err(TopicError::OtherPartitions {
-        name: topic.name.clone(),
-        existing,
-        wanted,
-    })
+    Err(TopicError::OtherPartitions { name: topic.name.clone(), existing, wanted })
 }
 
 fn request_creation(
@@ -262,19 +236,10 @@ fn request_creation(
     let admin: AdminClient<KafkaContext> = settings.client_config().create_with_context(context)?;
     let replication = TopicReplication::Fixed(topic.replication.unwrap_or(CLUSTER_DEFAULT));
     let wanted = NewTopic::new(&topic.name, topic.partitions, replication);
-    let left = deadline
-        .saturating_duration_since(Instant::now())
-        .max(Duration::from_secs(1));
-    let options = AdminOptions::new()
-        .request_timeout(Some(left))
-        .operation_timeout(Some(left));
-    let answer = wait(
-        admin.create_topics([&wanted], &options),
-        left + Duration::from_secs(1),
-    )
-    .unwrap_or(Err(KafkaError::AdminOp(
-        RDKafkaErrorCode::OperationTimedOut,
-    )))?;
+    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+    let options = AdminOptions::new().request_timeout(Some(left)).operation_timeout(Some(left));
+    let answer = wait(admin.create_topics([&wanted], &options), left + Duration::from_secs(1))
+        .unwrap_or(Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)))?;
     match answer.into_iter().next() {
         Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
         Some(Ok(_)) => Ok(()),
@@ -299,19 +264,12 @@ fn wait_for_leaders(
         } else {
             usize::try_from(topic.partitions) == Ok(found.len())
         };
-        if complete
-            && found
-                .iter()
-                .all(|PartitionInfo { has_leader, .. }| *has_leader)
-        {
+        if complete && found.iter().all(|PartitionInfo { has_leader, .. }| *has_leader) {
             return Ok(found.len());
         }
         if left.is_zero() {
             let waited_s = topic.timeout.as_secs();
-            return Err(TopicError::NoLeader {
-                name: topic.name.clone(),
-                waited_s,
-            });
+            return Err(TopicError::NoLeader { name: topic.name.clone(), waited_s });
         }
         thread::sleep(BETWEEN_LOOKS);
     }
@@ -365,20 +323,12 @@ mod tests {
         let (_broker, settings) = broker();
         let created = create(&settings, &CreateTopic::new("sales", 3)).unwrap();
         assert!(created.existed);
-        assert_eq!(
-            created.to_string(),
-            "topic sales is already there, with 3 partitions"
-        );
+        assert_eq!(created.to_string(), "topic sales is already there, with 3 partitions");
 
-        let refused = create(&settings, &CreateTopic::new("sales", 4))
-            .unwrap_err()
-            .to_string();
+        let refused = create(&settings, &CreateTopic::new("sales", 4)).unwrap_err().to_string();
         assert!(refused.contains("3 partitions instead of 4"), "{refused}");
 
-        let lenient = CreateTopic {
-            if_not_exists: true,
-            ..CreateTopic::new("sales", 4)
-        };
+        let lenient = CreateTopic { if_not_exists: true, ..CreateTopic::new("sales", 4) };
         assert_eq!(create(&settings, &lenient).unwrap().partitions, 3);
     }
 
@@ -387,30 +337,20 @@ mod tests {
         let (_broker, settings) = broker();
         let refused = create(&settings, &CreateTopic::new("other", 2)).unwrap_err();
         let message = refused.to_string();
-        assert!(
-            message.contains("sales-stream broker --topic other:2"),
-            "{message}"
-        );
+        assert!(message.contains("sales-stream broker --topic other:2"), "{message}");
     }
 
     #[test]
     fn topics_are_listed_with_their_partitions() {
         let (_broker, settings) = broker();
         let topics = list(&settings, Duration::from_secs(30)).unwrap();
-        let sales = TopicListed {
-            name: "sales".into(),
-            partitions: 3,
-            without_leader: 0,
-        };
+        let sales = TopicListed { name: "sales".into(), partitions: 3, without_leader: 0 };
         assert_eq!(topics, [sales]);
     }
 
     #[test]
     fn waiting_for_a_future_has_a_deadline() {
         assert_eq!(wait(std::future::ready(7), Duration::ZERO), Some(7));
-        assert_eq!(
-            wait(std::future::pending::<()>(), Duration::from_millis(10)),
-            None
-        );
+        assert_eq!(wait(std::future::pending::<()>(), Duration::from_millis(10)), None);
     }
 }

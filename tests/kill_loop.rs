@@ -7,8 +7,8 @@ mod support;
 use std::{fs, time::Duration};
 
 use support::{
-    Broker, Process, Seeded, assert_same, available_now, batch_files, expected_decimals, expected_ints, out_dir,
-    produce, results, sales_stream, succeed, topic_lines,
+    Broker, Process, Seeded, assert_same, available_now, batch_files, expected_decimals,
+    expected_ints, out_dir, produce, results, sales_stream, succeed, topic_lines,
 };
 
 const EVENTS: u64 = 60_000;

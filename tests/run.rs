@@ -43,9 +43,7 @@ fn refuse(command: &mut Command, code: i32) -> String {
 
 fn inspect(home: &Path) -> serde_json::Value {
     let output = succeed(
-        sales_stream()
-            .args(["inspect", "--json", "--checkpoint-dir"])
-            .arg(home.join("checkpoint")),
+        sales_stream().args(["inspect", "--json", "--checkpoint-dir"]).arg(home.join("checkpoint")),
     );
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -82,9 +80,11 @@ fn append_mode_prints_each_window_once_when_it_closes() {
 #[test]
 fn update_mode_prints_what_was_touched_and_complete_mode_everything() {
     let broker = Broker::start(&["sales:1"]);
-    for (mode, second) in [("update", &["|A    |9 "][..]), ("complete", &["|A    |9 ", "|B    |2 "])] {
+    for (mode, second) in
+        [("update", &["|A    |9 "][..]), ("complete", &["|A    |9 ", "|B    |2 "])]
+    {
         let home = tempfile::tempdir().unwrap();
-        let topic = format!("--topic=sales");
+        let topic = "--topic=sales".to_owned();
         let group = format!("--group-id={mode}");
         let run = |broker: &Broker| {
             stdout(&succeed(&mut console(
@@ -116,7 +116,12 @@ fn late_rows_are_dropped_and_counted_and_kept_when_asked() {
     send_sales(&broker.address, "sales", SALES);
     succeed(&mut console(&broker, home.path(), &options));
     send_sales(&broker.address, "sales", &[("B", "1.00", 30), ("B", "1.00", 65)]);
-    send(&broker.address, "sales", 0, &[b"{\"store\":", b"", b"{\"store\":\"A\",\"price\":\"x\",\"ts\":70}"]);
+    send(
+        &broker.address,
+        "sales",
+        0,
+        &[b"{\"store\":", b"", b"{\"store\":\"A\",\"price\":\"x\",\"ts\":70}"],
+    );
     let output = succeed(&mut console(&broker, home.path(), &options));
     let closing = stderr(&output);
     assert!(closing.contains("1 late") && closing.contains("3 malformed"), "{closing}");
@@ -169,11 +174,17 @@ fn another_pipeline_is_refused_with_the_fields_that_differ() {
     succeed(&mut console(&broker, home.path(), &[]));
     let preset = stdout(&succeed(sales_stream().args(["pipeline", "show", "sales"])));
     let changed = home.path().join("changed.toml");
-    std::fs::write(&changed, preset.replace("duration = \"30 seconds\"", "duration = \"60 seconds\""))
-        .unwrap();
+    std::fs::write(
+        &changed,
+        preset.replace("duration = \"30 seconds\"", "duration = \"60 seconds\""),
+    )
+    .unwrap();
     let changed = changed.to_str().unwrap();
     let message = refuse(&mut console(&broker, home.path(), &["--pipeline", changed]), 12);
-    assert!(message.contains("window") && message.contains("30") && message.contains("60"), "{message}");
+    assert!(
+        message.contains("window") && message.contains("30s") && message.contains("1m"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -223,12 +234,7 @@ fn the_same_checkpoint_in_another_cluster_is_refused() {
     succeed(&mut console(&first, home.path(), &[]));
     let second = Broker::start(&["sales:1"]);
     let output = console(&second, home.path(), &[]).output().unwrap();
-    assert!(
-        matches!(output.status.code(), Some(20)),
-        "{:?} {}",
-        output.status,
-        stderr(&output)
-    );
+    assert!(matches!(output.status.code(), Some(20)), "{:?} {}", output.status, stderr(&output));
 }
 
 #[test]
@@ -279,9 +285,14 @@ fn every_transaction_is_a_row() {
     let broker = Broker::start(&["real-time-transactions:3"]);
     let home = tempfile::tempdir().unwrap();
     let output = succeed(
-        sales_stream()
-            .args(["produce", "transactions", "--brokers", &broker.address])
-            .args(["--events", "3", "--rate", "unlimited", "--seed", "1"]),
+        sales_stream().args(["produce", "transactions", "--brokers", &broker.address]).args([
+            "--events",
+            "3",
+            "--rate",
+            "unlimited",
+            "--seed",
+            "1",
+        ]),
     );
     assert!(stdout(&output).contains("KAFKA PRODUCER"));
     let output = succeed(&mut console(&broker, home.path(), &["--pipeline", "transactions"]));

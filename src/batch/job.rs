@@ -412,7 +412,10 @@ fn take(pipeline: &Pipeline, batch: &mut OpenBatch, event: &Event<'_>) -> Verdic
 fn ends_fail_fast(reason: FaultReason) -> bool {
     !matches!(
         reason,
-        FaultReason::NullValue | FaultReason::Empty | FaultReason::NoEventTime | FaultReason::Future
+        FaultReason::NullValue
+            | FaultReason::Empty
+            | FaultReason::NoEventTime
+            | FaultReason::Future
     )
 }
 
@@ -442,11 +445,7 @@ fn bad_record(pipeline: &Pipeline, record: Record<'_>, fault: Fault) -> BadRecor
     }
 }
 
-fn dead_letter(
-    record: Record<'_>,
-    reason: DeadLetterReason,
-    column: Option<String>,
-) -> DeadLetter {
+fn dead_letter(record: Record<'_>, reason: DeadLetterReason, column: Option<String>) -> DeadLetter {
     let small = record.value.filter(|value| value.len() <= DeadLetter::MAX_PAYLOAD);
     DeadLetter {
         partition: record.partition,

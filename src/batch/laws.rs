@@ -33,7 +33,9 @@ fn job(mode: &str) -> Job {
 
 /// A new job from what a checkpoint holds: the groups and the newest batch's record.
 fn restarted(job: &Job) -> Job {
-    let Some(last) = job.head().last.clone() else { return self::job(job.pipeline().output_mode.name()) };
+    let Some(last) = job.head().last.clone() else {
+        return self::job(job.pipeline().output_mode.name());
+    };
     let mut again = self::job(job.pipeline().output_mode.name());
     for (closing, table) in job.windows().expect("sales has windows").open() {
         for group in table.sorted() {

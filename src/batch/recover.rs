@@ -264,7 +264,8 @@ impl History<'_> {
     fn recover(&self, facts: &Facts) -> Result<Decision, Refusal> {
         let mut seen = None;
         let accept = facts.permissions.accept_rollback;
-        let mut checks = vec![self.check_visible(&facts.visible), self.check_witness(&facts.witness)];
+        let mut checks =
+            vec![self.check_visible(&facts.visible), self.check_witness(&facts.witness)];
         checks.extend(facts.markers.iter().map(|(sink, marker)| self.check_marker(sink, marker)));
         for check in checks {
             match check {

@@ -31,7 +31,7 @@ mod envelope;
 mod shapes;
 
 pub(in crate::checkpoint) use chunk::{
-    Chunk, ChunkWriter, Row, TotalsReader, row_key_prefix, encode_totals,
+    Chunk, ChunkWriter, Row, TotalsReader, encode_totals, row_key_prefix,
 };
 pub(in crate::checkpoint) use shapes::*;
 
@@ -92,7 +92,9 @@ pub enum CodecError {
     #[error("the checksum does not fit the value")]
     Checksum,
     /// Another version wrote it.
-    #[error("it is in format {found}, and this version reads format {FORMAT}; use the newer version")]
+    #[error(
+        "it is in format {found}, and this version reads format {FORMAT}; use the newer version"
+    )]
     Format {
         /// The format found.
         found: u8,

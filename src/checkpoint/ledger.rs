@@ -22,7 +22,9 @@ use crate::{
     batch::{BatchRecord, DeadLetter, Genesis, Mark, Plan, Publication, rows_digest},
     checkpoint::{
         Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
-        codec::{self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead},
+        codec::{
+            self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead,
+        },
     },
     spec::OutputMode,
     types::{BatchId, Digest, Incarnation, SinkName, Timestamp},
@@ -139,6 +141,11 @@ impl<S: Store> Ledger<S> {
 
     fn write(&mut self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
         self.attempt("writing the checkpoint", |store| store.write(edits, durability))
+    }
+
+    /// Moves everything out of the write-ahead log.
+    pub fn flush(&mut self) -> Result<(), CheckpointError> {
+        self.attempt("flushing the checkpoint", |store| store.flush())
     }
 
     fn attempt<T>(
@@ -278,10 +285,13 @@ impl<S: Store> Ledger<S> {
             edits.push(Edit::Put(codec::encode_position(partition, record.batch, position)));
         }
         if let Some(last) = &self.contents.last {
-            let gone = last.ranges.keys().filter(|partition| !record.ranges.contains_key(partition));
-            edits.extend(gone.map(|partition| {
-                Edit::Delete(Family::Offsets, codec::position_key(*partition))
-            }));
+            let gone =
+                last.ranges.keys().filter(|partition| !record.ranges.contains_key(partition));
+            edits.extend(
+                gone.map(|partition| {
+                    Edit::Delete(Family::Offsets, codec::position_key(*partition))
+                }),
+            );
         }
         let oldest = self.contents.oldest_record.get_or_insert(record.batch);
         while record.batch.0 - oldest.0 >= HISTORY_BATCHES {
@@ -334,7 +344,8 @@ impl<S: Store> Checkpoint for Ledger<S> {
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
         let record = &plan.publication.record;
         self.follows(record);
-        let mut head = StateHead { batch: record.batch, digest: record.digest, ..self.contents.seal() };
+        let mut head =
+            StateHead { batch: record.batch, digest: record.digest, ..self.contents.seal() };
         let mut edits = Vec::new();
         self.delete_closed(record, &mut head, &mut edits);
         let touched = self.put_touched(&plan.touched, &mut head, &mut edits);
@@ -360,7 +371,7 @@ impl<S: Store> Checkpoint for Ledger<S> {
         self.contents.descriptor = Some(descriptor);
         self.contents.last = Some(record.clone());
         if record.batch.0 % FLUSH_EVERY == FLUSH_EVERY - 1 {
-            self.attempt("flushing the checkpoint", |store| store.flush())?;
+            self.flush()?;
         }
         Ok(Durable::new(plan.publication))
     }

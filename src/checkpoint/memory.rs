@@ -178,7 +178,8 @@ impl Families for MemoryStore {
         let entries: Vec<_> = {
             let disk = self.disk.lock();
             let from = (family, Vec::new());
-            let of_family = disk.current.range(from..).take_while(|((found, _), _)| *found == family);
+            let of_family =
+                disk.current.range(from..).take_while(|((found, _), _)| *found == family);
             of_family.map(|((_, key), value)| (key.clone(), value.clone())).collect()
         };
         entries.iter().try_for_each(|(key, value)| visit(key, value))

@@ -18,7 +18,6 @@ mod database;
 mod directory;
 mod view;
 
-
 pub use care::{Backup, Report, Rollback, backup, backup_pipeline, list, restore, verify};
 pub use view::RocksView;
 
@@ -180,8 +179,10 @@ fn read_up_to_torn_record(
     };
     let contents = Contents::read(&database)?;
     let last = contents.last.as_ref().map(|last| last.batch);
-    let stale = |problem: String| CheckpointError::Stale { directory: directory.to_owned(), problem };
-    let ends = last.map_or_else(|| "before its first batch".to_owned(), |last| format!("at batch {last}"));
+    let stale =
+        |problem: String| CheckpointError::Stale { directory: directory.to_owned(), problem };
+    let ends =
+        last.map_or_else(|| "before its first batch".to_owned(), |last| format!("at batch {last}"));
     match &visible {
         VisibleFact::At(_, seen, _) if Some(*seen) > last => Err(stale(format!(
             "its log is damaged ({refusal}); what can be read ends {ends}, but batch {seen} was \
@@ -284,5 +285,15 @@ fn database_path(directory: &Path) -> PathBuf {
     directory.join("db")
 }
 
+#[cfg(test)]
+impl RocksCheckpoint {
+    /// Moves everything into sorted files, as RocksDB does when its buffers are full.
+    fn flush_for_test(&mut self) {
+        self.ledger.flush().unwrap();
+    }
+}
+
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod tests;

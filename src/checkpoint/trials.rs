@@ -101,8 +101,7 @@ impl Trial {
     pub fn stateless(&mut self, texts: &[&str]) -> Plan {
         let mut rows = Rows::new(columns());
         texts.iter().for_each(|text| rows.push(&[Value::String(text)]));
-        let mut plan =
-            self.close(Vec::new(), rows, false, (Watermarks::FIRST, Watermarks::FIRST));
+        let mut plan = self.close(Vec::new(), rows, false, (Watermarks::FIRST, Watermarks::FIRST));
         plan.publication.dead_letters = texts.iter().map(|text| dead_letter(text)).collect();
         plan
     }
@@ -175,10 +174,7 @@ pub(super) fn dead_letter(text: &str) -> DeadLetter {
 }
 
 /// Persists and announces.
-pub(super) fn run(
-    checkpoint: &mut dyn Checkpoint,
-    plan: Plan,
-) -> Result<(), CheckpointError> {
+pub(super) fn run(checkpoint: &mut dyn Checkpoint, plan: Plan) -> Result<(), CheckpointError> {
     let durable = checkpoint.persist(plan)?;
     checkpoint.announce(durable)?;
     Ok(())

@@ -337,13 +337,13 @@ mod tests {
     #[test]
     fn the_bytes_of_a_slot_never_change() {
         let slot = encode(5, &announcement(300));
-        let fields: String = slot[..96].iter().map(|byte| format!("{byte:02x}")).collect();
+        let fields: String = slot[..84].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             fields,
             "616e6e6f756e6365010000000500000000000000070000000000000000000000000000002c01000000000000\
-             0303030303030303030303030303030303030303030303030303030303030303010000000000000000000000"
+             03030303030303030303030303030303030303030303030303030303030303030100000000000000"
         );
-        assert_eq!(slot[96..CHECKSUM_AT], [0; CHECKSUM_AT - 96]);
+        assert_eq!(slot[84..CHECKSUM_AT], [0; CHECKSUM_AT - 84]);
         assert_eq!(decode(&slot), Slot::Announced(5, announcement(300)));
     }
 
@@ -362,6 +362,15 @@ mod tests {
             let reading = VisibleFile::read(directory.path()).unwrap();
             assert_eq!(reading.problems(), Vec::<String>::new(), "the damaged slot was used");
         }
+    }
+
+    #[test]
+    fn announcing_a_batch_again_spares_the_slot_it_is_in() {
+        let directory = announced(0..2);
+        VisibleFile::open(directory.path()).unwrap().announce(&announcement(1)).unwrap();
+        // Generation 3 is in the second slot; torn, it leaves the first announcement of batch 1.
+        flip(&directory, SLOT_BYTES);
+        assert_eq!(fact(&directory), at(1));
     }
 
     #[test]

@@ -85,6 +85,7 @@ Examples:
     after_long_help = EXAMPLES,
     styles = Styles::plain(),
     disable_help_subcommand = true,
+    args_override_self = true,
     max_term_width = 100
 )]
 pub struct Arguments {

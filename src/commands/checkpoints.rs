@@ -47,7 +47,11 @@ pub(super) fn state_directory(state: &StateArguments) -> Result<PathBuf, Failure
                 .collect();
             Err(Failure::new(
                 2,
-                format!("{} holds several pipelines; name one with --pipeline: {}", root.display(), names.join(", ")),
+                format!(
+                    "{} holds several pipelines; name one with --pipeline: {}",
+                    root.display(),
+                    names.join(", ")
+                ),
             ))
         }
     }
@@ -61,7 +65,8 @@ fn failure(error: CheckpointError) -> Failure {
 fn list(state: &StateArguments) -> Result<(), Failure> {
     let records = rocks::list(&state_directory(state)?).map_err(failure)?;
     let mut out = std::io::stdout().lock();
-    let heading = "    batch  time                        rows in      late  malformed  rows out  digest";
+    let heading =
+        "    batch  time                        rows in      late  malformed  rows out  digest";
     // A reader that has seen enough is no failure.
     let _ = writeln!(out, "{heading}");
     for record in records {
@@ -99,8 +104,12 @@ fn verify(state: &StateArguments) -> Result<(), Failure> {
         ));
     }
     let values: u64 = report.values.values().sum();
-    let batch = report.batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"));
-    println!("ok: {batch}, {values} values, {} bytes, every checksum and digest right", report.bytes);
+    let batch =
+        report.batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"));
+    println!(
+        "ok: {batch}, {values} values, {} bytes, every checksum and digest right",
+        report.bytes
+    );
     Ok(())
 }
 
@@ -129,7 +138,8 @@ fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
 }
 
 fn told(verb: &str, backup: &rocks::Backup, place: &std::path::Path) -> String {
-    let batch = backup.batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"));
+    let batch =
+        backup.batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"));
     format!(
         "{verb} pipeline {} ({batch}, {} files, {} bytes) to {}",
         backup.pipeline,

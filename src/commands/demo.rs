@@ -58,7 +58,8 @@ fn failed(attempt: impl Into<String>, problem: impl ToString) -> DemoError {
 /// # Errors
 /// A part that could not be started or did not end in time, or a request to stop.
 pub fn run(out: &mut dyn Write, stop: &Stop) -> Result<bool, DemoError> {
-    let home = tempfile::tempdir().map_err(|error| failed("making a temporary directory", error))?;
+    let home =
+        tempfile::tempdir().map_err(|error| failed("making a temporary directory", error))?;
     let mut tell = |text: &str| {
         // A closed stdout must not keep the demo from cleaning up; its end tells.
         let _ = writeln!(out, "» {text}").and_then(|()| out.flush());
@@ -69,9 +70,13 @@ pub fn run(out: &mut dyn Write, stop: &Stop) -> Result<bool, DemoError> {
     let (_broker, address) = stage.start_broker()?;
     stage.broker = address;
     tell(&format!("it listens at {}; topic sales has 3 partitions", stage.broker));
-    tell("the processor starts on an empty topic, checkpointing every 2 seconds; windows of 30 s, 30 s watermark");
+    tell(
+        "the processor starts on an empty topic, checkpointing every 2 seconds; windows of 30 s, 30 s watermark",
+    );
     let mut processor = stage.start_processor("killed")?;
-    tell(&format!("a producer sends {EVENTS} sales, {RATE} a second, {TIME_SCALE} s of event time each second"));
+    tell(&format!(
+        "a producer sends {EVENTS} sales, {RATE} a second, {TIME_SCALE} s of event time each second"
+    ));
     let mut producer = stage.start_producer()?;
 
     stage.wait_for(|| stage.batches_written("killed") >= 4, "the first windows to close")?;
@@ -127,9 +132,24 @@ impl Stage<'_> {
     fn start_producer(&self) -> Result<Process, DemoError> {
         let (events, rate, scale) = (EVENTS.to_string(), RATE.to_string(), TIME_SCALE.to_string());
         let mut command = own(&[
-            "produce", "sales", "--brokers", &self.broker, "--events", &events, "--rate", &rate,
-            "--time-scale", &scale, "--out-of-order", "10s", "--stores", "3", "--seed", "1",
-            "--start-time", START_TIME,
+            "produce",
+            "sales",
+            "--brokers",
+            &self.broker,
+            "--events",
+            &events,
+            "--rate",
+            &rate,
+            "--time-scale",
+            &scale,
+            "--out-of-order",
+            "10s",
+            "--stores",
+            "3",
+            "--seed",
+            "1",
+            "--start-time",
+            START_TIME,
         ])?;
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Process::start("the producer", &mut command)
@@ -154,8 +174,14 @@ impl Stage<'_> {
 
     fn processor(&self, name: &str, trigger: &str) -> Result<Command, DemoError> {
         let mut command = own(&[
-            "--brokers", &self.broker, "--starting-offsets", "earliest", "--trigger", trigger,
-            "--group-id", &format!("demo-{name}"),
+            "--brokers",
+            &self.broker,
+            "--starting-offsets",
+            "earliest",
+            "--trigger",
+            trigger,
+            "--group-id",
+            &format!("demo-{name}"),
         ])?;
         command.arg("--checkpoint-dir").arg(self.home.join(format!("checkpoints-{name}")));
         command.arg("--sink").arg(format!("files:{}", self.out_dir(name).display()));
@@ -200,13 +226,20 @@ impl Stage<'_> {
     fn topic_lines(&self) -> Result<Vec<String>, DemoError> {
         let events = EVENTS.to_string();
         let mut command = own(&[
-            "consume", "sales", "--brokers", &self.broker, "--from-beginning", "--max", &events,
+            "consume",
+            "sales",
+            "--brokers",
+            &self.broker,
+            "--from-beginning",
+            "--max",
+            &events,
         ])?;
         let output = command
             .stdin(Stdio::null())
             .output()
             .map_err(|error| failed("reading the topic", error))?;
-        let text = String::from_utf8(output.stdout).map_err(|error| failed("reading the topic", error))?;
+        let text =
+            String::from_utf8(output.stdout).map_err(|error| failed("reading the topic", error))?;
         Ok(text.lines().map(str::to_owned).collect())
     }
 

@@ -37,9 +37,8 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     let mut groups = BTreeMap::new();
     stored
         .groups(&mut |closing, group, _| {
-            let table = groups
-                .entry(closing)
-                .or_insert_with(|| Table::new(group.accumulators.len()));
+            let table =
+                groups.entry(closing).or_insert_with(|| Table::new(group.accumulators.len()));
             table.put(group);
             Ok(())
         })
@@ -47,8 +46,8 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     let mut history = stored.history().map_err(failure)?;
     history.drain(..history.len().saturating_sub(BATCHES_SHOWN));
     let filter = Filter { window: arguments.window, key: arguments.key.clone() };
-    let mut view = View::new(stored.recovered().clone(), &groups, history, &filter)
-        .map_err(|error| {
+    let mut view =
+        View::new(stored.recovered().clone(), &groups, history, &filter).map_err(|error| {
             let code = if matches!(error, ViewError::Empty) { 1 } else { 11 };
             Failure::new(code, format!("{}: {error}", directory.display()))
         })?;

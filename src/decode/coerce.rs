@@ -170,9 +170,7 @@ fn from_text(text: &[u8], data_type: DataType) -> Coerced {
             decimal_of(&without, precision, scale)
         }
         DataType::Decimal { precision, scale } => decimal_of(text, precision, scale),
-        DataType::Timestamp => {
-            time::iso(text).map(Cell::Timestamp).ok_or(FaultReason::WrongType)
-        }
+        DataType::Timestamp => time::iso(text).map(Cell::Timestamp).ok_or(FaultReason::WrongType),
         DataType::String | DataType::Long | DataType::Int | DataType::Boolean => WRONG_TYPE,
     }
 }
@@ -190,9 +188,8 @@ fn from_number(
             let value = i32::try_from(integer(bytes, number)?);
             value.map(Cell::Int).map_err(|_| FaultReason::OutOfRange)
         }
-        DataType::Timestamp => {
-            integer(bytes, number).map(|value| Cell::Timestamp(time::from_integer(value, Unit::Seconds)))
-        }
+        DataType::Timestamp => integer(bytes, number)
+            .map(|value| Cell::Timestamp(time::from_integer(value, Unit::Seconds))),
         DataType::Decimal { precision, scale } => decimal(bytes, number, precision, scale),
         DataType::String => Ok(Cell::String(number_text(bytes, number, scratch))),
         DataType::Boolean => WRONG_TYPE,

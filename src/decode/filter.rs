@@ -316,7 +316,6 @@ fn is_like(text: &str, pattern: &str) -> bool {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,7 +355,13 @@ mod tests {
 
     fn cells(price: Number) -> [Cell; 5] {
         let amount = Decimal { unscaled: 1050, scale: 2 };
-        [text(0, 1), text(1, 5), Cell::Double(price), Cell::Long(1_756_800_006), Cell::Decimal(amount)]
+        [
+            text(0, 1),
+            text(1, 5),
+            Cell::Double(price),
+            Cell::Long(1_756_800_006),
+            Cell::Decimal(amount),
+        ]
     }
 
     #[test]
@@ -365,7 +370,14 @@ mod tests {
         let compare = |comparison, left, right| Expression::Compare(comparison, left, right);
         let is = |condition: Expression, expected| check(&price, PAYLOAD, &condition, expected);
         is(compare(Comparison::Greater, column(2), long(10)), TRUE);
-        is(compare(Comparison::Equal, column(2), Box::new(Expression::Literal(Literal::Double(10.5)))), TRUE);
+        is(
+            compare(
+                Comparison::Equal,
+                column(2),
+                Box::new(Expression::Literal(Literal::Double(10.5))),
+            ),
+            TRUE,
+        );
         is(compare(Comparison::Equal, column(4), column(2)), TRUE);
         is(compare(Comparison::Less, column(4), long(11)), TRUE);
         is(compare(Comparison::GreaterOrEqual, column(3), long(1_756_800_007)), FALSE);
@@ -417,7 +429,12 @@ mod tests {
                 check(&row, PAYLOAD, &Expression::Or(literal(left), literal(right)), truth(or));
             }
             check(&row, PAYLOAD, &Expression::Not(literal(left)), truth(left.map(|value| !value)));
-            check(&row, PAYLOAD, &Expression::IsNull(literal(left)), Value::Boolean(left.is_none()));
+            check(
+                &row,
+                PAYLOAD,
+                &Expression::IsNull(literal(left)),
+                Value::Boolean(left.is_none()),
+            );
         }
         let list = |values: [Expression; 2]| Expression::In(column(0), values.into());
         check(&row, PAYLOAD, &list([*string("B"), NULL]), TRUE);
@@ -438,13 +455,25 @@ mod tests {
         is(Arithmetic::Add, long(i64::MAX), long(1), Value::Long(i64::MIN));
         is(Arithmetic::Remainder, long(i64::MIN), long(-1), Value::Long(0));
         is(Arithmetic::Add, column(2), Box::new(NULL), Value::Null);
-        is(Arithmetic::Add, column(4), long(1), Value::Decimal(Decimal { unscaled: 1150, scale: 2 }));
-        is(Arithmetic::Multiply, column(4), column(4), Value::Decimal(Decimal { unscaled: 1_102_500, scale: 4 }));
+        is(
+            Arithmetic::Add,
+            column(4),
+            long(1),
+            Value::Decimal(Decimal { unscaled: 1150, scale: 2 }),
+        );
+        is(
+            Arithmetic::Multiply,
+            column(4),
+            column(4),
+            Value::Decimal(Decimal { unscaled: 1_102_500, scale: 4 }),
+        );
     }
 
     #[test]
     fn like_knows_both_wildcards_and_the_escape() {
-        let check = |text, pattern, expected| assert_eq!(is_like(text, pattern), expected, "{text} {pattern}");
+        let check = |text, pattern, expected| {
+            assert_eq!(is_like(text, pattern), expected, "{text} {pattern}")
+        };
         check("apple", "a%", true);
         check("Apple", "a%", false);
         check("a_b", "a_b", true);

@@ -213,7 +213,8 @@ impl Decoder {
             match column.and_then(|column| Some((column, self.columns[column].used_as?))) {
                 Some((column, data_type)) => {
                     let cell = &mut self.cells[column];
-                    if let Some(reason) = coerce::read(scanner, data_type, &mut self.scratch, cell)? {
+                    if let Some(reason) = coerce::read(scanner, data_type, &mut self.scratch, cell)?
+                    {
                         fault = fault.or(Some(Fault { reason, column: Some(column) }));
                     }
                 }
@@ -303,7 +304,9 @@ impl TimeReader {
     #[inline(always)]
     fn read(&self, event: &Event<'_>, column: usize) -> Option<Timestamp> {
         match (&event.cells[column], self) {
-            (Cell::Long(value), TimeReader::Number(unit)) => Some(time::from_integer(*value, *unit)),
+            (Cell::Long(value), TimeReader::Number(unit)) => {
+                Some(time::from_integer(*value, *unit))
+            }
             (cell, reader) => reader.read_rarer(event, *cell),
         }
     }
@@ -316,7 +319,9 @@ impl TimeReader {
             (Cell::Double(number), TimeReader::Number(unit)) => {
                 time::from_double(event.double(number), *unit)
             }
-            (Cell::Decimal(value), TimeReader::Number(unit)) => Some(time::from_decimal(value, *unit)),
+            (Cell::Decimal(value), TimeReader::Number(unit)) => {
+                Some(time::from_decimal(value, *unit))
+            }
             (Cell::String(span), TimeReader::Iso) => time::iso(event.source.bytes(span)),
             (Cell::String(span), TimeReader::Pattern(pattern)) => {
                 pattern.parse(event.source.text(span))

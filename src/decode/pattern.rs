@@ -67,9 +67,20 @@ enum Item {
         reserved: usize,
     },
     Fraction(usize),
-    Name { field: Field, names: &'static [&'static str], first: i64 },
-    Offset { minutes: Part, seconds: Part, colon: bool, zero: &'static str },
-    ZoneName { abbreviations: bool },
+    Name {
+        field: Field,
+        names: &'static [&'static str],
+        first: i64,
+    },
+    Offset {
+        minutes: Part,
+        seconds: Part,
+        colon: bool,
+        zero: &'static str,
+    },
+    ZoneName {
+        abbreviations: bool,
+    },
     Optional(Vec<Item>),
 }
 
@@ -82,8 +93,18 @@ enum Part {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const SHORT_MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -122,7 +143,9 @@ impl Pattern {
                     let outer = open.last_mut().ok_or("a `]` has no `[` before it")?;
                     outer.push(Item::Optional(part));
                 }
-                '{' | '}' | '#' => return Err(format!("`{char}` is reserved; quote it as '{char}'")),
+                '{' | '}' | '#' => {
+                    return Err(format!("`{char}` is reserved; quote it as '{char}'"));
+                }
                 letter if letter.is_ascii_alphabetic() => {
                     let mut count = 1;
                     while chars.next_if_eq(&letter).is_some() {
@@ -187,7 +210,8 @@ fn push_item(items: &mut Vec<Item>, item: Item) {
         && least == most
     {
         let run = items.iter_mut().rev().take_while(|item| matches!(item, Item::Number { .. }));
-        if let Some(Item::Number { reserved, least: first_least, most: first_most, .. }) = run.last()
+        if let Some(Item::Number { reserved, least: first_least, most: first_most, .. }) =
+            run.last()
             && first_least != first_most
         {
             *reserved += most;
@@ -286,8 +310,9 @@ fn parse_items(items: &[Item], text: &str, mut pos: usize, found: &mut Found) ->
             Item::Fraction(most) => parse_fraction(text, pos, *most, found)?,
             Item::Name { field, names, first } => {
                 let named = names.iter().zip(*first..);
-                let (end, value) =
-                    named.into_iter().find_map(|(name, value)| Some((after_text(text, pos, name)?, value)))?;
+                let (end, value) = named
+                    .into_iter()
+                    .find_map(|(name, value)| Some((after_text(text, pos, name)?, value)))?;
                 found.set(*field, value)?;
                 end
             }
@@ -390,11 +415,17 @@ fn parse_offset(
 }
 
 fn two_digits(text: &str, pos: usize) -> Option<(i32, usize)> {
-    let digits = text.get(pos..pos + 2).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let digits =
+        text.get(pos..pos + 2).filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
     Some((digits.parse().ok()?, pos + 2))
 }
 
-fn parse_zone_name(text: &str, pos: usize, abbreviations: bool, found: &mut Found) -> Option<usize> {
+fn parse_zone_name(
+    text: &str,
+    pos: usize,
+    abbreviations: bool,
+    found: &mut Found,
+) -> Option<usize> {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"/_+-:".contains(byte);
     let len = text.as_bytes()[pos..].iter().take_while(|byte| is_part(byte)).count();
     let name = &text[pos..pos + len];
@@ -451,7 +482,8 @@ impl Found {
         let of_day = checked(self.get(Field::HourOfDay), 0, 23).ok()?;
         let clock = checked(self.get(Field::ClockHourOfDay), 1, 24).ok()?.map(|hour| hour % 24);
         let of_half = checked(self.get(Field::HourOfHalf), 0, 11).ok()?;
-        let clock_half = checked(self.get(Field::ClockHourOfHalf), 1, 12).ok()?.map(|hour| hour % 12);
+        let clock_half =
+            checked(self.get(Field::ClockHourOfHalf), 1, 12).ok()?.map(|hour| hour % 12);
         let half = self.get(Field::Half);
         let in_half = of_half.or(clock_half);
         let hour = match (of_day.or(clock), in_half) {
@@ -480,78 +512,100 @@ mod tests {
 
     #[test]
     fn patterns_read_what_spark_reads() {
-        check("yyyy-MM-dd HH:mm:ss", &[
-            ("2025-09-02 08:00:05", Some(EIGHT)),
-            ("2025-9-2 8:0:5", None),
-            ("2025-09-02 08:00:05.1", None),
-            ("2025-09-02T08:00:05", None),
-            ("2025-09-02 24:00:00", None),
-            ("2025-02-30 00:00:00", None),
-            (" 2025-09-02 08:00:05", None),
-            ("25-09-02 08:00:05", None),
-            ("12025-09-02 08:00:05", None),
-            ("+12025-09-02 08:00:05", Some(317_326_320_005_000_000)),
-            ("", None),
-        ]);
-        check("dd/MM/yyyy HH:mm:ss.SSS", &[
-            ("02/09/2025 08:00:05.123", Some(EIGHT + 123_000)),
-            ("02/09/2025 08:00:05.1", Some(EIGHT + 100_000)),
-            ("02/09/2025 08:00:05.1234", None),
-            ("02/09/2025 08:00:05", None),
-            ("2/9/2025 08:00:05.123", None),
-        ]);
-        check("yyyy-MM-dd'T'HH:mm:ss.SSSXXX", &[
-            ("2025-09-02T08:00:05.123Z", Some(EIGHT + 123_000)),
-            ("2025-09-02T08:00:05.123+02:00", Some(EIGHT + 123_000 - 7_200_000_000)),
-            ("2025-09-02T08:00:05.123+0200", None),
-            ("2025-09-02T08:00:05Z", None),
-            ("2025-09-02T08:00:05.123", None),
-        ]);
-        check("yyyy-MM-dd'T'HH:mm:ss[.SSSSSS][XXX]", &[
-            ("2025-09-02T08:00:05", Some(EIGHT)),
-            ("2025-09-02T08:00:05Z", Some(EIGHT)),
-            ("2025-09-02T08:00:05.123456+01:00", Some(EIGHT + 123_456 - 3_600_000_000)),
-            ("2025-09-02T08:00:05.12Z", Some(EIGHT + 120_000)),
-        ]);
-        check("d MMM yyyy h:mm a", &[
-            ("2 Sep 2025 8:00 AM", Some(EIGHT - 5_000_000)),
-            ("2 sep 2025 8:00 am", Some(EIGHT - 5_000_000)),
-            ("12 Sep 2025 12:00 PM", Some(1_757_678_400_000_000)),
-            ("2 September 2025 8:00 AM", None),
-        ]);
-        check("yyyyMMddHHmmss", &[
-            ("20250902080005", Some(EIGHT)),
-            ("2025090208000", None),
-            ("202509020800051", None),
-        ]);
+        check(
+            "yyyy-MM-dd HH:mm:ss",
+            &[
+                ("2025-09-02 08:00:05", Some(EIGHT)),
+                ("2025-9-2 8:0:5", None),
+                ("2025-09-02 08:00:05.1", None),
+                ("2025-09-02T08:00:05", None),
+                ("2025-09-02 24:00:00", None),
+                ("2025-02-30 00:00:00", None),
+                (" 2025-09-02 08:00:05", None),
+                ("25-09-02 08:00:05", None),
+                ("12025-09-02 08:00:05", None),
+                ("+12025-09-02 08:00:05", Some(317_326_320_005_000_000)),
+                ("", None),
+            ],
+        );
+        check(
+            "dd/MM/yyyy HH:mm:ss.SSS",
+            &[
+                ("02/09/2025 08:00:05.123", Some(EIGHT + 123_000)),
+                ("02/09/2025 08:00:05.1", Some(EIGHT + 100_000)),
+                ("02/09/2025 08:00:05.1234", None),
+                ("02/09/2025 08:00:05", None),
+                ("2/9/2025 08:00:05.123", None),
+            ],
+        );
+        check(
+            "yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+            &[
+                ("2025-09-02T08:00:05.123Z", Some(EIGHT + 123_000)),
+                ("2025-09-02T08:00:05.123+02:00", Some(EIGHT + 123_000 - 7_200_000_000)),
+                ("2025-09-02T08:00:05.123+0200", None),
+                ("2025-09-02T08:00:05Z", None),
+                ("2025-09-02T08:00:05.123", None),
+            ],
+        );
+        check(
+            "yyyy-MM-dd'T'HH:mm:ss[.SSSSSS][XXX]",
+            &[
+                ("2025-09-02T08:00:05", Some(EIGHT)),
+                ("2025-09-02T08:00:05Z", Some(EIGHT)),
+                ("2025-09-02T08:00:05.123456+01:00", Some(EIGHT + 123_456 - 3_600_000_000)),
+                ("2025-09-02T08:00:05.12Z", Some(EIGHT + 120_000)),
+            ],
+        );
+        check(
+            "d MMM yyyy h:mm a",
+            &[
+                ("2 Sep 2025 8:00 AM", Some(EIGHT - 5_000_000)),
+                ("2 sep 2025 8:00 am", Some(EIGHT - 5_000_000)),
+                ("12 Sep 2025 12:00 PM", Some(1_757_678_400_000_000)),
+                ("2 September 2025 8:00 AM", None),
+            ],
+        );
+        check(
+            "yyyyMMddHHmmss",
+            &[("20250902080005", Some(EIGHT)), ("2025090208000", None), ("202509020800051", None)],
+        );
         check("HH:mm:ss", &[("08:00:05", Some(28_805_000_000))]);
     }
 
     #[test]
     fn offsets_zones_and_weekdays_are_read() {
         check("yyyy-MM-dd HH:mm:ss Z", &[("2025-09-02 10:00:05 +0200", Some(EIGHT))]);
-        check("yyyy-MM-dd HH:mm:ssX", &[
-            ("2025-09-02 10:00:05+02", Some(EIGHT)),
-            ("2025-09-02 10:00:05+0200", Some(EIGHT)),
-            ("2025-09-02 08:00:05Z", Some(EIGHT)),
-            ("2025-09-02 08:00:05+19", None),
-        ]);
-        check("yyyy-MM-dd HH:mm:ss z", &[
-            ("2025-09-02 08:00:05 UTC", Some(EIGHT)),
-            ("2025-09-02 10:00:05 Europe/Paris", Some(EIGHT)),
-            ("2025-09-02 01:00:05 PDT", Some(EIGHT)),
-            ("2025-09-02 01:00:05 Nowhere", None),
-        ]);
-        check("EEE, dd MMM yyyy HH:mm:ss", &[
-            ("Tue, 02 Sep 2025 08:00:05", Some(EIGHT)),
-            ("Mon, 02 Sep 2025 08:00:05", None),
-        ]);
+        check(
+            "yyyy-MM-dd HH:mm:ssX",
+            &[
+                ("2025-09-02 10:00:05+02", Some(EIGHT)),
+                ("2025-09-02 10:00:05+0200", Some(EIGHT)),
+                ("2025-09-02 08:00:05Z", Some(EIGHT)),
+                ("2025-09-02 08:00:05+19", None),
+            ],
+        );
+        check(
+            "yyyy-MM-dd HH:mm:ss z",
+            &[
+                ("2025-09-02 08:00:05 UTC", Some(EIGHT)),
+                ("2025-09-02 10:00:05 Europe/Paris", Some(EIGHT)),
+                ("2025-09-02 01:00:05 PDT", Some(EIGHT)),
+                ("2025-09-02 01:00:05 Nowhere", None),
+            ],
+        );
+        check(
+            "EEE, dd MMM yyyy HH:mm:ss",
+            &[("Tue, 02 Sep 2025 08:00:05", Some(EIGHT)), ("Mon, 02 Sep 2025 08:00:05", None)],
+        );
         check("yy-M-d''kk", &[("25-9-2'24", Some(EIGHT - 28_805_000_000))]);
     }
 
     #[test]
     fn what_is_not_supported_is_refused_with_a_reason() {
-        for pattern in ["", "yyyyyyy", "YYYY-MM-dd", "DDD", "yyyy 'a", "yyyy]", "{yyyy}", "MMMMM", "HHH", "n"] {
+        for pattern in
+            ["", "yyyyyyy", "YYYY-MM-dd", "DDD", "yyyy 'a", "yyyy]", "{yyyy}", "MMMMM", "HHH", "n"]
+        {
             assert!(check_pattern(pattern).is_err(), "{pattern}");
         }
         assert!(check_pattern("yyyy-ww").unwrap_err().contains("`ww` is not supported"));

@@ -458,8 +458,20 @@ mod tests {
     #[test]
     fn values_of_every_kind_are_passed_whole() {
         for text in [
-            "{}", "[]", "[[],{}]", r#"{"a":[1,{"b":null}],"c":{}}"#, "true", "-0", "1.5e+3", "'it'",
-            r#""a\"b""#, "NaN", "-INF", "+Infinity", r#"{'a' : 'b"c' }"#, "[ 1 , 2 ]",
+            "{}",
+            "[]",
+            "[[],{}]",
+            r#"{"a":[1,{"b":null}],"c":{}}"#,
+            "true",
+            "-0",
+            "1.5e+3",
+            "'it'",
+            r#""a\"b""#,
+            "NaN",
+            "-INF",
+            "+Infinity",
+            r#"{'a' : 'b"c' }"#,
+            "[ 1 , 2 ]",
         ] {
             assert_eq!(skip(text), Ok(text.len()), "{text}");
         }
@@ -468,9 +480,37 @@ mod tests {
     #[test]
     fn what_jackson_refuses_is_a_syntax_error() {
         for text in [
-            "", "{", "[", "[1,]", "{\"a\":1,}", "{,}", "[,1]", "{a:1}", "{\"a\" 1}", "{\"a\":}", "tru",
-            "nul", "-", "01", "1.", ".5", "+1", "1e", "1e+", "\"a", "\"\\x\"", "\"\\u12g4\"", "\"a\nb\"",
-            "INF", "-NaN", "[1}", "{\"a\":1]", "/*c*/1", "{1:2}", "\u{feff}1", "\"a\\",
+            "",
+            "{",
+            "[",
+            "[1,]",
+            "{\"a\":1,}",
+            "{,}",
+            "[,1]",
+            "{a:1}",
+            "{\"a\" 1}",
+            "{\"a\":}",
+            "tru",
+            "nul",
+            "-",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "1e+",
+            "\"a",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"a\nb\"",
+            "INF",
+            "-NaN",
+            "[1}",
+            "{\"a\":1]",
+            "/*c*/1",
+            "{1:2}",
+            "\u{feff}1",
+            "\"a\\",
         ] {
             assert_eq!(skip(text), Err(Stop::Syntax), "{text}");
         }
@@ -494,8 +534,11 @@ mod tests {
     #[test]
     fn every_special_byte_is_found_at_every_place_of_a_string() {
         for before in 0..20 {
-            for (middle, unescaped, ascii) in [("é", true, false), ("\\n", false, true), ("x", true, true)] {
-                let text = format!("\"{}{middle}{}\"rest of it", "a".repeat(before), "b".repeat(before));
+            for (middle, unescaped, ascii) in
+                [("é", true, false), ("\\n", false, true), ("x", true, true)]
+            {
+                let text =
+                    format!("\"{}{middle}{}\"rest of it", "a".repeat(before), "b".repeat(before));
                 let string = Scanner::new(text.as_bytes()).string().unwrap();
                 let found = (string.end, string.unescaped, string.ascii);
                 assert_eq!(found, (1 + 2 * before + middle.len(), unescaped, ascii), "{text}");

@@ -14,7 +14,10 @@ const SALES: [(&str, DataType); 4] = [
 ];
 
 fn pipeline(schema: &[(&str, DataType)], time: Option<(usize, TimeFormat)>) -> Pipeline {
-    let column = |(name, data_type): &(&str, DataType)| Column { name: (*name).to_owned(), data_type: *data_type };
+    let column = |(name, data_type): &(&str, DataType)| Column {
+        name: (*name).to_owned(),
+        data_type: *data_type,
+    };
     let schema: Vec<Column> = schema.iter().map(column).collect();
     let output = schema.iter().enumerate().map(|(index, column)| OutputColumn {
         name: column.name.clone(),
@@ -26,7 +29,11 @@ fn pipeline(schema: &[(&str, DataType)], time: Option<(usize, TimeFormat)>) -> P
         topic: "test".to_owned(),
         output: output.collect(),
         schema,
-        event_time: time.map(|(column, format)| EventTime { column, format, watermark_delay_ms: None }),
+        event_time: time.map(|(column, format)| EventTime {
+            column,
+            format,
+            watermark_delay_ms: None,
+        }),
         filter: None,
         query: Query::Projection,
         output_mode: OutputMode::Append,
@@ -61,7 +68,12 @@ fn row(decoded: &Decoded<'_>) -> Vec<String> {
 }
 
 /// Decodes twice: what was learnt from a record must not change how it is read.
-fn check(decoder: &mut Decoder, payload: &[u8], expected: &[&str], fault: Option<(FaultReason, Option<usize>)>) {
+fn check(
+    decoder: &mut Decoder,
+    payload: &[u8],
+    expected: &[&str],
+    fault: Option<(FaultReason, Option<usize>)>,
+) {
     for _ in 0..2 {
         let decoded = decoder.decode(Some(payload));
         let text = String::from_utf8_lossy(payload);
@@ -125,12 +137,21 @@ fn a_record_that_is_no_json_object_is_a_row_of_nulls() {
 #[test]
 fn fields_are_found_whatever_stands_around_them() {
     let cases: [(&str, [&str; 4]); 17] = [
-        (r#"{"store":"m14","item":"i","price":1.0,"ts":1756800005}xyz"#, ["m14", "i", "1.0", "1756800005"]),
+        (
+            r#"{"store":"m14","item":"i","price":1.0,"ts":1756800005}xyz"#,
+            ["m14", "i", "1.0", "1756800005"],
+        ),
         (r#"{"store":"m15","ts":1}{"store":"m15b","ts":2}"#, ["m15", "NULL", "NULL", "1"]),
-        ("{\"store\":\"m16\",\"ts\":1}\n{\"store\":\"m16b\",\"ts\":2}", ["m16", "NULL", "NULL", "1"]),
+        (
+            "{\"store\":\"m16\",\"ts\":1}\n{\"store\":\"m16b\",\"ts\":2}",
+            ["m16", "NULL", "NULL", "1"],
+        ),
         ("{}", NULLS),
         ("{'store':'m18','ts':1}", ["m18", "NULL", "NULL", "1"]),
-        (r#"{"store":"m21","store":"m21b","price":1,"price":2,"ts":1}"#, ["m21b", "NULL", "2.0", "1"]),
+        (
+            r#"{"store":"m21","store":"m21b","price":1,"price":2,"ts":1}"#,
+            ["m21b", "NULL", "2.0", "1"],
+        ),
         (r#"{"store":"m22","store":null,"ts":1}"#, ["NULL", "NULL", "NULL", "1"]),
         (r#"{"store":"m28","x":{"y":[1,{"z":2}]},"ts":1,"zz":null}"#, ["m28", "NULL", "NULL", "1"]),
         (r#"{"Store":"m29","ITEM":"i","Price":2,"TS":3}"#, NULLS),
@@ -139,7 +160,10 @@ fn fields_are_found_whatever_stands_around_them() {
         (r#"{"":1,"store":"m46"}"#, ["m46", "NULL", "NULL", "NULL"]),
         (r#"{"ts" : 7 , "price": 2.5, "item":"i" ,"store" :"s"}"#, ["s", "i", "2.5", "7"]),
         (r#"{"\u0073tore":"escaped name","t\u0073":4}"#, ["escaped name", "NULL", "NULL", "4"]),
-        (r#"{"stor\ud800":1,"storee":2,"stor":3,"store\"":4,"store":"s"}"#, ["s", "NULL", "NULL", "NULL"]),
+        (
+            r#"{"stor\ud800":1,"storee":2,"stor":3,"store\"":4,"store":"s"}"#,
+            ["s", "NULL", "NULL", "NULL"],
+        ),
         (r#"{'store':"it's",'item':'a"b','x':'\''}"#, ["it's", "a\"b", "NULL", "NULL"]),
         (r#"{"store":"a","ts":1,"é":"ü","item":"日本"}"#, ["a", "日本", "NULL", "1"]),
     ];
@@ -190,35 +214,89 @@ fn a_value_of_the_wrong_type_leaves_its_column_and_keeps_the_others() {
     let mut decoder = sales();
     let price = |value: &str| format!(r#"{{"store":"p","price":{value},"ts":1,"item":"i"}}"#);
     for (value, expected) in [
-        ("1.5", "1.5"), ("null", "NULL"), ("5", "5.0"), ("-3.7", "-3.7"), ("1e308", "1.0E308"),
-        ("12345678901234567890", "1.2345678901234567E19"), ("\"NaN\"", "NaN"), ("\"Infinity\"", "Infinity"),
-        ("\"-Infinity\"", "-Infinity"), ("\"-INF\"", "-Infinity"), ("\"+INF\"", "Infinity"),
-        ("\"+Infinity\"", "Infinity"), ("NaN", "NaN"), ("Infinity", "Infinity"), ("-INF", "-Infinity"),
-        ("+INF", "Infinity"), ("-Infinity", "-Infinity"), ("-0.0", "-0.0"), ("-0", "0.0"), ("1e400", "Infinity"),
-        ("1e-400", "0.0"), ("1e5", "100000.0"), ("1E+5", "100000.0"), ("-0e5", "-0.0"), ("-1e-400", "-0.0"),
-        ("\"Na\\u004e\"", "NaN"), ("0.1234567890123456789", "0.12345678901234568"),
+        ("1.5", "1.5"),
+        ("null", "NULL"),
+        ("5", "5.0"),
+        ("-3.7", "-3.7"),
+        ("1e308", "1.0E308"),
+        ("12345678901234567890", "1.2345678901234567E19"),
+        ("\"NaN\"", "NaN"),
+        ("\"Infinity\"", "Infinity"),
+        ("\"-Infinity\"", "-Infinity"),
+        ("\"-INF\"", "-Infinity"),
+        ("\"+INF\"", "Infinity"),
+        ("\"+Infinity\"", "Infinity"),
+        ("NaN", "NaN"),
+        ("Infinity", "Infinity"),
+        ("-INF", "-Infinity"),
+        ("+INF", "Infinity"),
+        ("-Infinity", "-Infinity"),
+        ("-0.0", "-0.0"),
+        ("-0", "0.0"),
+        ("1e400", "Infinity"),
+        ("1e-400", "0.0"),
+        ("1e5", "100000.0"),
+        ("1E+5", "100000.0"),
+        ("-0e5", "-0.0"),
+        ("-1e-400", "-0.0"),
+        ("\"Na\\u004e\"", "NaN"),
+        ("0.1234567890123456789", "0.12345678901234568"),
     ] {
         check(&mut decoder, price(value).as_bytes(), &["p", "i", expected, "1"], None);
     }
     for value in [
-        "\"1.5\"", "\"INF\"", "true", "false", "[]", "{}", "\"abc\"", "\"\"", "\"1e5\"", "\" 1.5 \"", "\"1,5\"",
-        "\"0x1p3\"", "{\"a\":1}",
+        "\"1.5\"",
+        "\"INF\"",
+        "true",
+        "false",
+        "[]",
+        "{}",
+        "\"abc\"",
+        "\"\"",
+        "\"1e5\"",
+        "\" 1.5 \"",
+        "\"1,5\"",
+        "\"0x1p3\"",
+        "{\"a\":1}",
     ] {
-        check(&mut decoder, price(value).as_bytes(), &["p", "i", "NULL", "1"], Some((WrongType, Some(2))));
+        check(
+            &mut decoder,
+            price(value).as_bytes(),
+            &["p", "i", "NULL", "1"],
+            Some((WrongType, Some(2))),
+        );
     }
     let ts = |value: &str| format!(r#"{{"store":"t","ts":{value},"item":"i","price":1.0}}"#);
     for (value, expected) in [
-        ("1756800000", "1756800000"), ("9223372036854775807", "9223372036854775807"), ("-1", "-1"), ("-0", "0"),
-        ("-9223372036854775808", "-9223372036854775808"), ("null", "NULL"), ("0", "0"),
+        ("1756800000", "1756800000"),
+        ("9223372036854775807", "9223372036854775807"),
+        ("-1", "-1"),
+        ("-0", "0"),
+        ("-9223372036854775808", "-9223372036854775808"),
+        ("null", "NULL"),
+        ("0", "0"),
     ] {
         check(&mut decoder, ts(value).as_bytes(), &["t", "i", "1.0", expected], None);
     }
     for (value, reason) in [
-        ("\"1756800000\"", WrongType), ("1756800000.5", WrongType), ("1.7568e9", WrongType), ("true", WrongType),
-        ("9223372036854775808", OutOfRange), ("[1]", WrongType), ("-0.0", WrongType), ("1e2", WrongType),
-        ("\"\"", WrongType), ("NaN", WrongType), ("{\"a\":[1]}", WrongType),
+        ("\"1756800000\"", WrongType),
+        ("1756800000.5", WrongType),
+        ("1.7568e9", WrongType),
+        ("true", WrongType),
+        ("9223372036854775808", OutOfRange),
+        ("[1]", WrongType),
+        ("-0.0", WrongType),
+        ("1e2", WrongType),
+        ("\"\"", WrongType),
+        ("NaN", WrongType),
+        ("{\"a\":[1]}", WrongType),
     ] {
-        check(&mut decoder, ts(value).as_bytes(), &["t", "i", "1.0", "NULL"], Some((reason, Some(3))));
+        check(
+            &mut decoder,
+            ts(value).as_bytes(),
+            &["t", "i", "1.0", "NULL"],
+            Some((reason, Some(3))),
+        );
     }
     // The first fault counts; a bad value does not undo a good one before it.
     let twice = br#"{"price":1,"price":"x","ts":"y"}"#;
@@ -232,17 +310,38 @@ fn decimals_round_half_up_and_take_quoted_numbers() {
     let mut decoder = Decoder::new(&pipeline(&schema, None)).unwrap();
     let json = |value: &str| format!(r#"{{"d":{value}}}"#);
     for (value, expected) in [
-        ("1.5", "1.50"), ("0.125", "0.13"), ("0.135", "0.14"), ("2.005", "2.01"), ("-0.005", "-0.01"),
-        ("0.004", "0.00"), ("12", "12.00"), ("1e2", "100.00"), ("1e-3", "0.00"), ("\"1.5\"", "1.50"),
-        ("null", "NULL"), ("9999999999999999.99", "9999999999999999.99"), ("0.1", "0.10"), ("-0.0", "0.00"),
-        ("1E+15", "1000000000000000.00"), ("123456789.999", "123456790.00"), ("\"1,234.50\"", "1234.50"),
+        ("1.5", "1.50"),
+        ("0.125", "0.13"),
+        ("0.135", "0.14"),
+        ("2.005", "2.01"),
+        ("-0.005", "-0.01"),
+        ("0.004", "0.00"),
+        ("12", "12.00"),
+        ("1e2", "100.00"),
+        ("1e-3", "0.00"),
+        ("\"1.5\"", "1.50"),
+        ("null", "NULL"),
+        ("9999999999999999.99", "9999999999999999.99"),
+        ("0.1", "0.10"),
+        ("-0.0", "0.00"),
+        ("1E+15", "1000000000000000.00"),
+        ("123456789.999", "123456790.00"),
+        ("\"1,234.50\"", "1234.50"),
     ] {
         check(&mut decoder, json(value).as_bytes(), &[expected], None);
     }
     for (value, reason) in [
-        ("\"abc\"", WrongType), ("99999999999999999", OutOfRange), ("12345678901234567.894", OutOfRange),
-        ("NaN", WrongType), ("\"NaN\"", WrongType), ("true", WrongType), ("\" 2.5 \"", WrongType),
-        ("\"\"", WrongType), ("\",\"", WrongType), ("1e1000000000", OutOfRange), ("9999999999999999.995", OutOfRange),
+        ("\"abc\"", WrongType),
+        ("99999999999999999", OutOfRange),
+        ("12345678901234567.894", OutOfRange),
+        ("NaN", WrongType),
+        ("\"NaN\"", WrongType),
+        ("true", WrongType),
+        ("\" 2.5 \"", WrongType),
+        ("\"\"", WrongType),
+        ("\",\"", WrongType),
+        ("1e1000000000", OutOfRange),
+        ("9999999999999999.995", OutOfRange),
     ] {
         check(&mut decoder, json(value).as_bytes(), &["NULL"], Some((reason, Some(0))));
     }
@@ -253,14 +352,29 @@ fn ints_booleans_and_timestamps_take_only_their_own() {
     use FaultReason::{OutOfRange, WrongType};
     let schema = [("i", DataType::Int), ("b", DataType::Boolean), ("t", DataType::Timestamp)];
     let mut decoder = Decoder::new(&pipeline(&schema, None)).unwrap();
-    check(&mut decoder, br#"{"i":-2147483648,"b":true,"t":-1}"#, &["-2147483648", "true", "-1000000"], None);
-    check(&mut decoder, br#"{"i":1,"b":false,"t":"1970-01-01 00:00:01.5"}"#, &["1", "false", "1500000"], None);
+    check(
+        &mut decoder,
+        br#"{"i":-2147483648,"b":true,"t":-1}"#,
+        &["-2147483648", "true", "-1000000"],
+        None,
+    );
+    check(
+        &mut decoder,
+        br#"{"i":1,"b":false,"t":"1970-01-01 00:00:01.5"}"#,
+        &["1", "false", "1500000"],
+        None,
+    );
     check(&mut decoder, br#"{"i":2147483648,"b":null}"#, &["NULL"; 3], Some((OutOfRange, Some(0))));
     check(&mut decoder, br#"{"b":1,"i":2}"#, &["2", "NULL", "NULL"], Some((WrongType, Some(1))));
     check(&mut decoder, br#"{"b":"true"}"#, &["NULL"; 3], Some((WrongType, Some(1))));
     check(&mut decoder, br#"{"t":1.5}"#, &["NULL"; 3], Some((WrongType, Some(2))));
     check(&mut decoder, br#"{"t":"soon"}"#, &["NULL"; 3], Some((WrongType, Some(2))));
-    check(&mut decoder, br#"{"t":9223372036854775807}"#, &["NULL", "NULL", "9223372036854775807"], None);
+    check(
+        &mut decoder,
+        br#"{"t":9223372036854775807}"#,
+        &["NULL", "NULL", "9223372036854775807"],
+        None,
+    );
 }
 
 #[test]
@@ -269,7 +383,10 @@ fn event_times_come_from_seconds_and_saturate() {
     let mut time = |ts: &str| {
         let payload = format!(r#"{{"ts":{ts}}}"#);
         let decoded = decoder.decode(Some(payload.as_bytes()));
-        (decoded.event.time.map(|time| time.0), decoded.fault.map(|fault| (fault.reason, fault.column)))
+        (
+            decoded.event.time.map(|time| time.0),
+            decoded.fault.map(|fault| (fault.reason, fault.column)),
+        )
     };
     assert_eq!(time("1756800000"), (Some(1_756_800_000_000_000), None));
     assert_eq!(time("-62135596801"), (Some(-62_135_596_801_000_000), None));
@@ -300,7 +417,12 @@ fn event_times_come_from_every_format() {
     check(DataType::String, TimeFormat::Iso, "\"1970-01-01T00:00:01Z\"", Some(1_000_000));
     check(DataType::String, TimeFormat::Iso, "\"1970-01-01T00:00\\u003a01Z\"", Some(1_000_000));
     check(DataType::String, TimeFormat::Iso, "\"soon\"", None);
-    check(DataType::String, TimeFormat::Pattern("d.M.yyyy".to_owned()), "\"2.1.1970\"", Some(86_400_000_000));
+    check(
+        DataType::String,
+        TimeFormat::Pattern("d.M.yyyy".to_owned()),
+        "\"2.1.1970\"",
+        Some(86_400_000_000),
+    );
     check(DataType::Timestamp, TimeFormat::Timestamp, "1", Some(1_000_000));
 }
 
@@ -310,8 +432,14 @@ fn a_pattern_or_type_that_cannot_be_used_is_refused_by_name() {
         Decoder::new(&pipeline(&[("when", data_type)], Some((0, format)))).unwrap_err().to_string()
     };
     let pattern = error(DataType::String, TimeFormat::Pattern("YYYY".to_owned()));
-    assert!(pattern.contains("\"when\"") && pattern.contains("`YYYY` is not supported"), "{pattern}");
-    assert!(error(DataType::String, TimeFormat::Seconds).contains("\"when\" is string; seconds need long"));
+    assert!(
+        pattern.contains("\"when\"") && pattern.contains("`YYYY` is not supported"),
+        "{pattern}"
+    );
+    assert!(
+        error(DataType::String, TimeFormat::Seconds)
+            .contains("\"when\" is string; seconds need long")
+    );
     assert!(error(DataType::Long, TimeFormat::Iso).contains("ISO 8601 texts need string"));
 }
 
@@ -324,21 +452,37 @@ fn columns_without_use_stay_null_and_cannot_be_at_fault() {
         vec![Expression::Column(2)],
     ))));
     let mut decoder = Decoder::new(&plan).unwrap();
-    check(&mut decoder, br#"{"store":"s","item":[1],"price":2,"ts":3}"#, &["s", "NULL", "2.0", "3"], None);
+    check(
+        &mut decoder,
+        br#"{"store":"s","item":[1],"price":2,"ts":3}"#,
+        &["s", "NULL", "2.0", "3"],
+        None,
+    );
     plan.filter = None;
     let mut decoder = Decoder::new(&plan).unwrap();
-    check(&mut decoder, br#"{"store":"s","item":[1],"price":"x","ts":3}"#, &["s", "NULL", "NULL", "3"], None);
+    check(
+        &mut decoder,
+        br#"{"store":"s","item":[1],"price":"x","ts":3}"#,
+        &["s", "NULL", "NULL", "3"],
+        None,
+    );
     check(&mut decoder, br#"{"price":01,"ts":3}"#, &NULLS, Some((FaultReason::Syntax, None)));
 }
 
 #[test]
 fn deep_large_and_endless_records_are_faults_of_their_own() {
     let mut decoder = sales();
-    let nested = |name: &str, depth| format!("{{\"{name}\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    let nested =
+        |name: &str, depth| format!("{{\"{name}\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     let text = "[".repeat(999) + &"]".repeat(999);
     check(&mut decoder, nested("x", 999).as_bytes(), &NULLS, None);
     check(&mut decoder, nested("store", 999).as_bytes(), &[&text, "NULL", "NULL", "NULL"], None);
-    for payload in [nested("x", 1000), nested("store", 1000), nested("price", 100_000), "{\"x\":".repeat(100_000)] {
+    for payload in [
+        nested("x", 1000),
+        nested("store", 1000),
+        nested("price", 100_000),
+        "{\"x\":".repeat(100_000),
+    ] {
         check(&mut decoder, payload.as_bytes(), &NULLS, Some((FaultReason::TooDeep, None)));
     }
     let long = format!(r#"{{"store":"s","price":{}}}"#, "9".repeat(1001));
@@ -350,9 +494,18 @@ fn deep_large_and_endless_records_are_faults_of_their_own() {
 
 #[test]
 fn names_that_need_escapes_are_found_and_not_mistaken() {
-    let schema = [("a\"", DataType::Long), ("b\\", DataType::Long), ("a_name_longer_than_sixteen", DataType::Long)];
+    let schema = [
+        ("a\"", DataType::Long),
+        ("b\\", DataType::Long),
+        ("a_name_longer_than_sixteen", DataType::Long),
+    ];
     let mut decoder = Decoder::new(&pipeline(&schema, None)).unwrap();
-    check(&mut decoder, br#"{"a\"":1,"b\\":2,"a_name_longer_than_sixteen":3}"#, &["1", "2", "3"], None);
+    check(
+        &mut decoder,
+        br#"{"a\"":1,"b\\":2,"a_name_longer_than_sixteen":3}"#,
+        &["1", "2", "3"],
+        None,
+    );
     check(&mut decoder, br#"{"a_name_longer_than_sixtees":3}"#, &["NULL"; 3], None);
     check(&mut decoder, br#"{"a"":1}"#, &["NULL"; 3], Some((FaultReason::Syntax, None)));
     let mut nothing = Decoder::new(&pipeline(&[], None)).unwrap();
@@ -372,7 +525,9 @@ fn expected_row(object: &serde_json::Map<String, serde_json::Value>) -> Vec<Stri
         _ => "NULL".to_owned(),
     };
     let ts = match field("ts") {
-        serde_json::Value::Number(number) => number.as_i64().map_or("NULL".to_owned(), |value| value.to_string()),
+        serde_json::Value::Number(number) => {
+            number.as_i64().map_or("NULL".to_owned(), |value| value.to_string())
+        }
         _ => "NULL".to_owned(),
     };
     vec![text("store"), text("item"), price, ts]
@@ -381,11 +536,19 @@ fn expected_row(object: &serde_json::Map<String, serde_json::Value>) -> Vec<Stri
 fn rendered(value: &serde_json::Value) -> String {
     let join = |parts: Vec<String>| parts.join(",");
     match value {
-        serde_json::Value::Number(number) if number.is_f64() => shown(Value::Double(number.as_f64().unwrap())),
-        serde_json::Value::Array(values) => format!("[{}]", join(values.iter().map(rendered).collect())),
+        serde_json::Value::Number(number) if number.is_f64() => {
+            shown(Value::Double(number.as_f64().unwrap()))
+        }
+        serde_json::Value::Array(values) => {
+            format!("[{}]", join(values.iter().map(rendered).collect()))
+        }
         serde_json::Value::Object(fields) => {
             let field = |(name, value): (&String, &serde_json::Value)| {
-                format!("{}:{}", rendered(&serde_json::Value::String(name.clone())), rendered(value))
+                format!(
+                    "{}:{}",
+                    rendered(&serde_json::Value::String(name.clone())),
+                    rendered(value)
+                )
             };
             format!("{{{}}}", join(fields.iter().map(field).collect()))
         }
@@ -401,7 +564,9 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         any::<bool>().prop_map(serde_json::Value::from),
         any::<i64>().prop_map(serde_json::Value::from),
         (-100_000i64..100_000).prop_map(|cents| serde_json::Value::from(cents as f64 / 100.0)),
-        any::<f64>().prop_filter("JSON has no such number", |value| value.is_finite()).prop_map(serde_json::Value::from),
+        any::<f64>()
+            .prop_filter("JSON has no such number", |value| value.is_finite())
+            .prop_map(serde_json::Value::from),
         text.prop_map(serde_json::Value::from),
     ];
     leaf.prop_recursive(4, 32, 5, move |inner| {

@@ -256,7 +256,8 @@ mod tests {
 
     #[test]
     fn invalid_utf8_is_replaced_as_javas_decoder_does() {
-        let check = |bytes: &[u8], expected: &str| assert_eq!(text_of(bytes), expected, "{bytes:x?}");
+        let check =
+            |bytes: &[u8], expected: &str| assert_eq!(text_of(bytes), expected, "{bytes:x?}");
         check(b"a\xffb", "a\u{fffd}b");
         check(b"\xc0\x80", "\u{fffd}\u{fffd}");
         check(b"\xc3", "\u{fffd}");
@@ -272,9 +273,14 @@ mod tests {
     #[test]
     fn nested_json_is_written_compactly_with_jacksons_numbers_and_escapes() {
         assert_eq!(rendered(r#"{"a":1, "b":[1,2.50,"x"]}"#), r#"{"a":1,"b":[1,2.5,"x"]}"#);
-        assert_eq!(rendered(r"[ {} , [ ] , null , true, -0, 'it''s' ]".replace("''", "").as_str()),
-            r#"[{},[],null,true,0,"its"]"#);
-        assert_eq!(rendered(r#"{'a"b':"\u0001\/é😀\ud800"}"#), r#"{"a\"b":"\u0001/é\uD83D\uDE00\uD800"}"#);
+        assert_eq!(
+            rendered(r"[ {} , [ ] , null , true, -0, 'it''s' ]".replace("''", "").as_str()),
+            r#"[{},[],null,true,0,"its"]"#
+        );
+        assert_eq!(
+            rendered(r#"{'a"b':"\u0001\/é😀\ud800"}"#),
+            r#"{"a\"b":"\u0001/é\uD83D\uDE00\uD800"}"#
+        );
         assert_eq!(rendered("[NaN,-INF,1e400]"), r#"["NaN","-Infinity","Infinity"]"#);
     }
 

@@ -73,12 +73,13 @@ impl EngineError {
             EngineError::Closed => 0,
             EngineError::Decode(_) | EngineError::StartingOffsets(_) => 2,
             EngineError::Checkpoint(CheckpointError::Locked { .. }) => 10,
-            EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::Results(_) => 11,
+            EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::Results(_) => {
+                11
+            }
             EngineError::Checkpoint(CheckpointError::Misfit { .. }) | EngineError::Misfit(_) => 12,
             EngineError::Refused { refusal, .. } if refusal.is_misfit() => 12,
-            EngineError::Checkpoint(CheckpointError::Stale { .. }) | EngineError::Refused { .. } => {
-                13
-            }
+            EngineError::Checkpoint(CheckpointError::Stale { .. })
+            | EngineError::Refused { .. } => 13,
             EngineError::Checkpoint(CheckpointError::Storage { .. }) => 14,
             EngineError::Source(SourceError::Unreachable(_) | SourceError::NoTopic(_)) => 22,
             EngineError::Source(SourceError::Refused(_)) => 21,

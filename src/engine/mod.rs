@@ -73,7 +73,8 @@ pub struct Parts<'a> {
     /// What was read of the checkpoint, before anything is changed.
     pub recovered: Recovered,
     /// Opens the checkpoint for writing.
-    pub open: Box<dyn FnOnce() -> Result<Box<dyn Checkpoint>, crate::checkpoint::CheckpointError> + 'a>,
+    pub open:
+        Box<dyn FnOnce() -> Result<Box<dyn Checkpoint>, crate::checkpoint::CheckpointError> + 'a>,
     /// Where results go.
     pub sinks: Vec<Box<dyn Sink>>,
     /// The clock.
@@ -219,10 +220,9 @@ impl Run<'_> {
     /// Runs the batch that is due, if one is.
     fn batch(&mut self, ends: BTreeMap<Partition, Offset>) -> Result<Worked, EngineError> {
         let head = self.job.head();
-        let new_data = ends
-            .iter()
-            .any(|(partition, end)| head.positions.get(partition).is_none_or(|at| at.offset < *end))
-            || self.has_new_partition();
+        let new_data = ends.iter().any(|(partition, end)| {
+            head.positions.get(partition).is_none_or(|at| at.offset < *end)
+        }) || self.has_new_partition();
         let pipeline = self.job.pipeline();
         match due(head, pipeline.is_stateful(), pipeline.output_mode, new_data) {
             Due::Nothing => return Ok(Worked::Nothing),
@@ -235,9 +235,8 @@ impl Run<'_> {
                 return Ok(Worked::Dropped);
             }
             let job = &mut self.job;
-            let read = self.source.read(&ends, READ_PATIENCE, &mut |record| {
-                job.add(&mut open, record)
-            });
+            let read =
+                self.source.read(&ends, READ_PATIENCE, &mut |record| job.add(&mut open, record));
             match read {
                 Ok(Progress::Reached(reached)) => break reached,
                 Ok(Progress::Waiting) => self.outlet.check()?,
@@ -282,7 +281,11 @@ impl Run<'_> {
         if now_ms >= next_ms {
             if matches!(worked, Worked::Batch) {
                 let late_ms = now_ms - trigger_ms;
-                tracing::warn!(late_ms, interval_ms, "a batch took longer than the trigger's interval");
+                tracing::warn!(
+                    late_ms,
+                    interval_ms,
+                    "a batch took longer than the trigger's interval"
+                );
             }
             return;
         }
@@ -296,9 +299,7 @@ impl Run<'_> {
     }
 
     fn warn_of_milliseconds(&mut self, newest: Option<Timestamp>) {
-        if !self.warned.milliseconds
-            && newest.is_some_and(crate::decode::looks_like_milliseconds)
-        {
+        if !self.warned.milliseconds && newest.is_some_and(crate::decode::looks_like_milliseconds) {
             self.warned.milliseconds = true;
             tracing::warn!(
                 newest = newest.map(crate::types::timestamp_text),

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     batch::{
-        Bounds, Decision, DatabaseFact, Facts, Genesis, Head, Job, Refusal, Superseded,
+        Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Refusal, Superseded,
         WitnessFact, recover,
     },
     checkpoint::{Checkpoint, CheckpointError, Recovered},
@@ -77,8 +77,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         checkpoint.begin(genesis, &names)?;
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
-    let (job, again) =
-        restore(&mut *checkpoint, pipeline, &genesis, settings.keep_dead_letters)?;
+    let (job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings.keep_dead_letters)?;
     let newest = job.head().last.as_ref().map(|last| last.batch);
     for sink in &mut sinks {
         let name = sink.name().0.clone();
@@ -175,9 +174,7 @@ fn check_topic(
     topic: &TopicDescription,
     pipeline: &Pipeline,
 ) -> Result<(), EngineError> {
-    let differs = |old: &Option<String>, new: &Option<String>| {
-        matches!((old, new), (Some(old), Some(new)) if old != new)
-    };
+    let differs = |old: &Option<String>, new: &Option<String>| matches!((old, new), (Some(old), Some(new)) if old != new);
     if differs(&genesis.cluster_id, &topic.cluster_id) {
         return Err(EngineError::OtherTopic(format!(
             "the checkpoint was made from Kafka cluster {}, and the brokers are cluster {}: its \
@@ -217,9 +214,8 @@ fn facts(
     let mut markers = Vec::new();
     for sink in sinks {
         let name = sink.name().clone();
-        let marker = sink
-            .marker()
-            .map_err(|error| EngineError::Sink { sink: name.0.clone(), error })?;
+        let marker =
+            sink.marker().map_err(|error| EngineError::Sink { sink: name.0.clone(), error })?;
         markers.push((name, marker));
     }
     Ok(Facts {

@@ -260,8 +260,12 @@ fn window_view(
 ) -> Result<Option<WindowView>, ViewError> {
     let sorted = table.sorted();
     let Some(first) = sorted.first() else { return Ok(None) };
-    let mut view =
-        WindowView { start: first.start, end: first.end, groups: table.len() as u64, rows: Vec::new() };
+    let mut view = WindowView {
+        start: first.start,
+        end: first.end,
+        groups: table.len() as u64,
+        rows: Vec::new(),
+    };
     if filter.shows_groups() && filter.window.is_none_or(|start| start == view.start) {
         for group in &sorted {
             view.rows.extend(group_row(plan, pipeline, *group, filter)?);

@@ -61,7 +61,8 @@ impl View {
     fn partition_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n{:>9} {:>15} {:>15} {:>12}", "partition", "offset", "end", "lag")?;
         for view in self.partitions() {
-            let number = |value: Option<i64>| value.map_or_else(|| "?".to_owned(), |n| n.to_string());
+            let number =
+                |value: Option<i64>| value.map_or_else(|| "?".to_owned(), |n| n.to_string());
             writeln!(
                 f,
                 "{:>9} {:>15} {:>15} {:>12}",

@@ -90,19 +90,14 @@ impl ClientContext for KafkaContext {
     }
 
     fn error(&self, problem: KafkaError, reason: &str) {
-        let code = problem
-            .rdkafka_error_code()
-            .unwrap_or(RDKafkaErrorCode::Unknown);
+        let code = problem.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         // The end of a partition is news, not trouble.
         if code == RDKafkaErrorCode::PartitionEOF {
             return;
         }
         let kind = kind_of_code(code);
         if kind == ErrorKind::Refused {
-            *lock(&self.refusal) = Some(Refusal {
-                code,
-                reason: reason.to_owned(),
-            });
+            *lock(&self.refusal) = Some(Refusal { code, reason: reason.to_owned() });
         }
         let Some(left_out) = self.admit(&format!("{code:?}")) else {
             return;
@@ -168,40 +163,20 @@ mod tests {
         let start = Instant::now();
         assert_eq!(throttle.admit("down", start), Some(0));
         assert_eq!(throttle.admit("down", start + Duration::from_secs(1)), None);
-        assert_eq!(
-            throttle.admit("other", start + Duration::from_secs(1)),
-            Some(0)
-        );
-        assert_eq!(
-            throttle.admit("down", start + Duration::from_secs(29)),
-            None
-        );
-        assert_eq!(
-            throttle.admit("down", start + Duration::from_secs(30)),
-            Some(2)
-        );
-        assert_eq!(
-            throttle.admit("down", start + Duration::from_secs(61)),
-            Some(0)
-        );
+        assert_eq!(throttle.admit("other", start + Duration::from_secs(1)), Some(0));
+        assert_eq!(throttle.admit("down", start + Duration::from_secs(29)), None);
+        assert_eq!(throttle.admit("down", start + Duration::from_secs(30)), Some(2));
+        assert_eq!(throttle.admit("down", start + Duration::from_secs(61)), Some(0));
     }
 
     #[test]
     fn only_a_refusal_is_remembered() {
         let context = KafkaContext::new("broker:9092");
-        context.error(
-            KafkaError::Global(RDKafkaErrorCode::AllBrokersDown),
-            "1/1 brokers are down",
-        );
+        context.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
         assert_eq!(context.refusal(), None);
-        context.error(
-            KafkaError::Global(RDKafkaErrorCode::Authentication),
-            "wrong password",
-        );
-        let expected = Refusal {
-            code: RDKafkaErrorCode::Authentication,
-            reason: "wrong password".into(),
-        };
+        context.error(KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong password");
+        let expected =
+            Refusal { code: RDKafkaErrorCode::Authentication, reason: "wrong password".into() };
         assert_eq!(context.refusal(), Some(expected));
     }
 }

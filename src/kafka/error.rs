@@ -199,22 +199,13 @@ mod tests {
             KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure),
             ErrorKind::Unreachable,
         );
-        check(
-            KafkaError::Global(RDKafkaErrorCode::Authentication),
-            ErrorKind::Refused,
-        );
-        check(
-            KafkaError::AdminOp(RDKafkaErrorCode::PolicyViolation),
-            ErrorKind::Refused,
-        );
+        check(KafkaError::Global(RDKafkaErrorCode::Authentication), ErrorKind::Refused);
+        check(KafkaError::AdminOp(RDKafkaErrorCode::PolicyViolation), ErrorKind::Refused);
         check(
             KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::OffsetOutOfRange),
             ErrorKind::Refused,
         );
-        check(
-            KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetOutOfRange),
-            ErrorKind::Other,
-        );
+        check(KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetOutOfRange), ErrorKind::Other);
         check(KafkaError::Canceled, ErrorKind::Other);
     }
 
@@ -225,10 +216,7 @@ mod tests {
             .create_native_config()
             .err()
             .expect("no such protocol");
-        assert!(
-            error.to_string().contains("hunter2"),
-            "what is being guarded against"
-        );
+        assert!(error.to_string().contains("hunter2"), "what is being guarded against");
         let failure = KafkaFailure::new("setting up a Kafka client", error);
         let shown = format!("{failure} {failure:?}");
         assert!(!shown.contains("hunter2"), "{shown}");

@@ -14,78 +14,27 @@ const OWNED: &[(&str, &str)] = &[
     ("bootstrap.servers", "use --brokers"),
     ("metadata.broker.list", "use --brokers"),
     ("group.id", "use --group-id"),
-    (
-        "auto.offset.reset",
-        "use --starting-offsets; later positions come from the checkpoint",
-    ),
-    (
-        "enable.auto.commit",
-        "offsets are committed only after the checkpoint",
-    ),
-    (
-        "auto.commit.enable",
-        "offsets are committed only after the checkpoint",
-    ),
-    (
-        "auto.commit.interval.ms",
-        "offsets are committed only after the checkpoint",
-    ),
-    (
-        "enable.auto.offset.store",
-        "offsets are committed only after the checkpoint",
-    ),
-    (
-        "offset.store.method",
-        "positions are stored in the checkpoint",
-    ),
-    (
-        "offset.store.path",
-        "positions are stored in the checkpoint",
-    ),
-    (
-        "isolation.level",
-        "records of open or aborted transactions are never read",
-    ),
+    ("auto.offset.reset", "use --starting-offsets; later positions come from the checkpoint"),
+    ("enable.auto.commit", "offsets are committed only after the checkpoint"),
+    ("auto.commit.enable", "offsets are committed only after the checkpoint"),
+    ("auto.commit.interval.ms", "offsets are committed only after the checkpoint"),
+    ("enable.auto.offset.store", "offsets are committed only after the checkpoint"),
+    ("offset.store.method", "positions are stored in the checkpoint"),
+    ("offset.store.path", "positions are stored in the checkpoint"),
+    ("isolation.level", "records of open or aborted transactions are never read"),
     ("check.crcs", "checksums are always checked"),
-    (
-        "group.instance.id",
-        "partitions are assigned by the process itself, not by the group",
-    ),
-    (
-        "group.protocol",
-        "partitions are assigned by the process itself, not by the group",
-    ),
-    (
-        "partition.assignment.strategy",
-        "partitions are assigned by the process itself",
-    ),
-    (
-        "enable.partition.eof",
-        "the end of a partition is always reported where it matters",
-    ),
-    (
-        "allow.auto.create.topics",
-        "use `sales-stream topics create`",
-    ),
-    (
-        "acks",
-        "every record is acknowledged by all in-sync replicas",
-    ),
-    (
-        "request.required.acks",
-        "every record is acknowledged by all in-sync replicas",
-    ),
+    ("group.instance.id", "partitions are assigned by the process itself, not by the group"),
+    ("group.protocol", "partitions are assigned by the process itself, not by the group"),
+    ("partition.assignment.strategy", "partitions are assigned by the process itself"),
+    ("enable.partition.eof", "the end of a partition is always reported where it matters"),
+    ("allow.auto.create.topics", "use `sales-stream topics create`"),
+    ("acks", "every record is acknowledged by all in-sync replicas"),
+    ("request.required.acks", "every record is acknowledged by all in-sync replicas"),
     ("enable.idempotence", "producing is always idempotent"),
     ("enable.gapless.guarantee", "producing is always idempotent"),
     ("transactional.id", "the product names its transactions"),
-    (
-        "partitioner",
-        "records are partitioned by key as Kafka's own tools do",
-    ),
-    (
-        "delivery.report.only.error",
-        "the product counts its own acknowledgements",
-    ),
+    ("partitioner", "records are partitioned by key as Kafka's own tools do"),
+    ("delivery.report.only.error", "the product counts its own acknowledgements"),
     ("log.queue", "the log level is set with RUST_LOG"),
     ("log_level", "the log level is set with RUST_LOG"),
     ("test.mock.num.brokers", "use `sales-stream broker`"),
@@ -280,15 +229,10 @@ fn check(key: &str, trust: Trust) -> Result<(), SettingsError> {
     let bare = key.strip_prefix("topic.").unwrap_or(key);
     let is = |name: &str| name == key || name == bare;
     if let Some((_, instead)) = OWNED.iter().find(|(name, _)| is(name)) {
-        return Err(SettingsError::Owned {
-            key: key.to_owned(),
-            instead,
-        });
+        return Err(SettingsError::Owned { key: key.to_owned(), instead });
     }
     if trust == Trust::SafeOptionsOnly && UNSAFE.iter().any(|name| is(name)) {
-        return Err(SettingsError::Unsafe {
-            key: key.to_owned(),
-        });
+        return Err(SettingsError::Unsafe { key: key.to_owned() });
     }
     Ok(())
 }
@@ -298,11 +242,7 @@ impl fmt::Display for ClientSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "brokers={}", self.brokers)?;
         for (key, value) in &self.options {
-            let shown = if SHOWN.contains(&key.as_str()) {
-                value
-            } else {
-                "***"
-            };
+            let shown = if SHOWN.contains(&key.as_str()) { value } else { "***" };
             write!(f, ", {key}={shown}")?;
         }
         Ok(())
@@ -320,10 +260,8 @@ mod tests {
     use super::*;
 
     fn settings(options: &[(&str, &str)], trust: Trust) -> Result<ClientSettings, SettingsError> {
-        let options = options
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+        let options =
+            options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         ClientSettings::new("localhost:9092", options, trust)
     }
 
@@ -331,10 +269,7 @@ mod tests {
     fn options_that_run_commands_or_load_code_need_permission() {
         for key in UNSAFE {
             let refused = settings(&[(key, "x")], Trust::SafeOptionsOnly).unwrap_err();
-            assert!(
-                refused.to_string().contains("--allow-unsafe-kafka-options"),
-                "{refused}"
-            );
+            assert!(refused.to_string().contains("--allow-unsafe-kafka-options"), "{refused}");
             assert!(settings(&[(key, "x")], Trust::AllowUnsafeOptions).is_ok());
         }
     }
@@ -342,13 +277,9 @@ mod tests {
     #[test]
     fn options_the_guarantees_rest_on_are_refused_with_what_to_use() {
         let check = |key, expected: &str| {
-            let message = settings(&[(key, "x")], Trust::AllowUnsafeOptions)
-                .unwrap_err()
-                .to_string();
-            assert!(
-                message.contains(key) && message.contains(expected),
-                "{message}"
-            );
+            let message =
+                settings(&[(key, "x")], Trust::AllowUnsafeOptions).unwrap_err().to_string();
+            assert!(message.contains(key) && message.contains(expected), "{message}");
         };
         check("group.id", "--group-id");
         check("bootstrap.servers", "--brokers");
@@ -390,14 +321,8 @@ mod tests {
             ClientSettings::parse_option("sasl.password=a=b"),
             Ok(("sasl.password".to_owned(), "a=b".to_owned()))
         );
-        assert_eq!(
-            ClientSettings::parse_option("secret"),
-            Err(SettingsError::NotAPair)
-        );
-        assert_eq!(
-            ClientSettings::parse_option("=x"),
-            Err(SettingsError::NotAPair)
-        );
+        assert_eq!(ClientSettings::parse_option("secret"), Err(SettingsError::NotAPair));
+        assert_eq!(ClientSettings::parse_option("=x"), Err(SettingsError::NotAPair));
     }
 
     #[test]

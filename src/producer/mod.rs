@@ -156,9 +156,7 @@ impl FromStr for Fraction {
             Some(micro) if micro <= MILLION => {
                 Ok(Fraction(u32::try_from(micro).expect("a million fits")))
             }
-            _ => Err(format!(
-                "a fraction is a number from 0 to 1, as in 0.01, not {text:?}"
-            )),
+            _ => Err(format!("a fraction is a number from 0 to 1, as in 0.01, not {text:?}")),
         }
     }
 }
@@ -172,11 +170,7 @@ fn parse_micro(text: &str) -> Option<u64> {
         return None;
     }
     let part: u64 = format!("{part:0<DIGITS$}").parse().ok()?;
-    whole
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(MILLION)?
-        .checked_add(part)
+    whole.parse::<u64>().ok()?.checked_mul(MILLION)?.checked_add(part)
 }
 
 /// The random numbers of event after event: always the same count for each, so that one option
@@ -194,9 +188,7 @@ impl Draws {
     fn new(seed: u64) -> Draws {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
-        Draws {
-            random: ChaCha8Rng::from_seed(key),
-        }
+        Draws { random: ChaCha8Rng::from_seed(key) }
     }
 
     fn next_event(&mut self) -> [u64; Draws::PER_EVENT] {
@@ -244,16 +236,7 @@ mod tests {
         assert_eq!("0.5".parse(), Ok(Rate::Micro(500_000)));
         assert_eq!("20000".parse(), Ok(Rate::per_second(20_000)));
         assert_eq!("unlimited".parse(), Ok(Rate::Unlimited));
-        for wrong in [
-            "0",
-            "-1",
-            "",
-            ".",
-            "1e3",
-            "0.0000001",
-            "fast",
-            "99999999999999999999",
-        ] {
+        for wrong in ["0", "-1", "", ".", "1e3", "0.0000001", "fast", "99999999999999999999"] {
             assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
         }
     }
@@ -262,11 +245,7 @@ mod tests {
     fn events_are_due_on_an_absolute_schedule() {
         assert_eq!(Rate::ONE.due_ns(3), 3_000_000_000);
         assert_eq!(Rate::per_second(3).due_ns(1), 333_333_333);
-        assert_eq!(
-            Rate::per_second(3).due_ns(3),
-            1_000_000_000,
-            "thirds do not add up an error"
-        );
+        assert_eq!(Rate::per_second(3).due_ns(3), 1_000_000_000, "thirds do not add up an error");
         assert_eq!(Rate::Micro(1).due_ns(u64::MAX), u64::MAX);
         assert_eq!(Rate::Unlimited.due_ns(5), 0);
     }

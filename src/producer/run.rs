@@ -72,11 +72,7 @@ pub struct Produced {
 
 impl fmt::Display for Produced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Produced {
-            topic,
-            events,
-            elapsed,
-        } = self;
+        let Produced { topic, events, elapsed } = self;
         let tenths = u128::from(*events) * 10_000_000 / elapsed.as_micros().max(1);
         let per_second = match tenths {
             0..100 => format!("{}.{}", tenths / 10, tenths % 10),
@@ -168,22 +164,12 @@ pub fn run(
             }
         });
         let _end = EndPolling(&polling);
-        let sent = Sender {
-            producer: &producer,
-            bounds,
-            stop,
-            started,
-        }
-        .send(generator, out)?;
+        let sent = Sender { producer: &producer, bounds, stop, started }.send(generator, out)?;
         drain(&producer, bounds, stop);
         Ok::<u64, ProduceError>(sent)
     })?;
     settle(&producer, bounds, sent)?;
-    Ok(Produced {
-        topic: bounds.topic.clone(),
-        events: sent,
-        elapsed: started.elapsed(),
-    })
+    Ok(Produced { topic: bounds.topic.clone(), events: sent, elapsed: started.elapsed() })
 }
 
 /// Ends the polling thread however the sending ends; the scope would wait for it for ever.
@@ -265,13 +251,8 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
-            let code = error
-                .rdkafka_error_code()
-                .unwrap_or(RDKafkaErrorCode::Unknown);
-            self.first
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(code);
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(code);
             self.failed.fetch_add(1, Ordering::Release);
         }
     }
@@ -354,10 +335,8 @@ impl Sender<'_> {
     }
 
     fn progress(&self) -> Option<ProgressBar> {
-        let events = self
-            .bounds
-            .events
-            .filter(|_| self.bounds.progress && io::stderr().is_terminal())?;
+        let events =
+            self.bounds.events.filter(|_| self.bounds.progress && io::stderr().is_terminal())?;
         let style = ProgressStyle::with_template(
             "{wide_bar} {human_pos}/{human_len} events, {per_sec}, {eta} left",
         )
@@ -403,26 +382,16 @@ fn settle(
     }
     let (kind, reason) = match (deliveries.context.refusal(), deliveries.first()) {
         (Some(refusal), _) => (ErrorKind::Refused, refusal.reason),
-        (None, Some(first)) => (
-            kafka::kind_of(&KafkaError::MessageProduction(first)),
-            first.to_string(),
-        ),
+        (None, Some(first)) => {
+            (kafka::kind_of(&KafkaError::MessageProduction(first)), first.to_string())
+        }
         (None, None) => {
             let waited_s = bounds.drain.as_secs();
-            (
-                ErrorKind::Unreachable,
-                format!("not within {waited_s} s of the request to stop"),
-            )
+            (ErrorKind::Unreachable, format!("not within {waited_s} s of the request to stop"))
         }
     };
     let topic = bounds.topic.clone();
-    Err(ProduceError::NotAcknowledged {
-        topic,
-        sent,
-        failed,
-        reason,
-        kind,
-    })
+    Err(ProduceError::NotAcknowledged { topic, sent, failed, reason, kind })
 }
 
 #[cfg(test)]
@@ -446,11 +415,7 @@ mod tests {
     }
 
     fn sales(rate: Rate) -> SalesGenerator {
-        SalesGenerator::new(SalesOptions {
-            rate,
-            stores: 20,
-            ..SalesOptions::new(START, 7)
-        })
+        SalesGenerator::new(SalesOptions { rate, stores: 20, ..SalesOptions::new(START, 7) })
     }
 
     /// The values in a partition, oldest first.
@@ -465,11 +430,7 @@ mod tests {
         };
         let consumed = consume::run(settings, &options, &mut out, &stop).unwrap();
         assert_eq!(consumed.records, max);
-        String::from_utf8(out)
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
     }
 
     #[test]
@@ -477,13 +438,8 @@ mod tests {
         const EVENTS: u64 = 5000;
         let (broker, settings) = broker();
         let bounds = Bounds::new("sales", Some(EVENTS));
-        let produced = run(
-            &settings,
-            &bounds,
-            &mut sales(Rate::Unlimited),
-            &mut io::sink(),
-            &Stop::new(),
-        );
+        let produced =
+            run(&settings, &bounds, &mut sales(Rate::Unlimited), &mut io::sink(), &Stop::new());
         assert_eq!(produced.unwrap().events, EVENTS);
         let mut consumed = read(&settings, None, EVENTS);
         let mut expected: Vec<String> = sales(Rate::Unlimited)
@@ -504,30 +460,17 @@ mod tests {
         assert_eq!(murmur2(b"foobar"), -790_332_482);
         let (broker, settings) = broker();
         let bounds = Bounds::new("sales", Some(300));
-        run(
-            &settings,
-            &bounds,
-            &mut sales(Rate::Unlimited),
-            &mut io::sink(),
-            &Stop::new(),
-        )
-        .unwrap();
+        run(&settings, &bounds, &mut sales(Rate::Unlimited), &mut io::sink(), &Stop::new())
+            .unwrap();
         let mut expected: BTreeMap<i32, Vec<String>> = BTreeMap::new();
         for record in sales(Rate::Unlimited).take(300) {
             let partition = (murmur2(&record.key) & 0x7fff_ffff) % 3;
-            expected
-                .entry(partition)
-                .or_default()
-                .push(String::from_utf8(record.value).unwrap());
+            expected.entry(partition).or_default().push(String::from_utf8(record.value).unwrap());
         }
         assert_eq!(expected.len(), 3);
         for (partition, values) in expected {
             let count = u64::try_from(values.len()).unwrap();
-            assert_eq!(
-                read(&settings, Some(partition), count),
-                values,
-                "partition {partition}"
-            );
+            assert_eq!(read(&settings, Some(partition), count), values, "partition {partition}");
         }
         drop(broker);
     }
@@ -570,12 +513,7 @@ mod tests {
         let produced = run(&settings, &bounds, &mut generator, &mut io::sink(), &stop).unwrap();
         assert!(started.elapsed() < Duration::from_secs(30));
         assert_eq!(produced.events, 1);
-        assert!(
-            produced
-                .to_string()
-                .starts_with("produced 1 event to sales in "),
-            "{produced}"
-        );
+        assert!(produced.to_string().starts_with("produced 1 event to sales in "), "{produced}");
         stopper.join().unwrap();
         drop(broker);
     }
@@ -585,31 +523,17 @@ mod tests {
         let (broker, settings) = broker();
         let bounds = Bounds::new("sales", Some(101));
         let mut generator = sales(Rate::per_second(200));
-        let produced = run(
-            &settings,
-            &bounds,
-            &mut generator,
-            &mut io::sink(),
-            &Stop::new(),
-        )
-        .unwrap();
+        let produced =
+            run(&settings, &bounds, &mut generator, &mut io::sink(), &Stop::new()).unwrap();
         // The 101st event is due after half a second; a busy machine may only be later.
-        assert!(
-            produced.elapsed >= Duration::from_millis(500),
-            "{:?}",
-            produced.elapsed
-        );
+        assert!(produced.elapsed >= Duration::from_millis(500), "{:?}", produced.elapsed);
         drop(broker);
     }
 
     #[test]
     fn the_closing_line_says_how_many_how_long_and_how_fast() {
         let check = |events, elapsed, expected: &str| {
-            let produced = Produced {
-                topic: "sales".into(),
-                events,
-                elapsed,
-            };
+            let produced = Produced { topic: "sales".into(), events, elapsed };
             assert_eq!(produced.to_string(), expected);
         };
         check(
@@ -628,18 +552,9 @@ mod tests {
     fn a_missing_topic_is_an_error_with_the_command_that_makes_it() {
         let (broker, settings) = broker();
         let bounds = Bounds::new("sails", Some(1));
-        let refused = run(
-            &settings,
-            &bounds,
-            &mut sales(Rate::ONE),
-            &mut io::sink(),
-            &Stop::new(),
-        );
+        let refused = run(&settings, &bounds, &mut sales(Rate::ONE), &mut io::sink(), &Stop::new());
         let message = refused.unwrap_err().to_string();
-        assert!(
-            message.contains("sales-stream topics create sails --partitions 3"),
-            "{message}"
-        );
+        assert!(message.contains("sales-stream topics create sails --partitions 3"), "{message}");
         drop(broker);
     }
 
@@ -647,28 +562,15 @@ mod tests {
     fn a_record_that_kafka_refuses_fails_the_run_with_its_reason() {
         let (broker, settings) = broker();
         let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 10];
-        broker
-            .cluster()
-            .request_errors(RDKafkaApiKey::Produce, &errors);
+        broker.cluster().request_errors(RDKafkaApiKey::Produce, &errors);
         let bounds = Bounds::new("sales", Some(3));
-        let refused = run(
-            &settings,
-            &bounds,
-            &mut sales(Rate::Unlimited),
-            &mut io::sink(),
-            &Stop::new(),
-        )
-        .unwrap_err();
+        let refused =
+            run(&settings, &bounds, &mut sales(Rate::Unlimited), &mut io::sink(), &Stop::new())
+                .unwrap_err();
         let message = refused.to_string();
-        assert!(
-            matches!(refused, ProduceError::NotAcknowledged { failed: 1.., .. }),
-            "{message}"
-        );
+        assert!(matches!(refused, ProduceError::NotAcknowledged { failed: 1.., .. }), "{message}");
         assert_eq!(refused.kind(), ErrorKind::Refused, "{message}");
-        assert!(
-            message.contains("sales") && message.contains("authorization"),
-            "{message}"
-        );
+        assert!(message.contains("sales") && message.contains("authorization"), "{message}");
         drop(broker);
     }
 
@@ -676,14 +578,8 @@ mod tests {
     fn a_broker_that_is_gone_is_waited_for_only_so_long_after_a_request_to_stop() {
         let (broker, settings) = broker();
         let stop = Stop::new();
-        let bounds = Bounds {
-            drain: Duration::from_millis(200),
-            ..Bounds::new("sales", None)
-        };
-        let mut out = StopWhenTold {
-            broker: &broker,
-            stop: &stop,
-        };
+        let bounds = Bounds { drain: Duration::from_millis(200), ..Bounds::new("sales", None) };
+        let mut out = StopWhenTold { broker: &broker, stop: &stop };
         let options = TransactionOptions {
             rate: Rate::per_second(20),
             ..TransactionOptions::new(START, TimeZone::UTC, 7)
@@ -693,10 +589,7 @@ mod tests {
         let error = run(&settings, &bounds, &mut generator, &mut out, &stop).unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(30));
         assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
-        assert!(
-            error.to_string().contains("were not acknowledged"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("were not acknowledged"), "{error}");
     }
 
     /// Takes the broker away and asks to stop as soon as the first event is announced.
@@ -707,10 +600,7 @@ mod tests {
 
     impl Write for StopWhenTold<'_> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.broker
-                .cluster()
-                .broker_down(-1)
-                .map_err(io::Error::other)?;
+            self.broker.cluster().broker_down(-1).map_err(io::Error::other)?;
             self.stop.request();
             Ok(bytes.len())
         }
@@ -729,14 +619,8 @@ mod tests {
         };
         let mut out = Vec::new();
         let mut generator = TransactionGenerator::new(options);
-        run(
-            &settings,
-            &Bounds::new("sales", Some(3)),
-            &mut generator,
-            &mut out,
-            &Stop::new(),
-        )
-        .unwrap();
+        run(&settings, &Bounds::new("sales", Some(3)), &mut generator, &mut out, &Stop::new())
+            .unwrap();
         let out = String::from_utf8(out).unwrap();
         assert_eq!(out.lines().count(), 3);
         assert!(out.starts_with("[0] ") && out.contains("\n[2] "), "{out}");

@@ -119,24 +119,13 @@ impl Generate for SalesGenerator {
     fn generate(&mut self, record: &mut Record) {
         let index = self.next;
         self.next += 1;
-        let [
-            store,
-            item,
-            price,
-            disorder,
-            late,
-            lateness,
-            malformed,
-            kind,
-        ] = self.draws.next_event();
+        let [store, item, price, disorder, late, lateness, malformed, kind] =
+            self.draws.next_event();
         record.index = index;
         record.tombstone = false;
         record.key.clear();
         record.key.extend_from_slice(b"store-");
-        push_number(
-            &mut record.key,
-            1 + below(store, u64::from(self.options.stores.max(1))),
-        );
+        push_number(&mut record.key, 1 + below(store, u64::from(self.options.stores.max(1))));
         let sale = Sale {
             store: &record.key,
             item: 1 + below(item, ITEMS),
@@ -176,11 +165,7 @@ struct Sale<'a> {
 
 impl Sale<'_> {
     fn write(&self, out: &mut Vec<u8>) {
-        self.write_with(
-            out,
-            |out| push_cents(out, self.cents),
-            |out| push_signed(out, self.ts),
-        );
+        self.write_with(out, |out| push_cents(out, self.cents), |out| push_signed(out, self.ts));
     }
 
     /// The record with its last two values written by others.
@@ -329,56 +314,31 @@ mod tests {
     #[test]
     fn disorder_moves_times_back_by_at_most_its_bound_and_lateness_further() {
         let plain = SalesOptions::new(START, 3);
-        let disordered = SalesOptions {
-            out_of_order: Duration::from_secs(20),
-            ..plain.clone()
-        };
-        let late = SalesOptions {
-            late_fraction: "1".parse().unwrap(),
-            ..disordered.clone()
-        };
-        let (plain, disordered, late) = (
-            times(plain, 2000),
-            times(disordered, 2000),
-            times(late, 2000),
-        );
-        let back: BTreeSet<i64> = plain
-            .iter()
-            .zip(&disordered)
-            .map(|(one, other)| one - other)
-            .collect();
+        let disordered = SalesOptions { out_of_order: Duration::from_secs(20), ..plain.clone() };
+        let late = SalesOptions { late_fraction: "1".parse().unwrap(), ..disordered.clone() };
+        let (plain, disordered, late) =
+            (times(plain, 2000), times(disordered, 2000), times(late, 2000));
+        let back: BTreeSet<i64> =
+            plain.iter().zip(&disordered).map(|(one, other)| one - other).collect();
         // Whole seconds after the floor; nothing at all is taken off once in 20 million times.
         assert_eq!(back, (1..=20).collect());
         assert!(
-            disordered
-                .iter()
-                .zip(&late)
-                .all(|(one, other)| (120..=600).contains(&(one - other)))
+            disordered.iter().zip(&late).all(|(one, other)| (120..=600).contains(&(one - other)))
         );
     }
 
     #[test]
     fn one_option_leaves_the_other_draws_alone() {
         let plain = SalesOptions::new(START, 9);
-        let some = SalesOptions {
-            malformed_fraction: "0.2".parse().unwrap(),
-            ..plain.clone()
-        };
+        let some = SalesOptions { malformed_fraction: "0.2".parse().unwrap(), ..plain.clone() };
         let (plain, some) = (values(plain, 500), values(some, 500));
-        let same = plain
-            .iter()
-            .zip(&some)
-            .filter(|(one, other)| one == other)
-            .count();
+        let same = plain.iter().zip(&some).filter(|(one, other)| one == other).count();
         assert!((350..450).contains(&same), "{same}");
     }
 
     #[test]
     fn keys_are_the_stores_and_all_stores_sell() {
-        let options = SalesOptions {
-            stores: 7,
-            ..SalesOptions::new(START, 2)
-        };
+        let options = SalesOptions { stores: 7, ..SalesOptions::new(START, 2) };
         let mut stores = BTreeSet::new();
         for record in SalesGenerator::new(options).take(500) {
             let sale: serde_json::Value = serde_json::from_slice(&record.value).unwrap();
@@ -405,12 +365,7 @@ mod tests {
                 .is_some_and(|sale| sale["price"].is_f64() && sale["ts"].as_i64().is_some());
             assert!(!whole, "{:?}", String::from_utf8_lossy(&record.value));
             kinds.insert(
-                record
-                    .value
-                    .iter()
-                    .copied()
-                    .filter(|b| !b.is_ascii_digit())
-                    .collect::<Vec<u8>>(),
+                record.value.iter().copied().filter(|b| !b.is_ascii_digit()).collect::<Vec<u8>>(),
             );
         }
         assert!(tombstones > 0);

@@ -50,12 +50,7 @@ impl TransactionOptions {
     /// One transaction every 2 s.
     #[must_use]
     pub fn new(start_time: Timestamp, time_zone: TimeZone, seed: u64) -> TransactionOptions {
-        TransactionOptions {
-            seed,
-            start_time,
-            rate: TransactionOptions::DEFAULT_RATE,
-            time_zone,
-        }
+        TransactionOptions { seed, start_time, rate: TransactionOptions::DEFAULT_RATE, time_zone }
     }
 }
 
@@ -80,12 +75,7 @@ impl TransactionGenerator {
     #[must_use]
     pub fn new(options: TransactionOptions) -> TransactionGenerator {
         let draws = Draws::new(options.seed);
-        TransactionGenerator {
-            options,
-            draws,
-            next: 0,
-            last: Transaction::default(),
-        }
+        TransactionGenerator { options, draws, next: 0, last: Transaction::default() }
     }
 
     /// Local time of transaction `index` as `YYYY-MM-DD HH:MM:SS`.
@@ -93,11 +83,7 @@ impl TransactionGenerator {
         let after_us = i64::try_from(self.options.rate.due_ns(index) / 1000).unwrap_or(i64::MAX);
         let at_us = self.options.start_time.0.saturating_add(after_us);
         let at = jiff::Timestamp::from_microsecond(at_us).unwrap_or(jiff::Timestamp::MAX);
-        self.options
-            .time_zone
-            .to_datetime(at)
-            .strftime("%Y-%m-%d %H:%M:%S")
-            .to_string()
+        self.options.time_zone.to_datetime(at).strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 }
 
@@ -114,12 +100,7 @@ impl Generate for TransactionGenerator {
             kind: choose(&TYPES, kind),
             location: choose(&LOCATIONS, location),
         };
-        let Transaction {
-            cents,
-            kind,
-            location,
-            ..
-        } = self.last;
+        let Transaction { cents, kind, location, .. } = self.last;
         record.index = index;
         record.tombstone = false;
         record.key = format!("user_{user:02}").into_bytes();
@@ -141,18 +122,8 @@ impl Generate for TransactionGenerator {
 
     /// `[0] purchase: $123.45 (online)`
     fn announce(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Transaction {
-            index,
-            cents,
-            kind,
-            location,
-        } = self.last;
-        writeln!(
-            out,
-            "[{index}] {kind}: ${}.{:02} ({location})",
-            cents / 100,
-            cents % 100
-        )
+        let Transaction { index, cents, kind, location } = self.last;
+        writeln!(out, "[{index}] {kind}: ${}.{:02} ({location})", cents / 100, cents % 100)
     }
 }
 
@@ -186,10 +157,7 @@ mod tests {
         ];
         assert_eq!(values, expected);
         let lines = String::from_utf8(lines).unwrap();
-        assert_eq!(
-            lines,
-            "[0] purchase: $471.28 (online)\n[1] withdrawal: $953.06 (store)\n"
-        );
+        assert_eq!(lines, "[0] purchase: $471.28 (online)\n[1] withdrawal: $953.06 (store)\n");
     }
 
     #[test]

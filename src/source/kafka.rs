@@ -32,7 +32,10 @@ use rdkafka::{
 
 use crate::{
     batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
-    kafka::{self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within, kind_of},
+    kafka::{
+        self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within,
+        kind_of,
+    },
     source::{Committer, Progress, Source, SourceError, TopicDescription},
     types::{Offset, Partition, Position},
 };
@@ -45,7 +48,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one commit may take; a later one covers a lost one.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of a client may hold up the process; then it is left behind.
-const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(50);
 /// How often the same damage is read again before it is taken for permanent.
 const REREADS: u32 = 5;
 /// How long nothing may come while something should, before that is looked into.
@@ -129,12 +132,13 @@ impl KafkaSource {
     fn gone(&self, partition: Partition, wanted: Offset, detail: &str) -> SourceError {
         let topic = &self.config.topic;
         let range = self.asking("", |asking| asking.bounds(&self.topic, &[partition]));
-        let there = match range.as_ref().map(|[earliest, latest]| (earliest.first(), latest.first())) {
-            Ok((Some((_, Ok(earliest))), Some((_, Ok(latest))))) => {
-                format!("Kafka now has offsets {earliest} up to, not including, {latest}")
-            }
-            _ => "what Kafka has now could not be found out".to_owned(),
-        };
+        let there =
+            match range.as_ref().map(|[earliest, latest]| (earliest.first(), latest.first())) {
+                Ok((Some((_, Ok(earliest))), Some((_, Ok(latest))))) => {
+                    format!("Kafka now has offsets {earliest} up to, not including, {latest}")
+                }
+                _ => "what Kafka has now could not be found out".to_owned(),
+            };
         SourceError::Lost(format!(
             "partition {partition} of topic {topic} cannot be read from offset {wanted}: {there} \
              ({detail}). Records that were not yet read were deleted (retention) or cut off \
@@ -192,7 +196,9 @@ impl KafkaSource {
             kafka::metadata(self.asking.consumer(), Some(&self.config.topic), &attempted, timeout)
                 .map_err(from_failure)?;
         let broker = match metadata.orig_broker_id() {
-            bootstrap if bootstrap < 0 => metadata.brokers().first().map_or(-1, |broker| broker.id()),
+            bootstrap if bootstrap < 0 => {
+                metadata.brokers().first().map_or(-1, |broker| broker.id())
+            }
             broker => broker,
         };
         let asked = self.asking.ask(timeout, |asking| {
@@ -423,11 +429,15 @@ impl Client {
         timeout: Duration,
         question: impl FnOnce(Asking<'_>) -> Result<T, NativeError>,
     ) -> Result<T, NativeError> {
+        // A refusal from before may be over; one that comes now is not waited out.
+        let before = self.context().refusal();
         let meanwhile = || {
             self.serve_events();
             match self.context().refusal() {
-                Some(refusal) => Err(NativeError { code: refusal.code, text: refusal.reason }),
-                None => Ok(()),
+                Some(refusal) if Some(&refusal) != before.as_ref() => {
+                    Err(NativeError { code: refusal.code, text: refusal.reason })
+                }
+                _ => Ok(()),
             }
         };
         // SAFETY: the client lives as long as `self`, which is borrowed for longer than the question.
@@ -482,7 +492,11 @@ fn from_failure(failure: KafkaFailure) -> SourceError {
     }
 }
 
-fn partition_failure(source: &KafkaSource, partition: Partition, error: NativeError) -> SourceError {
+fn partition_failure(
+    source: &KafkaSource,
+    partition: Partition,
+    error: NativeError,
+) -> SourceError {
     let attempted =
         format!("asking where partition {partition} of topic {} ends", source.config.topic);
     source.failure(&attempted, error)

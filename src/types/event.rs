@@ -242,7 +242,8 @@ fn signed(text: &[u8]) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let add = |value: i64, digit: &u8| value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
+    let add =
+        |value: i64, digit: &u8| value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
     let value = digits.iter().fold(0i64, add);
     Some(if negative { -value } else { value })
 }
@@ -377,10 +378,22 @@ mod tests {
 
     #[test]
     fn decimal_texts_round_half_up() {
-        let half_up = |text: &str| DecimalText::parse(text.as_bytes()).and_then(|text| text.half_up(2));
+        let half_up =
+            |text: &str| DecimalText::parse(text.as_bytes()).and_then(|text| text.half_up(2));
         for (text, expected) in [
-            ("0.125", 13), ("2.005", 201), ("-0.005", -1), ("0.004", 0), ("1e2", 10_000), ("1e-3", 0),
-            ("9e-3", 1), ("9e-4", 0), (".5", 50), ("5.", 500), ("+1", 100), ("-0.0", 0), ("9e-99", 0),
+            ("0.125", 13),
+            ("2.005", 201),
+            ("-0.005", -1),
+            ("0.004", 0),
+            ("1e2", 10_000),
+            ("1e-3", 0),
+            ("9e-3", 1),
+            ("9e-4", 0),
+            (".5", 50),
+            ("5.", 500),
+            ("+1", 100),
+            ("-0.0", 0),
+            ("9e-99", 0),
         ] {
             assert_eq!(half_up(text), Some(expected), "{text}");
         }

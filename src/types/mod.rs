@@ -15,8 +15,8 @@ pub use data_type::{DataType, Decimal, MAX_DECIMAL_PRECISION};
 pub(crate) use event::DecimalText;
 pub use event::{Cell, Event, Fault, FaultReason, Number, Source, Span, TextSource};
 pub use ids::{
-    BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName, Timestamp,
-    Watermark,
+    BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
+    Timestamp, Watermark,
 };
 pub use rows::{Column, Reader, Row, Rows, RowsError, Value};
 pub use text::{double_text, timestamp_iso, timestamp_text};

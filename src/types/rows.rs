@@ -127,7 +127,12 @@ impl Rows {
     /// Reads the rows in order.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
-        Reader { columns: self.columns.len(), chunks: self.chunks.iter(), bytes: &[], row: Vec::new() }
+        Reader {
+            columns: self.columns.len(),
+            chunks: self.chunks.iter(),
+            bytes: &[],
+            row: Vec::new(),
+        }
     }
 }
 

@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn timestamps_print_in_utc_with_the_fraction_they_have() {
-        let check = |micros, expected: &str| assert_eq!(timestamp_text(Timestamp(micros)), expected);
+        let check =
+            |micros, expected: &str| assert_eq!(timestamp_text(Timestamp(micros)), expected);
         check(1_756_809_000_000_000, "2025-09-02 10:30:00");
         check(-1, "1969-12-31 23:59:59.999999");
         check(1_500_000, "1970-01-01 00:00:01.5");

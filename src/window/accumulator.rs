@@ -159,9 +159,9 @@ fn compare(left: Value<'_>, right: Value<'_>) -> std::cmp::Ordering {
         (Value::Boolean(left), Value::Boolean(right)) => left.cmp(&right),
         (Value::Int(left), Value::Int(right)) => left.cmp(&right),
         (Value::Long(left), Value::Long(right)) => left.cmp(&right),
-        (Value::Double(left), Value::Double(right)) => left
-            .partial_cmp(&right)
-            .unwrap_or_else(|| left.is_nan().cmp(&right.is_nan())),
+        (Value::Double(left), Value::Double(right)) => {
+            left.partial_cmp(&right).unwrap_or_else(|| left.is_nan().cmp(&right.is_nan()))
+        }
         (Value::String(left), Value::String(right)) => left.cmp(right),
         (Value::Timestamp(left), Value::Timestamp(right)) => left.cmp(&right),
         (Value::Decimal(left), Value::Decimal(right)) => left.unscaled.cmp(&right.unscaled),

@@ -53,8 +53,7 @@ impl Delta {
         let (plan, key) = (&self.plan, &self.key);
         let table = &mut self.tables[table].1;
         let group = table.find_or_insert(key, (start, end), plan);
-        for (accumulator, planned) in
-            table.accumulators_mut(group).iter_mut().zip(&plan.aggregates)
+        for (accumulator, planned) in table.accumulators_mut(group).iter_mut().zip(&plan.aggregates)
         {
             let column = planned.aggregate.column;
             accumulator.add(event, column, planned.scale, planned.keep_greater);

@@ -72,9 +72,9 @@ pub fn decode(
         DataType::Boolean => Value::Boolean(take::<1>(key)? != [0]),
         DataType::Int => Value::Int((u32::from_be_bytes(take(key)?) ^ (1 << 31)).cast_signed()),
         DataType::Long => Value::Long((u64::from_be_bytes(take(key)?) ^ (1 << 63)).cast_signed()),
-        DataType::Timestamp => Value::Timestamp(Timestamp(
-            (u64::from_be_bytes(take(key)?) ^ (1 << 63)).cast_signed(),
-        )),
+        DataType::Timestamp => {
+            Value::Timestamp(Timestamp((u64::from_be_bytes(take(key)?) ^ (1 << 63)).cast_signed()))
+        }
         DataType::Double => {
             let ordered = u64::from_be_bytes(take(key)?);
             let bits = if ordered >> 63 == 1 { ordered ^ (1 << 63) } else { !ordered };

@@ -221,10 +221,7 @@ pub fn expected_decimals(lines: &[String]) -> BTreeMap<(String, String), String>
     expected(lines, |cents| format!("{}.{:02}", cents / 100, cents % 100))
 }
 
-fn expected(
-    lines: &[String],
-    text: impl Fn(i64) -> String,
-) -> BTreeMap<(String, String), String> {
+fn expected(lines: &[String], text: impl Fn(i64) -> String) -> BTreeMap<(String, String), String> {
     let (cents, newest) = recount_cents(lines);
     cents
         .into_iter()
@@ -236,7 +233,6 @@ fn expected(
 fn iso(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).expect("test times are ordinary").to_string()
 }
-
 
 /// A small seeded generator for instants (SplitMix64), so that a failing run can be repeated.
 pub struct Seeded(pub u64);
@@ -276,7 +272,8 @@ pub fn sale_json(store: &str, price: &str, ts: i64) -> Vec<u8> {
 
 /// Sends sales of one store to partition 0.
 pub fn send_sales(brokers: &str, topic: &str, sales: &[(&str, &str, i64)]) {
-    let values: Vec<_> = sales.iter().map(|(store, price, ts)| sale_json(store, price, *ts)).collect();
+    let values: Vec<_> =
+        sales.iter().map(|(store, price, ts)| sale_json(store, price, *ts)).collect();
     let borrowed: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
     send(brokers, topic, 0, &borrowed);
 }
@@ -296,7 +293,10 @@ pub fn copy_dir(from: &Path, to: &Path) {
 }
 
 /// Compares two sets of results and shows only what differs.
-pub fn assert_same(found: &BTreeMap<(String, String), String>, expected: &BTreeMap<(String, String), String>) {
+pub fn assert_same(
+    found: &BTreeMap<(String, String), String>,
+    expected: &BTreeMap<(String, String), String>,
+) {
     let keys: std::collections::BTreeSet<_> = found.keys().chain(expected.keys()).collect();
     let differing: Vec<_> = keys
         .into_iter()

@@ -318,7 +318,10 @@ pub(super) fn encode_row(closing: Timestamp, row: Row<'_>) -> Entry {
 
 /// Reads what [`encode_row`] wrote.
 #[cfg(test)]
-pub(super) fn decode_row<'a>(key: &'a [u8], value: &'a [u8]) -> Result<(Timestamp, Row<'a>), CodecError> {
+pub(super) fn decode_row<'a>(
+    key: &'a [u8],
+    value: &'a [u8],
+) -> Result<(Timestamp, Row<'a>), CodecError> {
     let payload = envelope::open(Family::Windows, key, Shape::WindowRow, value)?;
     let mut rest = key;
     if take(&mut rest)? != [ROW_FORM] {

@@ -7,11 +7,8 @@ use super::{CodecError, FORMAT, Family};
 /// No payload, and nothing inside one, is longer: what a damaged length can make us allocate.
 const PAYLOAD_LIMIT: usize = 64 << 20;
 
-type Configuration = config::Configuration<
-    config::LittleEndian,
-    config::Varint,
-    config::Limit<PAYLOAD_LIMIT>,
->;
+type Configuration =
+    config::Configuration<config::LittleEndian, config::Varint, config::Limit<PAYLOAD_LIMIT>>;
 
 const CONFIGURATION: Configuration = config::standard().with_limit::<PAYLOAD_LIMIT>();
 

@@ -7,9 +7,7 @@ use super::{
     envelope::{self, Shape},
 };
 use crate::{
-    batch::{
-        BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Range, Superseded,
-    },
+    batch::{BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Range, Superseded},
     spec::OutputMode,
     types::{
         BatchId, Digest, FaultReason, Incarnation, LeaderEpoch, Lineage, Offset, Partition,
@@ -303,7 +301,6 @@ impl OutboxKey {
             _ => Err(CodecError::Key),
         }
     }
-
 }
 
 pub(in crate::checkpoint) fn encode_descriptor(descriptor: &Descriptor) -> Entry {

@@ -183,7 +183,8 @@ impl Contents {
             let damaged = |error| at_key(directory, Family::Outbox, key, &error);
             match OutboxKey::decode(key).map_err(damaged)? {
                 OutboxKey::Descriptor(batch) if Some(batch) == newest => {
-                    self.descriptor = Some(codec::decode_descriptor(batch, value).map_err(damaged)?);
+                    self.descriptor =
+                        Some(codec::decode_descriptor(batch, value).map_err(damaged)?);
                 }
                 OutboxKey::ResultRows(batch, _) if Some(batch) == newest => {
                     codec::decode_result_rows(key, value).map_err(damaged)?;
@@ -266,7 +267,10 @@ impl Contents {
             let closed = last.output_mode != OutputMode::Complete
                 && last.watermarks.late_bound.closes(*closing);
             if closed || runs.iter().any(|run| run.batch > last.batch) {
-                return Err(format!("windows ending at {} us do not fit batch {}", closing.0, last.batch));
+                return Err(format!(
+                    "windows ending at {} us do not fit batch {}",
+                    closing.0, last.batch
+                ));
             }
             runs.iter().for_each(|run| run.add_to(&mut found));
         }

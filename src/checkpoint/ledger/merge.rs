@@ -191,7 +191,10 @@ impl<'f> Cursor<'f> {
                 if self.row.is_set && (row.start, row.key) <= self.row.order() {
                     return Err(corrupt(
                         directory,
-                        format!("the rows of windows {} are not in order", key.encode().escape_ascii()),
+                        format!(
+                            "the rows of windows {} are not in order",
+                            key.encode().escape_ascii()
+                        ),
                     ));
                 }
                 self.progress = chunk.progress();

@@ -223,7 +223,11 @@ fn verify_visible(
 }
 
 fn missing(first: BatchId, last: BatchId) -> String {
-    if first == last { format!("batch {first} is") } else { format!("batches {first} to {last} are") }
+    if first == last {
+        format!("batch {first} is")
+    } else {
+        format!("batches {first} to {last} are")
+    }
 }
 
 /// Copies a checkpoint into a directory that is empty or not there yet; works beside a live process,
@@ -244,8 +248,9 @@ pub fn backup(directory: &Path, destination: &Path) -> Result<Backup, Checkpoint
     if view.is_behind() {
         return Err(CheckpointError::Stale {
             directory: directory.to_owned(),
-            problem: "batches were announced that it does not hold, so a copy of it would be refused"
-                .to_owned(),
+            problem:
+                "batches were announced that it does not hold, so a copy of it would be refused"
+                    .to_owned(),
         });
     }
     make_empty(destination)?;
@@ -450,7 +455,10 @@ fn read_manifest(backup: &Path) -> Result<Manifest, CheckpointError> {
 fn clear_unfinished(directory: &Path, staging: &Path) -> Result<(), CheckpointError> {
     let (database, visible) = (database_path(directory), VisibleFile::path(directory));
     let cleared = if staging.exists() {
-        [&database, &visible].into_iter().try_for_each(|path| remove(path)).and_then(|()| remove(staging))
+        [&database, &visible]
+            .into_iter()
+            .try_for_each(|path| remove(path))
+            .and_then(|()| remove(staging))
     } else if database.exists() || visible.exists() {
         return Err(CheckpointError::Misfit {
             directory: directory.to_owned(),
@@ -502,3 +510,7 @@ fn safe_target(staging: &Path, name: &str) -> Option<PathBuf> {
     let ours = name == visible::FILE_NAME || name.strip_prefix("db/").is_some_and(plain);
     ours.then(|| staging.join(name))
 }
+
+#[cfg(test)]
+#[path = "care_tests.rs"]
+mod tests;

@@ -164,7 +164,10 @@ impl Database {
             .map_err(|error| self.storage("flushing the checkpoint", &error))
     }
 
-    fn family(&self, family: Family) -> Result<std::sync::Arc<BoundColumnFamily<'_>>, CheckpointError> {
+    fn family(
+        &self,
+        family: Family,
+    ) -> Result<std::sync::Arc<BoundColumnFamily<'_>>, CheckpointError> {
         self.db.cf_handle(family.name()).ok_or_else(|| {
             corrupt(&self.directory, format!("its family {} is missing", family.name()))
         })

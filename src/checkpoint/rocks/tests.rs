@@ -10,19 +10,19 @@ use std::{
 use super::*;
 use crate::checkpoint::trials::{self, Trial, genesis, load, run, sink, totals};
 
-fn begun(directory: &Path) -> (RocksCheckpoint, Trial) {
+pub(super) fn begun(directory: &Path) -> (RocksCheckpoint, Trial) {
     let mut checkpoint = RocksCheckpoint::open(directory).unwrap();
     checkpoint.begin(&genesis(), &[sink()]).unwrap();
     assert_eq!(checkpoint.next_incarnation().unwrap(), Incarnation(1));
     (checkpoint, Trial::new())
 }
 
-fn state_dir(root: &tempfile::TempDir) -> PathBuf {
+pub(super) fn state_dir(root: &tempfile::TempDir) -> PathBuf {
     root.path().join("sales")
 }
 
 /// Every file's content, but the lock's.
-fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![directory.to_owned()];
     while let Some(path) = waiting.pop() {
@@ -39,7 +39,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// A handful of batches: some windows closed, some open, some groups touched again and again.
-fn filled(directory: &Path, batches: i64) -> Trial {
+pub(super) fn filled(directory: &Path, batches: i64) -> Trial {
     let (mut checkpoint, mut trial) = begun(directory);
     for batch in 0..batches {
         let window = batch / 3;
@@ -61,10 +61,7 @@ fn what_was_persisted_is_restored_by_the_next_start() {
     assert_eq!(recovered.last, trial.last);
     assert_eq!(totals(&groups), trial.expected());
     let last = trial.last.as_ref().unwrap();
-    assert_eq!(
-        recovered.visible,
-        VisibleFact::At(genesis().lineage, last.batch, last.digest)
-    );
+    assert_eq!(recovered.visible, VisibleFact::At(genesis().lineage, last.batch, last.digest));
     let touched: Vec<_> = groups.iter().filter(|(.., newest)| *newest).collect();
     assert_eq!(touched.len(), 3, "the newest batch touched three groups");
     assert_eq!(checkpoint.next_incarnation().unwrap(), Incarnation(2));

@@ -156,9 +156,8 @@ fn announced(
     let (Some(newest), Some(genesis)) = (contents.last.as_ref(), contents.genesis.as_ref()) else {
         return Ok(recovered);
     };
-    let superseded = |lineage| {
-        genesis.superseded.iter().any(|other: &Superseded| other.lineage == lineage)
-    };
+    let superseded =
+        |lineage| genesis.superseded.iter().any(|other: &Superseded| other.lineage == lineage);
     let before_newest = match recovered.visible {
         VisibleFact::At(lineage, batch, _) if lineage == genesis.lineage => batch < newest.batch,
         // The batches of a history that was replaced were announced under its name.

@@ -16,9 +16,10 @@ use std::{
 use rdkafka::{
     bindings::{
         RD_KAFKA_EVENT_OFFSET_COMMIT, rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
-        rd_kafka_AdminOptions_set_broker, rd_kafka_AdminOptions_set_isolation_level, rd_kafka_AdminOptions_set_request_timeout,
-        rd_kafka_AdminOptions_t, rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics,
-        rd_kafka_IsolationLevel_t, rd_kafka_ListOffsets, rd_kafka_ListOffsets_result_infos,
+        rd_kafka_AdminOptions_set_broker, rd_kafka_AdminOptions_set_isolation_level,
+        rd_kafka_AdminOptions_set_request_timeout, rd_kafka_AdminOptions_t,
+        rd_kafka_DescribeTopics, rd_kafka_DescribeTopics_result_topics, rd_kafka_IsolationLevel_t,
+        rd_kafka_ListOffsets, rd_kafka_ListOffsets_result_infos,
         rd_kafka_ListOffsetsResultInfo_topic_partition, rd_kafka_Node_id, rd_kafka_OffsetSpec_t,
         rd_kafka_TopicCollection_destroy, rd_kafka_TopicCollection_of_topic_names,
         rd_kafka_TopicDescription_error, rd_kafka_TopicDescription_partitions,
@@ -27,17 +28,17 @@ use rdkafka::{
         rd_kafka_Uuid_least_significant_bits, rd_kafka_Uuid_most_significant_bits,
         rd_kafka_admin_op_t, rd_kafka_assign, rd_kafka_clusterid, rd_kafka_commit_queue,
         rd_kafka_committed, rd_kafka_consume_batch_queue, rd_kafka_error_code,
-        rd_kafka_event_DescribeTopics_result,
-        rd_kafka_event_ListOffsets_result, rd_kafka_event_destroy, rd_kafka_event_error,
-        rd_kafka_event_error_string, rd_kafka_event_t, rd_kafka_event_topic_partition_list,
-        rd_kafka_event_type, rd_kafka_mem_free, rd_kafka_mem_malloc, rd_kafka_message_destroy,
-        rd_kafka_message_errstr, rd_kafka_message_leader_epoch, rd_kafka_message_t,
-        rd_kafka_position, rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy,
-        rd_kafka_queue_forward, rd_kafka_queue_get_partition, rd_kafka_queue_new,
-        rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t,
-        rd_kafka_topic_partition_list_add, rd_kafka_topic_partition_list_destroy,
-        rd_kafka_topic_partition_list_new, rd_kafka_topic_partition_list_t,
-        rd_kafka_topic_partition_set_leader_epoch, rd_kafka_topic_partition_t,
+        rd_kafka_event_DescribeTopics_result, rd_kafka_event_ListOffsets_result,
+        rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_error_string,
+        rd_kafka_event_t, rd_kafka_event_topic_partition_list, rd_kafka_event_type,
+        rd_kafka_mem_free, rd_kafka_mem_malloc, rd_kafka_message_destroy, rd_kafka_message_errstr,
+        rd_kafka_message_leader_epoch, rd_kafka_message_t, rd_kafka_position,
+        rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+        rd_kafka_queue_get_partition, rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_queue_t,
+        rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_partition_list_add,
+        rd_kafka_topic_partition_list_destroy, rd_kafka_topic_partition_list_new,
+        rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_set_leader_epoch,
+        rd_kafka_topic_partition_t,
     },
     error::RDKafkaErrorCode,
 };
@@ -595,9 +596,8 @@ impl PartitionQueue {
     pub(super) fn drain(&self, slots: &mut Slots, into: &mut VecDeque<Message>) -> usize {
         let slots = &mut slots.0;
         // SAFETY: the queue lives; the array has the length told; a filled slot owns its message.
-        let count = unsafe {
-            rd_kafka_consume_batch_queue(self.queue, 0, slots.as_mut_ptr(), slots.len())
-        };
+        let count =
+            unsafe { rd_kafka_consume_batch_queue(self.queue, 0, slots.as_mut_ptr(), slots.len()) };
         let count = usize::try_from(count).unwrap_or(0);
         into.extend(slots[..count].iter().map(|message| Message(*message)));
         count

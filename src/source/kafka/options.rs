@@ -39,7 +39,9 @@ const TUNING: &[(&str, &str)] = &[
     ("max.partition.fetch.bytes", "1048576"),
     ("topic.metadata.refresh.interval.ms", "60000"),
     ("topic.metadata.refresh.fast.interval.ms", "50"),
-    ("reconnect.backoff.ms", "50"),
+    // Also how long a client waits between two first connections: 100 ms, the default, is most of
+    // the time to the first record. While a broker is down the pause grows all the same.
+    ("reconnect.backoff.ms", "10"),
 ];
 
 /// Fetched records that may wait for all partitions together: a record waiting costs about 300

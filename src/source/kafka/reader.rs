@@ -73,7 +73,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(config: &KafkaSourceConfig, partitions: usize) -> Result<Reader, SourceError> {
+    pub(super) fn new(
+        config: &KafkaSourceConfig,
+        partitions: usize,
+    ) -> Result<Reader, SourceError> {
         Ok(Reader {
             partitions: Vec::new(),
             client: Client::new(options::reading(config, partitions)?),

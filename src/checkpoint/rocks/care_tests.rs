@@ -1,0 +1,180 @@
+//! Backups, restores and views, also beside a live writer.
+
+use std::{fs, sync::atomic::AtomicBool, sync::atomic::Ordering, thread};
+
+use super::*;
+use crate::{
+    batch::VisibleFact,
+    checkpoint::{
+        Checkpoint, RestoreGroup,
+        rocks::{
+            RocksCheckpoint,
+            tests::{begun, files, filled, state_dir},
+        },
+        trials::{load, run, totals},
+    },
+};
+
+#[test]
+fn a_backup_made_beside_a_live_process_restores_to_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    let (mut checkpoint, mut trial) = begun(&directory);
+    for _ in 0..8 {
+        run(&mut checkpoint, trial.plan(&[(0, "a"), (1, "b")], 0)).unwrap();
+    }
+    let before = files(&directory);
+    let copy = root.path().join("copy");
+    let made = super::backup(&directory, &copy).unwrap();
+    assert_eq!((made.batch, made.pipeline.as_str()), (Some(BatchId(7)), "sales"));
+    assert_eq!(files(&directory), before, "the live directory is untouched");
+    let copied = trial.clone();
+    run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+    drop(checkpoint);
+    let target = root.path().join("other").join("sales");
+    assert_eq!(super::restore(&copy, &target, Rollback::Refuse).unwrap(), made);
+    assert_eq!(verify(&target).unwrap().problems, Vec::<String>::new());
+    let mut restored = RocksCheckpoint::open(&target).unwrap();
+    let (recovered, groups) = load(&mut restored).unwrap();
+    assert_eq!(recovered.last, copied.last);
+    assert!(!recovered.rollback_accepted);
+    let last = copied.last.as_ref().unwrap();
+    assert_eq!(
+        recovered.visible,
+        VisibleFact::At(recovered.genesis.unwrap().lineage, last.batch, last.digest)
+    );
+    assert_eq!(totals(&groups), copied.expected());
+    let refused = super::restore(&copy, &directory, Rollback::Refuse).unwrap_err();
+    assert!(matches!(refused, CheckpointError::Misfit { .. }), "{refused}");
+    let refused = super::backup(&directory, &copy).unwrap_err();
+    assert!(refused.to_string().contains("not empty"), "{refused}");
+}
+
+#[test]
+fn an_accepted_rollback_is_a_permission_for_one_start() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    filled(&directory, 3);
+    let copy = root.path().join("copy");
+    super::backup(&directory, &copy).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    super::restore(&copy, &directory, Rollback::AcceptOnce).unwrap();
+    for _ in 0..2 {
+        let examined = RocksCheckpoint::examine(&directory).unwrap();
+        assert!(examined.facts().rollback_accepted, "looking does not use it up");
+    }
+    let mut checkpoint = RocksCheckpoint::open(&directory).unwrap();
+    checkpoint.next_incarnation().unwrap();
+    drop(checkpoint);
+    assert!(!RocksCheckpoint::examine(&directory).unwrap().facts().rollback_accepted);
+}
+
+#[test]
+fn a_changed_backup_is_refused_and_an_interrupted_restore_done_again() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    filled(&directory, 3);
+    let copy = root.path().join("copy");
+    super::backup(&directory, &copy).unwrap();
+    let target = root.path().join("target");
+    for (path, content) in files(&copy) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("LO") || name.starts_with('.') || name == MANIFEST {
+            continue;
+        }
+        let mut damaged = content.clone();
+        match damaged.first_mut() {
+            Some(byte) => *byte ^= 1,
+            None => damaged.push(1),
+        }
+        fs::write(&path, damaged).unwrap();
+        let refused = super::restore(&copy, &target, Rollback::Refuse).unwrap_err();
+        assert!(refused.to_string().contains(name), "{refused}");
+        fs::write(&path, content).unwrap();
+    }
+    assert!(RocksCheckpoint::examine(&target).unwrap().facts().genesis.is_none());
+    super::restore(&copy, &target, Rollback::Refuse).unwrap();
+    assert!(RocksCheckpoint::examine(&target).unwrap().facts().last.is_some());
+}
+
+#[test]
+fn names_in_a_manifest_cannot_lead_elsewhere() {
+    let root = Path::new("/state");
+    for name in ["../x", "db/../../x", "/etc/passwd", "db/", "db/.x", "db/a/b", ""] {
+        assert_eq!(safe_target(root, name), None, "{name}");
+    }
+    assert_eq!(safe_target(root, "db/000012.sst"), Some(PathBuf::from("/state/db/000012.sst")));
+}
+
+#[test]
+fn a_view_shows_nothing_that_is_not_announced() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    let (mut checkpoint, mut trial) = begun(&directory);
+    let durable = checkpoint.persist(trial.plan(&[(0, "a")], 0)).unwrap();
+    let view = RocksView::open(&directory).unwrap();
+    assert_eq!((view.recovered().last.as_ref(), view.newest_durable()), (None, Some(BatchId(0))));
+    assert_eq!(groups(&view), []);
+    checkpoint.announce(durable).unwrap();
+    run(&mut checkpoint, trial.plan(&[(0, "a"), (1, "b")], 30)).unwrap();
+    let announced = trial.clone();
+    checkpoint.persist(trial.plan(&[(1, "b"), (1, "c")], 60)).unwrap();
+    let view = RocksView::open(&directory).unwrap();
+    assert_eq!(view.recovered().last, announced.last);
+    assert_eq!(totals(&groups(&view)), announced.expected());
+    let history: Vec<_> = view.history().unwrap().iter().map(|record| record.batch.0).collect();
+    assert_eq!(history, [0, 1]);
+}
+
+fn groups(view: &RocksView) -> Vec<crate::checkpoint::trials::Restored> {
+    let mut groups = Vec::new();
+    let visit: &mut RestoreGroup<'_> = &mut |closing, group, newest| {
+        groups.push((closing.0, group.key.to_vec(), group.accumulators.to_vec(), newest));
+        Ok(())
+    };
+    view.groups(visit).unwrap();
+    groups
+}
+
+#[test]
+fn views_beside_a_busy_writer_are_always_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    let (mut checkpoint, mut trial) = begun(&directory);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut newest = None;
+            while !done.load(Ordering::Acquire) {
+                let view = RocksView::open(&directory).unwrap();
+                let last = view.recovered().last.as_ref().map(|last| last.batch);
+                assert!(last >= newest, "a later view shows an older batch");
+                newest = last;
+                // Every batch adds one to the same group: the sum tells the batch.
+                let total = totals(&groups(&view)).first().map(|(_, _, total)| *total);
+                let expected = last.map(|batch| i64::try_from(batch.0).unwrap() + 1);
+                assert_eq!(total, expected);
+            }
+        });
+        for batch in 0..400 {
+            run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+            if batch % 90 == 0 {
+                checkpoint.flush_for_test();
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+}
+
+#[test]
+fn listing_and_checking_a_directory_that_is_not_there_make_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    assert!(list(&directory).is_err());
+    assert!(verify(&directory).is_err());
+    assert!(!directory.exists());
+    let trial = filled(&directory, 4);
+    let listed = list(&directory).unwrap();
+    assert_eq!(listed.len(), 4);
+    assert_eq!(listed.last(), trial.last.as_ref());
+}
