@@ -1,6 +1,6 @@
 //! The engine: carries batches from the source through the core to the outside, in one order.
 //!
-//! The loop reads batch n+1 while batch n is on its way out on a thread of its own ([`outlet`]); a
+//! The loop reads batch n+1 while batch n is on its way out on a thread of its own (`outlet`); a
 //! plan is handed over only when the one before it has left through every sink, so at most one batch
 //! is unpublished. Start at [`run`].
 //!

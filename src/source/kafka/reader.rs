@@ -18,7 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{
+    consumer::Consumer as _,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 
 use crate::{
     batch::{BadRecord, Record},
@@ -49,6 +52,9 @@ pub(super) enum ReadError {
     /// What was read or comes next is damaged or out of order.
     Untrusted { place: Option<(Partition, Offset)>, detail: String },
 }
+
+/// How long to wait for the leaders' names before leaving it to the client.
+const LEADERS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How a read went that did not fail.
 pub(super) struct Outcome {
@@ -126,7 +132,19 @@ impl Reader {
         }
         let list = PartitionList::at_positions(topic, positions);
         // SAFETY: the client lives as long as `self`.
-        unsafe { native::assign(self.client.native(), &list) }
+        unsafe { native::assign(self.client.native(), &list) }?;
+        self.learn_leaders(topic);
+        Ok(())
+    }
+
+    /// Asks who leads the partitions. librdkafka asks by itself, but a question that falls between
+    /// two connections is only asked again by its timer, a second later.
+    fn learn_leaders(&self, topic: &CStr) {
+        let consumer = self.client.consumer();
+        let topic = topic.to_str().ok();
+        if let Err(error) = consumer.client().fetch_metadata(topic, LEADERS_PATIENCE) {
+            tracing::debug!(%error, "the leaders are not known yet; the client goes on asking");
+        }
     }
 
     /// Hands out records below `ends`, for about `patience`.
