@@ -18,6 +18,8 @@ pub struct Genesis {
     pub lineage: Lineage,
     /// Histories it replaced, oldest first.
     pub superseded: Vec<Superseded>,
+    /// The newest batch there was when this history began: none, unless it goes on from a rollback.
+    pub began_after: Option<BatchId>,
     /// The pipeline's name.
     pub pipeline: String,
     /// The spec as the user wrote it.
@@ -32,6 +34,15 @@ pub struct Genesis {
     pub starting: BTreeMap<Partition, Position>,
     /// When it was made, Unix milliseconds.
     pub created_ms: i64,
+}
+
+impl Genesis {
+    /// Whether `last` is the newest batch that can be durable before this history has announced one.
+    #[must_use]
+    pub fn has_just_begun(&self, last: Option<BatchId>) -> bool {
+        let first = self.began_after.map_or(BatchId(0), BatchId::next);
+        last.is_none_or(|last| last <= first)
+    }
 }
 
 /// Names one published batch to the outside world.

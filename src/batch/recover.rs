@@ -38,6 +38,8 @@ pub enum DatabaseFact {
         lineage: Lineage,
         /// Histories it replaced.
         superseded: Vec<Superseded>,
+        /// Whether nothing of its own can have been announced yet ([`crate::batch::Genesis::has_just_begun`]).
+        just_begun: bool,
         /// Its newest batch with its link, if there is one.
         last: Option<(BatchId, Digest)>,
         /// The newest batch each sink was marked with.
@@ -222,8 +224,9 @@ impl Refusal {
 pub fn recover(facts: &Facts) -> Decision {
     let decided = match &facts.database {
         DatabaseFact::Fresh => recover_fresh(facts),
-        DatabaseFact::History { lineage, superseded, last, marks } => {
-            History { lineage: *lineage, superseded, last: *last, marks }.recover(facts)
+        DatabaseFact::History { lineage, superseded, just_begun, last, marks } => {
+            let (lineage, just_begun, last) = (*lineage, *just_begun, *last);
+            History { lineage, superseded, just_begun, last, marks }.recover(facts)
         }
     };
     decided.unwrap_or_else(Decision::Refuse)
@@ -256,6 +259,7 @@ fn recover_fresh(facts: &Facts) -> Result<Decision, Refusal> {
 struct History<'a> {
     lineage: Lineage,
     superseded: &'a [Superseded],
+    just_begun: bool,
     last: Option<(BatchId, Digest)>,
     marks: &'a [Mark],
 }
@@ -312,8 +316,14 @@ impl History<'_> {
         const WITNESS: &str = "the announce file `visible`";
         let last = self.last.map(|(batch, _)| batch);
         match (visible, self.last) {
-            (VisibleFact::At(lineage, batch, _), _) if *lineage != self.lineage => {
+            (VisibleFact::At(lineage, batch, _), _)
+                if *lineage != self.lineage && self.just_begun =>
+            {
                 self.check_other(WITNESS, *lineage, *batch)
+            }
+            (VisibleFact::At(lineage, batch, _), _) if *lineage != self.lineage => {
+                let (witness, other, lineage) = (WITNESS, *lineage, self.lineage);
+                Err(Refusal::ForeignHistory { witness, other, batch: *batch, lineage })
             }
             (VisibleFact::At(_, seen, _), _) if Some(*seen) > last => {
                 Err(Refusal::RolledBack { witness: WITNESS.to_owned(), last, seen: *seen })
@@ -326,7 +336,7 @@ impl History<'_> {
             (VisibleFact::At(_, seen, _), Some((batch, _))) if seen.0 + 1 < batch.0 => {
                 Err(Refusal::VisibleLost { last: batch, found: format!("it names batch {seen}") })
             }
-            (VisibleFact::Absent, Some((batch, _))) if batch > BatchId(0) && !self.just_begun() => {
+            (VisibleFact::Absent, Some((batch, _))) if batch > BatchId(0) && !self.just_begun => {
                 Err(Refusal::VisibleLost { last: batch, found: "it is missing".to_owned() })
             }
             (VisibleFact::Unreadable(why), _) => Err(Refusal::VisibleLost {
@@ -358,7 +368,9 @@ impl History<'_> {
 
     fn check_marker(&self, sink: &SinkName, marker: &MarkerFact) -> Result<(), Refusal> {
         let MarkerFact::At(lineage, seen) = marker else { return Ok(()) };
-        let superseded = self.superseded.iter().any(|other| other.lineage == *lineage);
+        // A sink that was not there when its history was replaced still holds what was given up.
+        let superseded = self.superseded.iter().any(|other| other.lineage == *lineage)
+            && self.marks.iter().any(|mark| mark.sink == *sink);
         if *lineage != self.lineage && !superseded {
             return Err(Refusal::ForeignSink { sink: sink.clone(), other: *lineage });
         }
@@ -414,11 +426,6 @@ impl History<'_> {
             .cloned()
             .collect()
     }
-
-    /// A history that replaced another has not announced anything of its own before its next batch.
-    fn just_begun(&self) -> bool {
-        !self.superseded.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -440,6 +447,7 @@ mod tests {
             database: DatabaseFact::History {
                 lineage: OURS,
                 superseded: Vec::new(),
+                just_begun: last == 0,
                 last: Some((BatchId(last), D)),
                 marks,
             },
@@ -592,6 +600,36 @@ mod tests {
         later.permissions.accept_rollback = true;
         superseding(&mut later, 8);
         assert_eq!(recover(&later), Decision::Resume);
+    }
+
+    #[test]
+    fn a_sink_that_missed_a_rollback_is_not_taken_back() {
+        let files = SinkName("files:out".to_owned());
+        let markers = vec![
+            (console(), MarkerFact::At(OTHER, Some(BatchId(3)))),
+            (files, MarkerFact::At(OTHER, Some(BatchId(3)))),
+        ];
+        let mut facts = Facts { markers, ..history(5, Some(5)) };
+        superseding(&mut facts, 8);
+        assert!(
+            matches!(refused(&facts), Refusal::ForeignSink { sink, .. } if sink.0 == "files:out")
+        );
+        facts.markers.pop();
+        assert_eq!(recover(&facts), Decision::Resume, "the console was there and was marked");
+    }
+
+    #[test]
+    fn once_a_new_history_has_announced_a_batch_its_announce_file_must_be_its_own() {
+        for visible in [VisibleFact::Absent, VisibleFact::At(OTHER, BatchId(5), D)] {
+            let mut facts = Facts { visible, ..history(5, Some(5)) };
+            superseding(&mut facts, 8);
+            assert!(matches!(recover(&facts), Decision::Refuse(_)));
+            let DatabaseFact::History { just_begun, .. } = &mut facts.database else {
+                panic!("a history")
+            };
+            *just_begun = true;
+            assert_eq!(recover(&facts), Decision::Republish { sinks: Vec::new() });
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(super) fn genesis() -> Genesis {
     Genesis {
         lineage: Lineage(0x1234_5678_9abc_def0_0fed_cba9_8765_4321),
         superseded: Vec::new(),
+        began_after: None,
         pipeline: "sales".to_owned(),
         spec_text: "name = \"sales\"\n".to_owned(),
         identity: vec![("topic".to_owned(), "sales".to_owned())],

@@ -20,7 +20,7 @@ mod signals;
 mod state_arguments;
 mod values;
 
-use std::{fmt, io::Write as _, process::ExitCode};
+use std::{fmt, io::Write as _};
 
 use clap::{
     ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
@@ -166,14 +166,14 @@ pub enum Command {
 
 /// The whole process: reads the command line, runs the command, says how it ended.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     panics::stop_the_process();
     let arguments = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Nobody may be reading; the exit code tells as well.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { 2 } else { 0 };
         }
     };
     logging::start(arguments.log);
@@ -181,18 +181,27 @@ pub fn main() -> ExitCode {
         Ok(signals) => signals,
         Err(problem) => {
             say(format_args!("error: watching for signals failed: {problem}"));
-            return ExitCode::FAILURE;
+            return 1;
         }
     };
     match commands::execute(arguments, &signals) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(Failure { code, message }) => {
             if !message.is_empty() {
                 say(format_args!("error: {message}"));
             }
-            ExitCode::from(code)
+            code
         }
     }
+}
+
+/// Ends the process without running the C++ libraries' destructors: their threads may still be at
+/// work, and what has to be durable is durable already.
+pub fn exit_now(code: u8) -> ! {
+    // Nobody may be reading any more.
+    let _ = (std::io::stdout().flush(), std::io::stderr().flush());
+    // SAFETY: `_exit` has no preconditions.
+    unsafe { libc::_exit(i32::from(code)) }
 }
 
 /// Writes a line to stderr. Unlike `eprintln!` it does not panic when nobody is there to read it.

@@ -71,6 +71,6 @@ impl Signals {
         let name = if first == INTERRUPTED { "SIGINT" } else { "SIGTERM" };
         say(format_args!("{name}: stopping in order; a second signal ends at once"));
         let second = next().await;
-        std::process::exit(i32::from(second));
+        super::exit_now(second);
     }
 }

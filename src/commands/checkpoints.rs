@@ -92,7 +92,7 @@ fn verify(state: &StateArguments) -> Result<(), Failure> {
     let report = rocks::verify(&directory).map_err(failure)?;
     if !report.problems.is_empty() {
         for problem in &report.problems {
-            println!("damaged: {problem}");
+            super::print(&format!("damaged: {problem}\n"))?;
         }
         return Err(Failure::new(
             11,
@@ -106,18 +106,16 @@ fn verify(state: &StateArguments) -> Result<(), Failure> {
     let values: u64 = report.values.values().sum();
     let batch =
         report.batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"));
-    println!(
-        "ok: {batch}, {values} values, {} bytes, every checksum and digest right",
+    super::print(&format!(
+        "ok: {batch}, {values} values, {} bytes, every checksum and digest right\n",
         report.bytes
-    );
-    Ok(())
+    ))
 }
 
 fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
     let directory = state_directory(&arguments.state)?;
     let backup = rocks::backup(&directory, &arguments.to).map_err(failure)?;
-    println!("{}", told("backed up", &backup, &arguments.to));
-    Ok(())
+    super::print(&told("backed up", &backup, &arguments.to))
 }
 
 fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
@@ -133,15 +131,14 @@ fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     };
     let directory = root.join(name);
     let backup = rocks::restore(&arguments.from, &directory, rollback).map_err(failure)?;
-    println!("{}", told("restored", &backup, &directory));
-    Ok(())
+    super::print(&told("restored", &backup, &directory))
 }
 
 fn told(verb: &str, backup: &rocks::Backup, place: &std::path::Path) -> String {
     let batch =
         backup.batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"));
     format!(
-        "{verb} pipeline {} ({batch}, {} files, {} bytes) to {}",
+        "{verb} pipeline {} ({batch}, {} files, {} bytes) to {}\n",
         backup.pipeline,
         backup.files,
         backup.bytes,

@@ -56,6 +56,11 @@ pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Fail
             let message = "stopped before everything was read; the same command goes on from there";
             Err(Failure::new(signals.code(), message))
         }
+        End::Unpublished => {
+            let message = "the newest batch did not leave within --shutdown-timeout; the next start \
+                           publishes it";
+            Err(Failure::new(signals.code(), message))
+        }
         End::Finished | End::Stopped { .. } | End::Closed => Ok(()),
     }
 }
@@ -228,6 +233,7 @@ fn closing_line(summary: &Summary) -> String {
         End::Finished => "finished",
         End::Stopped { .. } => "stopped",
         End::Closed => "the reader of stdout is gone; stopped",
+        End::Unpublished => "stopped",
     };
     let Some(BatchId(last)) = last else { return format!("{ended} before the first batch") };
     let mut told = vec![

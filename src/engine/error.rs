@@ -51,6 +51,9 @@ pub enum EngineError {
     /// Stored groups that are not of this pipeline.
     #[error("the checkpoint is damaged: {0}")]
     Results(#[from] ResultsError),
+    /// Stored rows that are not of this pipeline.
+    #[error("the checkpoint is damaged: {0}")]
+    Damaged(String),
     /// A pipeline the decoder cannot serve.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -73,9 +76,9 @@ impl EngineError {
             EngineError::Closed => 0,
             EngineError::Decode(_) | EngineError::StartingOffsets(_) => 2,
             EngineError::Checkpoint(CheckpointError::Locked { .. }) => 10,
-            EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::Results(_) => {
-                11
-            }
+            EngineError::Checkpoint(CheckpointError::Corrupt { .. })
+            | EngineError::Results(_)
+            | EngineError::Damaged(_) => 11,
             EngineError::Checkpoint(CheckpointError::Misfit { .. }) | EngineError::Misfit(_) => 12,
             EngineError::Refused { refusal, .. } if refusal.is_misfit() => 12,
             EngineError::Checkpoint(CheckpointError::Stale { .. })

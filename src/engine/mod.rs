@@ -19,6 +19,8 @@ mod error;
 mod outlet;
 mod start;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod trigger;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -30,7 +32,10 @@ pub use steps::{Effect, Steps};
 use crate::{
     batch::{Counts, Due, Job, Permissions, cut, due},
     checkpoint::{Checkpoint, Recovered},
-    engine::{outlet::Outlet, trigger::Ends},
+    engine::{
+        outlet::{Departed, Left, Outlet},
+        trigger::Ends,
+    },
     sink::Sink,
     source::{Progress, Source, SourceError},
     spec::{MaxOffsets, Pipeline, StartingOffsets, Trigger},
@@ -54,7 +59,8 @@ pub struct Settings {
     pub permissions: Permissions,
     /// How long to wait for a broker at the start; for ever if not given.
     pub startup_timeout: Option<Duration>,
-    /// How long the end of a run may wait for the last commit.
+    /// How long a run that was told to stop may wait for its last batch to leave, and any run for its
+    /// last commit.
     pub shutdown_timeout: Duration,
     /// Whether late and malformed records are kept for a dead-letter sink.
     pub keep_dead_letters: bool,
@@ -95,6 +101,8 @@ pub enum End {
     },
     /// The reader of stdout went away; its batch stays unpublished.
     Closed,
+    /// It was told to stop, and its newest batch did not leave in time; the next start publishes it.
+    Unpublished,
 }
 
 /// What a run did, for its closing line.
@@ -102,11 +110,11 @@ pub enum End {
 pub struct Summary {
     /// How it ended.
     pub end: End,
-    /// The newest batch of the checkpoint.
+    /// The newest batch that has left through every sink.
     pub last: Option<BatchId>,
     /// How many batches this run made.
     pub batches: u64,
-    /// What all batches of the checkpoint counted.
+    /// What all batches up to and with that one counted.
     pub totals: Counts,
 }
 
@@ -117,11 +125,15 @@ pub struct Summary {
 pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError> {
     let clock = parts.clock;
     let stop = parts.stop.clone();
-    let started = match start::start(parts, settings)? {
-        start::Started::Ready(started) => *started,
-        start::Started::Stopped => return Ok(stopped_at_start(settings)),
+    let started = match start::start(parts, settings) {
+        Ok(start::Started::Ready(started)) => *started,
+        Ok(start::Started::Stopped) => return Ok(stopped_at_start(settings)),
+        Err(EngineError::Closed) => return Ok(Summary { end: End::Closed, ..nothing() }),
+        Err(error) => return Err(error),
     };
     let start::Ready { job, source, outlet } = started;
+    let before =
+        job.head().last.as_ref().map(|last| Departed { batch: last.batch, totals: last.totals });
     let mut run = Run {
         job,
         source,
@@ -136,12 +148,12 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
     let end = run.batches();
     let left = run.outlet.finish(settings.shutdown_timeout);
     let end = match (end, left) {
-        (Err(error), Ok(())) => return Err(error),
-        (_, Err(EngineError::Closed)) => End::Closed,
-        (_, Err(error)) => return Err(error),
-        (Ok(end), Ok(())) => end,
+        (Err(EngineError::Closed), _) | (_, Err(EngineError::Closed)) => End::Closed,
+        (_, Err(error)) | (Err(error), Ok(_)) => return Err(error),
+        (Ok(_), Ok(Left::Pending)) => End::Unpublished,
+        (Ok(end), Ok(Left::All)) => end,
     };
-    let last = run.job.head().last.as_ref();
+    let last = run.outlet.departed().or(before);
     Ok(Summary {
         end,
         last: last.map(|last| last.batch),
@@ -152,8 +164,11 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
 
 fn stopped_at_start(settings: &Settings) -> Summary {
     let unfinished = settings.trigger == Trigger::AvailableNow;
-    let end = End::Stopped { unfinished };
-    Summary { end, last: None, batches: 0, totals: Counts::default() }
+    Summary { end: End::Stopped { unfinished }, ..nothing() }
+}
+
+fn nothing() -> Summary {
+    Summary { end: End::Finished, last: None, batches: 0, totals: Counts::default() }
 }
 
 struct Run<'a> {
@@ -255,7 +270,9 @@ impl Run<'_> {
         self.warn_of_milliseconds(open.newest().0);
         let plan = self.job.close(open, &reached, self.clock.now_ms())?;
         self.hint_at_first_window();
-        self.outlet.hand_over(plan)?;
+        if !self.outlet.hand_over(plan)? {
+            return Ok(Worked::Dropped);
+        }
         self.batches += 1;
         Ok(Worked::Batch)
     }

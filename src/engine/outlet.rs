@@ -7,12 +7,16 @@ use std::{
 };
 
 use crate::{
-    batch::Plan,
+    batch::{Counts, Plan},
     checkpoint::{Checkpoint, Visible},
     engine::{Effect, EngineError, Steps, commits::Commits},
     sink::{Sink, SinkError},
     stop::Stop,
+    types::BatchId,
 };
+
+/// How often a wait looks up to see whether it should stop.
+const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// How long a sink that asks for it is left alone before it is given the batch again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -20,11 +24,28 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The way out, seen from the loop.
 pub(super) struct Outlet {
     plans: Option<SyncSender<Plan>>,
-    outcomes: Receiver<Result<(), EngineError>>,
+    outcomes: Receiver<Result<Departed, EngineError>>,
     thread: Option<JoinHandle<Exit>>,
     /// Plans handed over whose outcome has not been looked at: 0 or 1.
     under_way: usize,
     failed: Option<EngineError>,
+    departed: Option<Departed>,
+    stop: Stop,
+}
+
+/// The newest batch that has left through every sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Departed {
+    pub(super) batch: BatchId,
+    pub(super) totals: Counts,
+}
+
+/// Whether everything that was handed over has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    All,
+    /// The newest batch did not leave in time; the next start publishes it.
+    Pending,
 }
 
 /// The way out itself.
@@ -37,14 +58,17 @@ pub(super) struct Exit {
 
 impl Outlet {
     pub(super) fn new(mut exit: Exit) -> Outlet {
+        let stop = exit.stop.clone();
         let (plans, incoming) = sync_channel::<Plan>(1);
         let (outgoing, outcomes) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("outlet".to_owned())
             .spawn(move || {
                 while let Ok(plan) = incoming.recv() {
+                    let record = &plan.publication.record;
+                    let departed = Departed { batch: record.batch, totals: record.totals };
                     let sinks = (0..exit.sinks.len()).collect();
-                    let outcome = exit.carry_out(Steps::new(plan, sinks));
+                    let outcome = exit.carry_out(Steps::new(plan, sinks)).map(|()| departed);
                     let failed = outcome.is_err();
                     if outgoing.send(outcome).is_err() || failed {
                         break;
@@ -53,14 +77,26 @@ impl Outlet {
                 exit
             })
             .expect("the system has room for one more thread");
-        Outlet { plans: Some(plans), outcomes, thread: Some(thread), under_way: 0, failed: None }
+        Outlet {
+            plans: Some(plans),
+            outcomes,
+            thread: Some(thread),
+            under_way: 0,
+            failed: None,
+            departed: None,
+            stop,
+        }
     }
 
-    /// Hands a plan over, once the one before it has left.
-    pub(super) fn hand_over(&mut self, plan: Plan) -> Result<(), EngineError> {
+    /// Hands a plan over, once the one before it has left. `false`: it was told to stop while it
+    /// waited, and the plan is dropped; nothing of it was written.
+    pub(super) fn hand_over(&mut self, plan: Plan) -> Result<bool, EngineError> {
         while self.under_way > 0 {
-            let outcome = self.outcomes.recv();
-            self.note(outcome.expect("the outlet answers for every plan"));
+            match self.outcomes.recv_timeout(LOOK_UP) {
+                Ok(outcome) => self.note(outcome),
+                Err(_) if self.stop.is_requested() => return Ok(false),
+                Err(_) => {}
+            }
             self.fail()?;
         }
         self.fail()?;
@@ -68,7 +104,7 @@ impl Outlet {
         // The thread only ends after a failure, which was looked at just now.
         plans.send(plan).expect("the outlet takes plans until it fails");
         self.under_way += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// Fails if a batch could not leave. Does not wait.
@@ -83,20 +119,26 @@ impl Outlet {
         self.failed.is_some()
     }
 
-    /// Waits for the batch under way, then for its commit, at most for `patience` each.
-    pub(super) fn finish(&mut self, patience: Duration) -> Result<(), EngineError> {
+    /// The newest batch of this run that has left.
+    pub(super) fn departed(&self) -> Option<Departed> {
+        self.departed
+    }
+
+    /// Waits for the batch under way, for as long as nobody asks to stop and then for `patience`;
+    /// after it for its commit, at most for `patience`.
+    pub(super) fn finish(&mut self, patience: Duration) -> Result<Left, EngineError> {
         self.plans = None;
-        let deadline = Instant::now() + patience;
+        let mut deadline = None;
         while self.under_way > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.outcomes.recv_timeout(left) {
+            match self.outcomes.recv_timeout(LOOK_UP) {
                 Ok(outcome) => self.note(outcome),
-                Err(_) => {
-                    tracing::warn!(
-                        "the last batch did not leave in time; the next start publishes it"
-                    );
-                    return self.fail();
+                Err(_) if self.stop.is_requested() => {
+                    let now = Instant::now();
+                    if now >= *deadline.get_or_insert(now + patience) {
+                        return self.fail().map(|()| Left::Pending);
+                    }
                 }
+                Err(_) => {}
             }
         }
         if let Some(thread) = self.thread.take()
@@ -104,7 +146,7 @@ impl Outlet {
         {
             exit.commits.finish(patience);
         }
-        self.fail()
+        self.fail().map(|()| Left::All)
     }
 
     fn look(&mut self) {
@@ -114,10 +156,11 @@ impl Outlet {
         }
     }
 
-    fn note(&mut self, outcome: Result<(), EngineError>) {
+    fn note(&mut self, outcome: Result<Departed, EngineError>) {
         self.under_way -= 1;
-        if let Err(error) = outcome {
-            self.failed = Some(error);
+        match outcome {
+            Ok(departed) => self.departed = Some(departed),
+            Err(error) => self.failed = Some(error),
         }
     }
 

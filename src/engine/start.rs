@@ -67,7 +67,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         }
         Decision::RollBack { superseded, .. } => {
             let old = recovered.genesis.as_ref().expect("only a history is rolled back");
-            Some(Genesis { lineage: new_lineage(), superseded: superseded.clone(), ..old.clone() })
+            let began_after = recovered.last.as_ref().map(|last| last.batch);
+            let (lineage, superseded) = (new_lineage(), superseded.clone());
+            Some(Genesis { lineage, superseded, began_after, ..old.clone() })
         }
         Decision::Resume | Decision::Republish { .. } => None,
     };
@@ -207,6 +209,7 @@ fn facts(
         Some(genesis) => DatabaseFact::History {
             lineage: genesis.lineage,
             superseded: genesis.superseded.clone(),
+            just_begun: genesis.has_just_begun(recovered.last.as_ref().map(|last| last.batch)),
             last: recovered.last.as_ref().map(|last| (last.batch, last.digest)),
             marks: recovered.marks.clone(),
         },
@@ -305,6 +308,7 @@ fn new_genesis(
     Genesis {
         lineage: new_lineage(),
         superseded,
+        began_after: None,
         pipeline: pipeline.name.clone(),
         spec_text: settings.spec_text.clone(),
         identity: pipeline.identity(),
@@ -352,7 +356,7 @@ fn restore(
         None
     } else {
         let rows = Rows::from_chunks(pipeline.output_columns(), recovered.stored_rows);
-        Some(rows.map_err(|error| EngineError::Misfit(error.to_string()))?)
+        Some(rows.map_err(|error| EngineError::Damaged(error.to_string()))?)
     };
     let dead_letters = recovered.dead_letters.into();
     let publication = job.resume(last, &touched, stored_rows, dead_letters)?;

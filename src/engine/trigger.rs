@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    batch::Job,
+    batch::{Bounds, Job},
     engine::Settings,
     source::{Source, SourceError},
     spec::Trigger,
@@ -20,17 +20,22 @@ const PARTITIONS_EVERY: Duration = Duration::from_millis(500);
 /// How long a run without an interval waits for data before it looks around.
 const DATA_PATIENCE: Duration = Duration::from_millis(200);
 
+/// A leader that was just elected may briefly know less than the one before it; what does not fit is
+/// asked again so often before it counts as lost.
+const DOUBTS: u32 = 5;
+
 /// The ends as the source tells them.
 pub(super) struct Ends {
     /// For available-now: read once per process.
     fixed: Option<Option<BTreeMap<Partition, Offset>>>,
     looked_for_partitions: Option<Instant>,
+    doubts: u32,
 }
 
 impl Ends {
     pub(super) fn new(settings: &Settings) -> Ends {
         let fixed = (settings.trigger == Trigger::AvailableNow).then_some(None);
-        Ends { fixed, looked_for_partitions: None }
+        Ends { fixed, looked_for_partitions: None, doubts: 0 }
     }
 
     /// The end of what may be read of every partition; partitions new since the last trigger join
@@ -47,12 +52,35 @@ impl Ends {
         self.join_partitions(source, job, now_ms)?;
         let partitions: Vec<_> = job.head().positions.keys().copied().collect();
         let bounds = source.bounds(&partitions)?;
+        self.check(&bounds, job)?;
         let latest: BTreeMap<_, _> =
             bounds.iter().map(|(partition, bounds)| (*partition, bounds.latest)).collect();
         if let Some(fixed) = &mut self.fixed {
             *fixed = Some(latest.clone());
         }
         Ok(latest)
+    }
+
+    /// Every position must lie within what its partition holds; otherwise records that were still to
+    /// be read are gone, or the log was cut off behind what was read.
+    fn check(
+        &mut self,
+        bounds: &BTreeMap<Partition, Bounds>,
+        job: &Job,
+    ) -> Result<(), SourceError> {
+        let problem = bounds.iter().find_map(|(partition, bounds)| {
+            let next = job.head().positions.get(partition)?.offset;
+            lost(&job.pipeline().topic, *partition, next, *bounds)
+        });
+        let Some(problem) = problem else {
+            self.doubts = 0;
+            return Ok(());
+        };
+        self.doubts += 1;
+        if self.doubts > DOUBTS {
+            return Err(SourceError::Lost(problem));
+        }
+        Err(SourceError::Unreachable(problem))
     }
 
     fn join_partitions(
@@ -96,4 +124,26 @@ impl Ends {
             }
         }
     }
+}
+
+/// What is lost of a partition that is to be read next at `next`, if anything is.
+fn lost(topic: &str, partition: Partition, next: Offset, bounds: Bounds) -> Option<String> {
+    if next < bounds.earliest {
+        return Some(format!(
+            "records {next} to {} of partition {partition} of topic {topic} were deleted before they \
+             were read (retention, or delete-records): the partition now begins at {}. Nothing later \
+             was read. To go on without them, start over with another --checkpoint-dir and --group-id",
+            bounds.earliest.0 - 1,
+            bounds.earliest
+        ));
+    }
+    if next > bounds.latest {
+        return Some(format!(
+            "partition {partition} of topic {topic} ends at {}, but it was read up to {next}: the log \
+             was cut off (an unclean leader election, or a topic made again). What was counted cannot \
+             be told from what is there now; start over with another --checkpoint-dir and --group-id",
+            bounds.latest
+        ));
+    }
+    None
 }

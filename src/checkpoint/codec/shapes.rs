@@ -40,6 +40,7 @@ fn entry(family: Family, key: Vec<u8>, shape: Shape, stored: &impl Encode) -> En
 struct StoredGenesis {
     lineage: u128,
     superseded: Vec<StoredSuperseded>,
+    began_after: Option<u64>,
     pipeline: String,
     spec_text: String,
     identity: Vec<(String, String)>,
@@ -74,6 +75,7 @@ pub(in crate::checkpoint) fn encode_genesis(genesis: &Genesis) -> Entry {
                 seen: seen.map(|batch| batch.0),
             })
             .collect(),
+        began_after: genesis.began_after.map(|batch| batch.0),
         pipeline: genesis.pipeline.clone(),
         spec_text: genesis.spec_text.clone(),
         identity: genesis.identity.clone(),
@@ -106,6 +108,7 @@ pub(in crate::checkpoint) fn decode_genesis(value: &[u8]) -> Result<Genesis, Cod
                 seen: superseded.seen.map(BatchId),
             })
             .collect(),
+        began_after: stored.began_after.map(BatchId),
         pipeline: stored.pipeline,
         spec_text: stored.spec_text,
         identity: stored.identity,

@@ -179,20 +179,22 @@ fn verify_visible(
     reading: &Reading,
     report: &mut Report,
 ) -> Result<(), CheckpointError> {
-    let Some(Genesis { lineage, superseded, .. }) = &contents.genesis else {
+    let Some(genesis) = &contents.genesis else {
         if reading.newest().is_some() {
             report.problems.push("batches were announced, but the database is empty".to_owned());
         }
         return Ok(());
     };
+    let Genesis { lineage, superseded, .. } = genesis;
     let last = contents.last.as_ref().map(|last| last.batch);
     let problem = match reading.newest() {
-        None if last > Some(BatchId(0)) && superseded.is_empty() => {
+        None if !genesis.has_just_begun(last) => {
             last.map(|last| format!("`visible` names no batch, but the checkpoint ends at {last}"))
         }
         None => None,
         Some((_, seen)) if seen.lineage != *lineage => {
-            let known = superseded.iter().any(|other| other.lineage == seen.lineage);
+            let known = genesis.has_just_begun(last)
+                && superseded.iter().any(|other| other.lineage == seen.lineage);
             (!known).then(|| format!("`visible` is of another history ({})", seen.lineage))
         }
         Some((_, seen)) if Some(seen.batch) > last => Some(match last {

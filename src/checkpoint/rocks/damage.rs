@@ -18,6 +18,7 @@ fn decision(recovered: &Recovered) -> Decision {
         Some(genesis) => DatabaseFact::History {
             lineage: genesis.lineage,
             superseded: genesis.superseded.clone(),
+            just_begun: genesis.has_just_begun(recovered.last.as_ref().map(|last| last.batch)),
             last: recovered.last.as_ref().map(|last| (last.batch, last.digest)),
             marks: recovered.marks.clone(),
         },

@@ -1,0 +1,191 @@
+//! The engine over memory twins: the order of a batch's way out, and every write that can fail.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    checkpoint::memory::{MemoryCheckpoint, MemoryDisk},
+    sink::memory::{Keeps, MemorySink, Trouble},
+    source::memory::{Call, MemoryTopic},
+    spec,
+};
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now_ms(&self) -> i64 {
+        1_756_800_000_000
+    }
+}
+
+struct World {
+    topic: MemoryTopic,
+    disk: MemoryDisk,
+    sink: MemorySink,
+}
+
+impl World {
+    fn new(keeps: Keeps) -> World {
+        World {
+            topic: MemoryTopic::new(2),
+            disk: MemoryDisk::new(),
+            sink: MemorySink::new("memory", keeps),
+        }
+    }
+
+    /// Sixty sales, ten seconds apart, over two partitions.
+    fn with_sales(keeps: Keeps) -> World {
+        let world = World::new(keeps);
+        for index in 0..60 {
+            let value = format!(
+                r#"{{"store":"s{}","item":"x","price":1.25,"ts":{}}}"#,
+                index % 3,
+                1000 + index * 10
+            );
+            world.topic.append(Partition(index % 2), Some(value.as_bytes()));
+        }
+        world
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            trigger: Trigger::AvailableNow,
+            max_offsets: MaxOffsets::Limited(10),
+            starting_offsets: StartingOffsets::Earliest,
+            permissions: Permissions::default(),
+            startup_timeout: Some(Duration::ZERO),
+            shutdown_timeout: Duration::from_secs(5),
+            keep_dead_letters: false,
+            spec_text: spec::preset("sales").expect("the preset is there").to_owned(),
+            brokers: "memory".to_owned(),
+        }
+    }
+
+    fn run(&self, settings: &Settings) -> Result<Summary, EngineError> {
+        let pipeline = spec::parse(&settings.spec_text, "sales").expect("it is right").pipeline;
+        let opened = MemoryCheckpoint::open(&self.disk)?;
+        let recovered = opened.facts()?;
+        let parts = Parts {
+            pipeline,
+            source: Box::new(self.topic.source()),
+            recovered,
+            open: Box::new(move || Ok(Box::new(opened) as Box<dyn Checkpoint>)),
+            sinks: vec![Box::new(self.sink.clone())],
+            clock: &Fixed,
+            stop: Stop::new(),
+        };
+        super::run(parts, settings)
+    }
+
+    /// Every published row, by batch.
+    fn rows(&self) -> Vec<(u64, String)> {
+        let mut rows = Vec::new();
+        for publication in self.sink.published() {
+            let mut reader = publication.rows.reader();
+            while let Some(row) = reader.next() {
+                rows.push((publication.identity.batch.0, format!("{row:?}")));
+            }
+        }
+        rows
+    }
+}
+
+#[test]
+fn whatever_write_fails_the_next_start_gives_what_an_undisturbed_run_gives() {
+    let straight = World::with_sales(Keeps::Marker);
+    straight.run(&World::settings()).expect("nothing is in its way");
+    let expected = straight.rows();
+    assert!(expected.len() > 30, "there is something to compare: {}", expected.len());
+    let mut failed = 0;
+    for writes in 0.. {
+        let world = World::with_sales(Keeps::Marker);
+        world.disk.fail_writes_after(writes);
+        let ended = world.run(&World::settings());
+        world.disk.crash();
+        if let Err(error) = &ended {
+            assert_eq!(error.exit_code(), 14, "{error}");
+            failed += 1;
+            world.run(&World::settings()).expect("the disk is well again");
+        }
+        assert_eq!(world.rows(), expected, "after {writes} writes");
+        if ended.is_ok() {
+            break;
+        }
+    }
+    assert!(failed > 20, "there were writes to fail: {failed}");
+}
+
+#[test]
+fn nothing_is_published_before_it_is_durable_and_announced() {
+    for writes in 0..12 {
+        let world = World::with_sales(Keeps::Nothing);
+        world.disk.fail_writes_after(writes);
+        let _ = world.run(&World::settings());
+        world.disk.crash();
+        let announced = match world.disk.visible() {
+            crate::batch::VisibleFact::At(_, batch, _) => Some(batch),
+            _ => None,
+        };
+        let published = world.sink.published().last().map(|last| last.identity.batch);
+        assert!(published <= announced, "{published:?} was shown, {announced:?} announced");
+    }
+}
+
+#[test]
+fn positions_are_committed_only_of_published_batches_and_all_partitions_each_time() {
+    let world = World::with_sales(Keeps::Marker);
+    world.run(&World::settings()).expect("nothing is in its way");
+    let published: BTreeSet<_> =
+        world.sink.published().iter().map(|publication| publication.identity.batch).collect();
+    let commits = world.topic.commits();
+    assert!(!commits.is_empty());
+    for (positions, identity) in &commits {
+        assert!(published.contains(&identity.batch));
+        assert_eq!(positions.len(), 2, "all partitions are committed each time");
+    }
+    assert_eq!(commits.last().map(|(_, identity)| identity.batch), published.last().copied());
+}
+
+#[test]
+fn a_sink_that_is_busy_holds_the_batch_and_gets_it_once() {
+    let world = World::with_sales(Keeps::Marker);
+    world.sink.expect_troubles([Trouble::None, Trouble::AnswerLost]);
+    world.run(&World::settings()).expect("the sink takes it the second time");
+    let straight = World::with_sales(Keeps::Marker);
+    straight.run(&World::settings()).expect("nothing is in its way");
+    assert_eq!(world.rows(), straight.rows());
+}
+
+#[test]
+fn a_batch_that_must_be_read_again_counts_its_records_once() {
+    let world = World::with_sales(Keeps::Marker);
+    let again = SourceError::Reread("a damaged fetch".to_owned());
+    world.topic.fail_after(Call::Read, 3, again);
+    world.run(&World::settings()).expect("the second reading is whole");
+    let last = world.sink.published().pop().expect("there were batches");
+    assert_eq!(last.record.totals.rows_in, 60);
+}
+
+#[test]
+fn records_deleted_before_they_were_read_end_the_run_with_their_range() {
+    let world = World::with_sales(Keeps::Marker);
+    let settings = Settings { max_offsets: MaxOffsets::Limited(10), ..World::settings() };
+    world.run(&settings).expect("nothing is in its way");
+    for _ in 0..20 {
+        world.topic.append(Partition(0), Some(b"{}"));
+    }
+    world.topic.delete_before(Partition(0), Offset(45));
+    let error = world.run(&settings).expect_err("data is lost");
+    assert_eq!(error.exit_code(), 20);
+    let text = error.to_string();
+    assert!(text.contains("records 30 to 44") && text.contains("partition 0"), "{text}");
+}
+
+#[test]
+fn a_tombstone_is_counted_and_no_row() {
+    let world = World::new(Keeps::Marker);
+    world.topic.append(Partition(0), None);
+    let summary = world.run(&World::settings()).expect("a tombstone is no failure");
+    assert_eq!((summary.totals.rows_in, summary.totals.malformed()), (1, 1));
+    assert!(world.rows().is_empty());
+}
