@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use crate::{
     batch::{Due, Head, Job, Plan, Record, due},
     spec,
-    types::{Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position},
-    window::Watermarks,
+    types::{Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, Timestamp},
+    window::{Table, Watermarks},
 };
 
 const PARTITION: Partition = Partition(0);
@@ -31,18 +31,20 @@ fn job(mode: &str) -> Job {
     Job::new(Arc::new(pipeline), head, false).expect("the preset can be decoded")
 }
 
-/// A new job from what a checkpoint holds: the groups and the newest batch's record.
-fn restarted(job: &Job) -> Job {
-    let Some(last) = job.head().last.clone() else {
-        return self::job(job.pipeline().output_mode.name());
-    };
-    let mut again = self::job(job.pipeline().output_mode.name());
-    for (closing, table) in job.windows().expect("sales has windows").open() {
+/// A new job from what a checkpoint holds after `plan`: the groups as they were before its batch
+/// closed any, and its record. What it publishes again must be what it published.
+fn restarted(stored: &BTreeMap<Timestamp, Table>, plan: &Plan) -> Job {
+    let mut again = self::job(plan.publication.record.output_mode.name());
+    let touched = plan.touched.iter().map(|(closing, table)| (*closing, table));
+    for (closing, table) in stored.iter().map(|(closing, table)| (*closing, table)).chain(touched) {
         for group in table.sorted() {
             again.restore(closing, group).expect("its own groups fit");
         }
     }
-    again.resume(last, &[], None, Arc::new([])).expect("its own groups fit");
+    let record = plan.publication.record.clone();
+    let publication =
+        again.resume(record, &plan.touched, None, Arc::new([])).expect("its own groups fit");
+    assert_eq!(publication, plan.publication, "what is published again is what was published");
     again
 }
 
@@ -78,6 +80,8 @@ fn run(mode: &str, trace: &[Step], cuts: &[(usize, bool)]) -> (Vec<String>, Plan
             let record = Record { partition: PARTITION, offset, value: Some(&value) };
             job.add(&mut open, record).expect("permissive mode goes on");
         }
+        let windows = job.windows().expect("sales has windows");
+        let stored = windows.open().map(|(closing, table)| (closing, table.clone())).collect();
         let reached = Position { offset, epoch: LeaderEpoch::UNKNOWN };
         let plan = job
             .close(open, &BTreeMap::from([(PARTITION, reached)]), 0)
@@ -88,7 +92,7 @@ fn run(mode: &str, trace: &[Step], cuts: &[(usize, bool)]) -> (Vec<String>, Plan
         }
         assert_eq!(plan.publication.record.counts.late, 0, "the trace has no late rows");
         if restart {
-            job = restarted(&job);
+            job = restarted(&stored, &plan);
         }
         begin = end;
         last = Some(plan);

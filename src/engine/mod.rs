@@ -46,6 +46,9 @@ use crate::{
 /// How often a read looks up to see whether it should stop.
 const READ_PATIENCE: Duration = Duration::from_millis(50);
 
+/// The least pause between two looks that found nothing, where every moment is a trigger.
+const IDLE_PAUSE: Duration = Duration::from_millis(5);
+
 /// How a run is to go; everything that is not the pipeline's meaning.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -143,6 +146,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         clock,
         stop,
         batches: 0,
+        worked_before: Worked::Batch,
         warned: Warned::default(),
     };
     let end = run.batches();
@@ -180,6 +184,7 @@ struct Run<'a> {
     clock: &'a dyn Clock,
     stop: Stop,
     batches: u64,
+    worked_before: Worked,
     warned: Warned,
 }
 
@@ -291,6 +296,12 @@ impl Run<'_> {
             if matches!(worked, Worked::Nothing) {
                 self.ends.wait_for_data(&mut *self.source, &self.stop);
             }
+            // Something to read that makes no batch (an error the client reports) must not make a
+            // busy loop.
+            if matches!((worked, self.worked_before), (Worked::Nothing, Worked::Nothing)) {
+                self.stop.wait_timeout(IDLE_PAUSE);
+            }
+            self.worked_before = worked;
             return;
         }
         let next_ms = crate::batch::next_tick(trigger_ms, interval_ms);

@@ -77,6 +77,8 @@ pub struct KafkaSource {
     known: Option<TopicDescription>,
     rereads: Rereads,
     stalled_since: Option<Instant>,
+    /// A partition ended before its part of the batch, when it was last looked at.
+    seemed_cut_off: bool,
 }
 
 impl KafkaSource {
@@ -97,6 +99,7 @@ impl KafkaSource {
             known: None,
             rereads: Rereads::default(),
             stalled_since: None,
+            seemed_cut_off: false,
         })
     }
 
@@ -173,13 +176,37 @@ impl KafkaSource {
         }
     }
 
+    /// Whether a partition ends before where it is to be read to: its log was cut off, and what is
+    /// waited for will not come. A leader that was just elected may know less for a moment, so it is
+    /// only believed the second time.
+    fn look_for_cut_off(&mut self, ends: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
+        let partitions: Vec<_> = ends.keys().copied().collect();
+        let bounds = self.bounds(&partitions)?;
+        let cut_off = bounds.iter().find(|(partition, bounds)| bounds.latest < ends[*partition]);
+        let Some((partition, bounds)) = cut_off else {
+            self.seemed_cut_off = false;
+            return Ok(());
+        };
+        let problem = format!(
+            "partition {partition} of topic {} ends at {} although records up to {} were promised: \
+             the log was cut off (an unclean leader election)",
+            self.config.topic, bounds.latest, ends[partition]
+        );
+        if self.seemed_cut_off {
+            return Err(SourceError::Lost(problem));
+        }
+        self.seemed_cut_off = true;
+        tracing::warn!(problem, "looking again");
+        Ok(())
+    }
+
     /// Nothing comes although something should: looks whether the topic is still there and the
     /// cluster still lets us in. librdkafka itself waits for a deleted topic without a word, and a
     /// client that is turned away only sees silence.
-    fn look_into_stall(&mut self) -> Result<(), SourceError> {
+    fn look_into_stall(&mut self, ends: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
         self.stalled_since = None;
         match self.describe_within(STALL_ANSWER_TIMEOUT) {
-            Ok(_) => Ok(()),
+            Ok(_) => self.look_for_cut_off(ends),
             Err(SourceError::Unreachable(_)) => {
                 let refusal = self.reader.as_ref().and_then(|reader| reader.context().refusal());
                 let Some(refusal) = refusal else { return Ok(()) };
@@ -316,7 +343,7 @@ impl Source for KafkaSource {
         } else {
             let since = *self.stalled_since.get_or_insert_with(Instant::now);
             if outcome.topic_in_doubt || since.elapsed() > STALL_PATIENCE {
-                self.look_into_stall()?;
+                self.look_into_stall(ends)?;
             }
         }
         self.asking.serve_events();
