@@ -4,7 +4,11 @@
 
 mod support;
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use support::{
     Broker, Process, Seeded, assert_same, available_now, batch_files, expected_decimals,
@@ -14,21 +18,54 @@ use support::{
 const EVENTS: u64 = 60_000;
 const KILLS: u32 = 50;
 
-/// Runs the command, killing it at random instants, until it was killed often enough; then lets it
-/// finish. How often it was killed before it ended by itself.
-fn kill_and_finish(command: impl Fn() -> std::process::Command, kills: u32, seed: u64) -> u32 {
+/// How a run was killed.
+#[derive(Default)]
+struct Kills {
+    /// It was still running.
+    hit: u32,
+    /// It had written more than at the kill before.
+    advanced: u32,
+}
+
+/// Runs the command, killing it at random instants spread so that about as many kills as are asked
+/// for take it to its end; then lets it finish. `straight` is how long it takes undisturbed and
+/// `idle` how long a start with nothing to do takes.
+fn kill_and_finish(
+    command: impl Fn() -> std::process::Command,
+    written: impl Fn() -> usize,
+    (straight, idle): (Duration, Duration),
+    seed: u64,
+) -> Kills {
     let mut random = Seeded(seed);
-    let mut killed = 0;
-    for _ in 0..kills {
+    let mut kills = Kills::default();
+    let work = straight.saturating_sub(idle);
+    let longest = idle + 2 * work / KILLS;
+    let mut before = 0;
+    for _ in 0..KILLS {
+        let micros = u64::try_from(longest.as_micros()).expect("a test takes less than an age");
         let mut process = Process::start(&mut command());
-        if process.ends_within(Duration::from_micros(random.below(120_000))) {
-            break;
+        if process.ends_within(Duration::from_micros(random.below(micros))) {
+            continue;
         }
         process.kill_hard();
-        killed += 1;
+        kills.hit += 1;
+        let now = written();
+        kills.advanced += u32::from(now > before);
+        before = now;
     }
     succeed(&mut command());
-    killed
+    kills
+}
+
+/// How long a command takes.
+fn timed(command: &mut std::process::Command) -> Duration {
+    let started = Instant::now();
+    succeed(command);
+    started.elapsed()
+}
+
+fn files(directory: &Path) -> usize {
+    if directory.is_dir() { batch_files(directory).len() } else { 0 }
 }
 
 #[test]
@@ -46,9 +83,11 @@ fn fifty_kills_lose_and_double_nothing() {
         command.args(["--max-offsets-per-trigger", "100"]);
         command
     };
-    succeed(&mut command("straight"));
-    let killed = kill_and_finish(|| command("killed"), KILLS, 1);
-    assert!(killed >= KILLS / 2, "only {killed} kills hit a running process");
+    let pace = (timed(&mut command("straight")), timed(&mut command("straight")));
+    let out = out_dir(home.path(), "killed");
+    let kills = kill_and_finish(|| command("killed"), || files(&out), pace, 1);
+    assert!(kills.hit >= KILLS / 2, "only {} kills hit a running process", kills.hit);
+    assert!(kills.advanced >= 5, "only {} kills came after new results", kills.advanced);
 
     let straight = batch_files(&out_dir(home.path(), "straight"));
     let resumed = batch_files(&out_dir(home.path(), "killed"));
@@ -76,12 +115,15 @@ fn sums_are_right_to_the_cent_after_kills() {
     let spec = home.path().join("cents.toml");
     fs::write(&spec, &cents).unwrap();
     produce(&broker.address, "sales", EVENTS / 2, &["--stores", "10", "--time-scale", "30"]);
-    let command = || {
-        let mut command = available_now(&broker.address, "sales", home.path(), "cents");
+    let command = |name: &str| {
+        let mut command = available_now(&broker.address, "sales", home.path(), name);
         command.arg("--pipeline").arg(&spec).args(["--max-offsets-per-trigger", "500"]);
         command
     };
-    kill_and_finish(command, 10, 2);
+    let pace = (timed(&mut command("straight")), timed(&mut command("straight")));
+    let out = out_dir(home.path(), "cents");
+    let kills = kill_and_finish(|| command("cents"), || files(&out), pace, 2);
+    assert!(kills.hit >= KILLS / 2, "only {} kills hit a running process", kills.hit);
     let lines = topic_lines(&broker.address, "sales", EVENTS / 2);
     assert_same(&results(&out_dir(home.path(), "cents")), &expected_decimals(&lines));
 }

@@ -51,19 +51,16 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
             let code = if matches!(error, ViewError::Empty) { 1 } else { 11 };
             Failure::new(code, format!("{}: {error}", directory.display()))
         })?;
-    view.ends = ends(arguments, view.topic(), &view.partitions_read()).unwrap_or_default();
+    view.ends = ends(arguments, &view).unwrap_or_default();
     let text = if arguments.json { format!("{:#}\n", view.to_json()) } else { view.to_string() };
     // A reader that has seen enough is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }
 
-/// The ends of the partitions; `None` when no broker answers or what answers is another cluster.
-fn ends(
-    arguments: &InspectArguments,
-    topic: &str,
-    partitions: &[Partition],
-) -> Option<BTreeMap<Partition, Offset>> {
+/// The ends of the partitions; `None` when no broker answers, or what answers is another cluster or
+/// another topic of that name.
+fn ends(arguments: &InspectArguments, view: &View) -> Option<BTreeMap<Partition, Offset>> {
     let settings = client_settings(&arguments.connect, None, &[]).ok()?;
     let answers = |broker: &str| {
         let mut addresses = broker.to_socket_addrs().into_iter().flatten();
@@ -73,7 +70,11 @@ fn ends(
         return None;
     }
     let group_id = "sales-stream-inspect".to_owned();
-    let config = KafkaSourceConfig { settings, topic: topic.to_owned(), group_id };
-    let bounds = KafkaSource::new(config).ok()?.bounds(partitions).ok()?;
+    let topic = view.topic().to_owned();
+    let mut source = KafkaSource::new(KafkaSourceConfig { settings, topic, group_id }).ok()?;
+    if !view.is_of(&source.describe().ok()?) {
+        return None;
+    }
+    let bounds = source.bounds(&view.partitions_read()).ok()?;
     Some(bounds.into_iter().map(|(partition, bounds)| (partition, bounds.latest)).collect())
 }

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::{
     batch::{BatchRecord, Counts},
     checkpoint::Recovered,
+    source::TopicDescription,
     spec::{self, OutputMode, Pipeline},
     types::{
         BatchId, DataType, FaultReason, Offset, Partition, Rows, Timestamp, Value, timestamp_iso,
@@ -112,6 +113,15 @@ impl View {
         genesis
             .and_then(|genesis| genesis.identity.iter().find(field))
             .map_or(&self.pipeline.topic, |(_, topic)| topic)
+    }
+
+    /// Whether this is the topic that the checkpoint was made from, as far as both tell their ids.
+    #[must_use]
+    pub fn is_of(&self, topic: &TopicDescription) -> bool {
+        let same = |ours: &Option<String>, theirs: &Option<String>| !matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs);
+        self.recovered.genesis.as_ref().is_some_and(|genesis| {
+            same(&genesis.cluster_id, &topic.cluster_id) && same(&genesis.topic_id, &topic.topic_id)
+        })
     }
 
     /// The newest announced batch.

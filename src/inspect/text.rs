@@ -49,6 +49,13 @@ impl View {
             totals.malformed(),
             totals.rows_out
         )?;
+        let doubts = [
+            (totals.nulled, "results NULL because they did not fit their type"),
+            (totals.inexact_sums, "sums inexact, because a value was no plain decimal"),
+        ];
+        for (count, what) in doubts.iter().filter(|(count, _)| *count > 0) {
+            writeln!(f, "            {count} {what}")?;
+        }
         for reason in FaultReason::ALL {
             let count = totals.faults[reason as usize];
             if count > 0 {

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! {"topic":"sales","partition":0,"offset":12,"reason":"late","payload":"{\"store\":\"A\"}"}
-//! {"topic":"sales","partition":0,"offset":13,"reason":"wrong-type","column":"price"}
+//! {"topic":"sales","partition":0,"offset":13,"reason":"wrong_type","column":"price"}
 //! ```
 //!
-//! A record appears once for each of its faults. `column` and `payload` are there when the record
+//! A record appears once, under its fault if it has one and as late otherwise. `column` and `payload` are there when the record
 //! has them; a payload that is not is found in the topic by its coordinates.
 //!
 //! Invariant: each record exactly once, as for results: the same machinery (`batch_files`).
