@@ -101,9 +101,9 @@ pub fn run(out: &mut dyn Write, stop: &Stop) -> Result<bool, DemoError> {
 
 const NEXT: &str = "\
 What to type next:
-  sales-stream --help                                              every option, with its default
-  scripts/kafka.sh start && sales-stream topics create sales --partitions 3      a real Kafka
-  sales-stream --checkpoint-dir ./checkpoints                      the processor (`sales-stream produce sales` beside it)";
+  sales-stream --help                                      every option, with its default
+  scripts/kafka.sh start                                   a real Kafka, then: topics create sales
+  sales-stream --checkpoint-dir ./checkpoints              the processor; `produce sales` beside it";
 
 /// Where the demo plays.
 struct Stage<'a> {

@@ -44,7 +44,7 @@ use native::{Asking, NativeError};
 use reader::{ReadError, Reader};
 
 /// How long one question may take before the caller gets to know that nobody answers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one commit may take; a later one covers a lost one.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of a client may hold up the process; then it is left behind.
