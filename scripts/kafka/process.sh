@@ -35,7 +35,15 @@ launch() {
             "$(logging_option)" -Dkafka.log.level=INFO -cp "$jars/*" "$main" "$@" \
             </dev/null >>"$node/log" 2>&1 9>&-
     ) &
-    printf '%s\n' "$!" >"$node/pid"
+    local pid=$! tries
+    printf '%s\n' "$pid" >"$node/pid"
+    # Until the shell has become Java it does not carry the mark by which node_pid knows the process.
+    for ((tries = 0; tries < 500; tries++)); do
+        if node_pid "$node" >/dev/null || ! kill -0 "$pid" 2>/dev/null; then
+            break
+        fi
+        sleep 0.01
+    done
 }
 
 # Runs a command-line tool of Kafka, by its class, in the foreground.
