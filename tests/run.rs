@@ -321,3 +321,53 @@ fn inspect_tells_offsets_watermarks_and_open_windows_beside_a_live_process() {
     assert_eq!(live.wait(), Some(0), "looking inside disturbed nobody");
     assert_eq!(inspect(home.path())["batch"], 1);
 }
+
+#[test]
+fn a_stop_does_not_wait_for_ever_on_a_reader_that_reads_nothing() {
+    let broker = Broker::start(&["sales:3"]);
+    let home = tempfile::tempdir().unwrap();
+    produce(&broker.address, "sales", 30_000, &["--time-scale", "60", "--stores", "20"]);
+    let options = ["--max-offsets-per-trigger", "500", "--num-rows", "1000"];
+    let mut command = console(&broker, home.path(), &options);
+    command.args(["--shutdown-timeout", "1s"]);
+    let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let waits = !process.ends_within(Duration::from_secs(2));
+    assert!(waits, "what nobody has read is not called finished");
+    process.signal(Signal::TERM);
+    assert!(process.ends_within(Duration::from_secs(10)), "--shutdown-timeout is heeded");
+    assert_eq!(process.wait(), Some(143), "it says that a batch was left");
+    let output = succeed(&mut console(&broker, home.path(), &["--num-rows", "1000"]));
+    assert!(stdout(&output).contains("Batch: "), "the next start publishes it");
+}
+
+#[test]
+fn a_backup_is_restored_and_gone_on_from_once_its_rollback_is_accepted() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let checkpoint = home.path().join("checkpoint-b");
+    let run = || available_now(&broker.address, "sales", home.path(), "b");
+    let care = |verb: &str| {
+        let mut command = sales_stream();
+        command.args(["checkpoints", verb]);
+        if verb != "verify" {
+            command.arg(home.path().join("backup"));
+        }
+        command.arg("--checkpoint-dir").arg(&checkpoint);
+        command
+    };
+    send_sales(&broker.address, "sales", SALES);
+    succeed(&mut run());
+    succeed(&mut care("backup"));
+    send_sales(&broker.address, "sales", &[("A", "1.00", 300)]);
+    succeed(&mut run());
+    let before = batch_files(&out_dir(home.path(), "b"));
+    std::fs::remove_dir_all(&checkpoint).unwrap();
+    succeed(&mut care("restore"));
+    succeed(&mut care("verify"));
+    refuse(&mut run(), 13);
+    std::fs::remove_dir_all(&checkpoint).unwrap();
+    succeed(care("restore").arg("--accept-rollback"));
+    succeed(&mut run());
+    assert_eq!(batch_files(&out_dir(home.path(), "b")), before, "computed again, the same");
+    succeed(&mut run());
+}
