@@ -341,16 +341,21 @@ fn a_partition_that_cannot_be_trusted_is_read_again_and_in_the_end_given_up() {
     let brokers = cluster.bootstrap_servers();
     produce(&brokers, TOPIC, 0, 0..10);
     let mut source = source(&brokers, TOPIC, "g");
+    // Fetching begins with the assignment, so the damage has to be there before it.
+    let damage = || {
+        let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_MSG; 20];
+        cluster.request_errors(RDKafkaApiKey::Fetch, &errors);
+    };
+    damage();
     source.assign(&positions(&[0])).unwrap();
     let mut rereads = 0;
     let lost = loop {
-        let damage = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_MSG; 20];
-        cluster.request_errors(RDKafkaApiKey::Fetch, &damage);
         match try_read_to(&mut source, &[10]) {
             Err(SourceError::Reread(message)) => {
                 assert!(message.contains("offset 0 of partition 0"), "{message}");
                 rereads += 1;
                 assert!(rereads < 20);
+                damage();
                 source.assign(&positions(&[0])).unwrap();
             }
             Err(SourceError::Lost(message)) => break message,

@@ -190,13 +190,26 @@ pub enum Refusal {
     },
     /// A sink that belongs to someone else.
     #[error(
-        "sink {sink} belongs to another history (lineage {other}); give this run a place of its own"
+        "sink {sink} belongs to another history (lineage {other}); give this run a place of its own, or \
+         empty that one"
     )]
     ForeignSink {
         /// The sink.
         sink: SinkName,
         /// Whose it is.
         other: Lineage,
+    },
+    /// A sink that was published to holds nothing any more.
+    #[error(
+        "sink {sink} has published batch {seen} and holds nothing now: it was emptied, or what it \
+         stands on is not mounted. Bring it back, or give this run a sink at another place, which \
+         begins with the next batch"
+    )]
+    SinkLost {
+        /// The sink.
+        sink: SinkName,
+        /// What it had.
+        seen: BatchId,
     },
     /// A sink was taken away before it had the newest batch.
     #[error(
@@ -233,11 +246,6 @@ pub fn recover(facts: &Facts) -> Decision {
 }
 
 fn recover_fresh(facts: &Facts) -> Result<Decision, Refusal> {
-    for (sink, marker) in &facts.markers {
-        if let MarkerFact::At(other, _) = marker {
-            return Err(Refusal::ForeignSink { sink: sink.clone(), other: *other });
-        }
-    }
     let mut superseded = Vec::new();
     let mut found = |witness, lineage, batch| {
         superseded.push(Superseded { lineage, seen: Some(batch) });
@@ -252,6 +260,11 @@ fn recover_fresh(facts: &Facts) -> Result<Decision, Refusal> {
     }
     if let WitnessFact::At(lineage, batch, _) = &facts.witness {
         found("the consumer group in Kafka", *lineage, *batch)?;
+    }
+    for (sink, marker) in &facts.markers {
+        if let MarkerFact::At(other, _) = marker {
+            return Err(Refusal::ForeignSink { sink: sink.clone(), other: *other });
+        }
     }
     Ok(Decision::Fresh { superseded })
 }
@@ -367,6 +380,12 @@ impl History<'_> {
     }
 
     fn check_marker(&self, sink: &SinkName, marker: &MarkerFact) -> Result<(), Refusal> {
+        if *marker == MarkerFact::Absent
+            && let Some(mark) = self.marks.iter().find(|mark| mark.sink == *sink)
+            && let Some(seen) = mark.published
+        {
+            return Err(Refusal::SinkLost { sink: sink.clone(), seen });
+        }
         let MarkerFact::At(lineage, seen) = marker else { return Ok(()) };
         // A sink that was not there when its history was replaced still holds what was given up.
         let superseded = self.superseded.iter().any(|other| other.lineage == *lineage)
@@ -502,6 +521,9 @@ mod tests {
             Facts { witness: WitnessFact::At(OTHER, BatchId(5), D), permissions, ..fresh() };
         let superseded = vec![Superseded { lineage: OTHER, seen: Some(BatchId(5)) }];
         assert_eq!(recover(&facts), Decision::Fresh { superseded });
+        let lost = vec![(console(), MarkerFact::At(OTHER, None))];
+        let lost = Facts { markers: lost, permissions: Permissions::default(), ..facts };
+        assert!(matches!(refused(&lost), Refusal::StateMissing { .. }), "the loss is said first");
         let taken = vec![(console(), MarkerFact::At(OTHER, None))];
         let facts = Facts { markers: taken, permissions, ..fresh() };
         assert!(refused(&facts).is_misfit(), "a sink of another history is never taken over");
@@ -600,6 +622,15 @@ mod tests {
         later.permissions.accept_rollback = true;
         superseding(&mut later, 8);
         assert_eq!(recover(&later), Decision::Resume);
+    }
+
+    #[test]
+    fn a_sink_that_lost_what_it_was_given_is_noticed() {
+        let emptied = vec![(console(), MarkerFact::Absent)];
+        let facts = Facts { markers: emptied.clone(), ..history(5, Some(5)) };
+        assert!(matches!(refused(&facts), Refusal::SinkLost { seen: BatchId(5), .. }));
+        let never_used = Facts { markers: emptied, ..history(0, None) };
+        assert_eq!(recover(&never_used), republish());
     }
 
     #[test]

@@ -174,8 +174,8 @@ pub enum CheckpointError {
     },
     /// What is on disk cannot be what was written (exit 11).
     #[error(
-        "the checkpoint in {} is damaged: {problem}. Nothing was changed. Restore the newest backup \
-         (`sales-stream checkpoints restore`)", directory.display()
+        "the checkpoint in {} is damaged: {problem}. Nothing was changed. Move it away and \
+         restore the newest backup (`sales-stream checkpoints restore`)", directory.display()
     )]
     Corrupt {
         /// The state directory.

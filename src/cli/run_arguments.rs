@@ -140,7 +140,7 @@ pub struct CheckpointArguments {
     pub checkpoint_dir: Option<PathBuf>,
     /// Let an empty checkpoint begin although the consumer group knows an earlier history
     ///
-    /// A permission for one start: left in the command, it does nothing a second time.
+    /// Take it out afterwards: as long as it stands in the command, the next loss is accepted too.
     #[arg(long, env = "SALES_STREAM_START_OVER")]
     pub start_over: bool,
     /// Let a restored, older checkpoint go on although later batches were seen
