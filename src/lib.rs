@@ -8,7 +8,8 @@
 //!  floor 6   engine   inspect               the loop and the order of a batch's steps; read-only views
 //!  floor 5   source::kafka  checkpoint::rocks  sink::{console,files,dead_letter}   one library each,
 //!            (each with a memory twin)                                             beside it:
-//!            kafka   producer   broker   consume   topics   stop     clients to make and look at input
+//!            producer   broker   consume   topics                    clients to make and look at input
+//!            kafka   stop                                            below them: client settings, the stop
 //!  floor 4   source   checkpoint (+ codec, visible)   sink           the ports
 //!  floor 3   batch                          the core value: job, plan, recovery decision
 //!  floor 2   decode   window                bytes → event;  event → groups, watermark

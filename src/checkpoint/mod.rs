@@ -1,8 +1,9 @@
 //! The checkpoint port: what makes a batch durable, and the proofs that it is.
 //!
-//! A [`Plan`] goes in and comes back as [`Durable`]; announcing turns that into [`Visible`]; sinks and
-//! commits take only [`Visible`]. Neither can be made outside of this room, so that nothing can leave
-//! the process before it is durable and announced.
+//! A [`Plan`] goes in and comes back as [`Durable`]; announcing turns it into [`Visible`]; sinks take
+//! only [`Visible`]. Neither can be made outside of this room, so that no sink can be given a batch
+//! before it is durable and announced. (Commits take positions and a name; that they follow
+//! [`Visible`] is the engine's steps' doing.)
 //!
 //! Invariants: a batch is on disk whole or not at all; batches follow each other without a hole; the
 //! groups of a batch's closed windows stay until the batch after it is written, which is after every

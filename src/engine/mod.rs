@@ -8,8 +8,8 @@
 //! - *Visibility*: nothing of a batch leaves before it is durable and announced; the types of
 //!   [`crate::checkpoint`] hold that.
 //! - *Contiguity*: batches are handed over in order; the first failure ends the run.
-//! - *Lineage*: facts are read before anything is changed; permissions are used up by the first
-//!   durable write.
+//! - *Lineage*: facts are read before anything is changed; a permission that is used becomes durable
+//!   as a new lineage. Not kept: one left in the command is used again at the next loss.
 //!
 //! Not here: what a batch is (`batch`), bytes and clients (the adapters), options (`commands`).
 
