@@ -17,7 +17,7 @@
 //!  floor 0   types                          shared words
 //! ```
 //!
-//! Imports point down only. Floors 0 to 3 are pure: no I/O, clock, randomness, log or async. One batch
+//! Imports point down only (`cli` and `commands`, on one floor, know each other). Floors 0 to 3 are pure: no I/O, clock, randomness, log or async. One batch
 //! goes through the house like this:
 //!
 //! ```text
