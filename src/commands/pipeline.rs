@@ -13,7 +13,8 @@ use super::{Failure, print};
 use crate::{
     cli::PipelineCommand,
     spec::{
-        self, EventTime, MAX_DURATION, PRESETS, Pipeline, Query, Spec, TimeFormat, format_duration,
+        self, EventTime, MAX_DURATION, PRESETS, Pipeline, Query, Spec, TimeFormat, Window,
+        format_duration,
     },
 };
 
@@ -87,11 +88,17 @@ fn describe(pipeline: &Pipeline) -> String {
         line("event time", &event_time(pipeline, time));
     }
     if let Query::Aggregation(aggregation) = &pipeline.query {
-        let window_us = u64::try_from(aggregation.window.duration_us).unwrap_or(0);
+        let window = match &aggregation.window {
+            Some(Window::Sliding(window)) => {
+                format_duration(Duration::from_micros(window.duration_us.unsigned_abs()))
+            }
+            Some(Window::Session(_)) => "sessions".to_owned(),
+            None => "none".to_owned(),
+        };
         let keys: Vec<&str> =
             aggregation.keys.iter().map(|key| pipeline.schema[*key].name.as_str()).collect();
         let by = if keys.is_empty() { String::new() } else { format!(", by {}", keys.join(", ")) };
-        line("window", &format!("{}{by}", format_duration(Duration::from_micros(window_us))));
+        line("window", &format!("{window}{by}"));
     }
     if pipeline.filter.is_some() {
         line("where", "records for which its condition is not true are left out");

@@ -50,6 +50,13 @@ fn evaluate<'a>(expression: &'a Expression, event: &Event<'a>) -> Value<'a> {
             Value::String(text) => Value::Boolean(is_like(text, pattern)),
             _ => Value::Null,
         },
+        Expression::Case(branches, otherwise) => branches
+            .iter()
+            .find(|(condition, _)| of(condition) == Value::Boolean(true))
+            .map(|(_, value)| value)
+            .or(otherwise.as_deref())
+            .map_or(Value::Null, of),
+        Expression::NoData => Value::Boolean(!event.has_data),
     }
 }
 
@@ -324,7 +331,8 @@ mod tests {
     /// Columns: 0 store (string), 1 item (string), 2 price (double), 3 ts (long), 4 decimal(18,2).
     fn check(cells: &[Cell], payload: &str, condition: &Expression, expected: Value<'_>) {
         let source = Source { payload: payload.as_bytes(), scratch: b"" };
-        let event = Event { time: time::iso(b"2025-09-02T08:00:06Z"), cells, source };
+        let event =
+            Event { time: time::iso(b"2025-09-02T08:00:06Z"), has_data: true, cells, source };
         let same = match (evaluate(condition, &event), expected) {
             (Value::Double(left), Value::Double(right)) => left.to_bits() == right.to_bits(),
             (left, right) => left == right,

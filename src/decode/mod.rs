@@ -175,7 +175,11 @@ impl Decoder {
             Some(Fault { reason, column: None })
         });
         let source = Source { payload, scratch: &self.scratch };
-        let mut event = Event { time: None, cells: &self.cells, source };
+        let has_data = !matches!(
+            fault,
+            Some(Fault { reason: FaultReason::NullValue | FaultReason::Empty, .. })
+        );
+        let mut event = Event { time: None, has_data, cells: &self.cells, source };
         if let Some(plan) = &self.time {
             event.time = plan.format.read(&event, plan.column);
             if event.time.is_none() {
@@ -402,7 +406,7 @@ fn mark_columns(expression: &Expression, used: &mut [bool]) {
     let mut mark = |operand: &Expression| mark_columns(operand, used);
     match expression {
         Expression::Column(column) => used[*column] = true,
-        Expression::EventTime | Expression::Literal(_) => {}
+        Expression::EventTime | Expression::Literal(_) | Expression::NoData => {}
         Expression::Compare(_, left, right)
         | Expression::Arithmetic(_, left, right)
         | Expression::And(left, right)
@@ -416,6 +420,13 @@ fn mark_columns(expression: &Expression, used: &mut [bool]) {
         Expression::In(operand, list) => {
             mark(operand);
             list.iter().for_each(mark);
+        }
+        Expression::Case(branches, otherwise) => {
+            for (condition, value) in branches {
+                mark(condition);
+                mark(value);
+            }
+            otherwise.as_deref().into_iter().for_each(mark);
         }
     }
 }

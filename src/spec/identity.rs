@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::durations::format_duration;
-use super::pipeline::{Aggregate, OutputSource, Pipeline, Query, TimeFormat};
+use super::pipeline::{Aggregate, OutputSource, Pipeline, Query, SessionGap, TimeFormat, Window};
 
 impl Pipeline {
     /// The fields whose change would mix two meanings in one checkpoint, each with its value as
@@ -64,8 +64,20 @@ impl Pipeline {
 
     fn window_text(&self) -> String {
         let Query::Aggregation(aggregation) = &self.query else { return NONE.to_owned() };
-        let duration_us = u64::try_from(aggregation.window.duration_us).unwrap_or(0);
-        format!("tumbling {}", format_duration(Duration::from_micros(duration_us)))
+        match &aggregation.window {
+            None => NONE.to_owned(),
+            Some(Window::Sliding(window)) if window.is_tumbling() && window.offset_us == 0 => {
+                format!("tumbling {}", microseconds(window.duration_us))
+            }
+            Some(Window::Sliding(window)) => format!(
+                "{} every {} from {} us",
+                microseconds(window.duration_us),
+                microseconds(window.slide_us),
+                window.offset_us
+            ),
+            Some(Window::Session(SessionGap::Fixed(gap_us))) => format!("session {gap_us} us"),
+            Some(Window::Session(SessionGap::Dynamic(gap))) => format!("session {gap:?}"),
+        }
     }
 
     fn group_by_text(&self) -> String {
@@ -107,6 +119,7 @@ impl Pipeline {
             (OutputSource::EventTime, _) => "event_time".to_owned(),
             (OutputSource::WindowStart, _) => "window_start".to_owned(),
             (OutputSource::WindowEnd, _) => "window_end".to_owned(),
+            (OutputSource::Computed(index), _) => format!("{:?}", self.computed[index]),
             (OutputSource::Key(index), Some(aggregation)) => self.column(aggregation.keys[index]),
             (OutputSource::Aggregate(index), Some(aggregation)) => {
                 plain_or_quoted(&aggregation.aggregates[index].name)
@@ -123,6 +136,10 @@ impl Pipeline {
 }
 
 const NONE: &str = "none";
+
+fn microseconds(length_us: i64) -> String {
+    format_duration(Duration::from_micros(u64::try_from(length_us).unwrap_or(0)))
+}
 
 fn listed(texts: Vec<String>) -> String {
     if texts.is_empty() { NONE.to_owned() } else { texts.join(", ") }

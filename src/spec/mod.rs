@@ -42,9 +42,10 @@ pub use options::{
 };
 pub use parse::{Spec, parse};
 pub use pipeline::{
-    Aggregate, AggregateFunction, Aggregation, Arithmetic, Comparison, EventTime, Expression,
-    Literal, OutputColumn, OutputMode, OutputSource, ParseMode, Pipeline, Query, TimeFormat,
-    TumblingWindow,
+    Aggregate, AggregateFunction, Aggregation, Arithmetic, Comparison, Compat, Deduplication,
+    DeduplicationScope, EventTime, Expression, JsonOptions, Literal, OutputColumn, OutputMode,
+    OutputSource, ParseMode, Pipeline, Query, Semantics, SessionGap, SlidingWindow, StateStore,
+    TimeFormat, TimeParserPolicy, Window,
 };
 pub use presets::{PRESETS, preset};
 pub use rules::Overrides;

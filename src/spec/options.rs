@@ -260,6 +260,7 @@ impl ParseMode {
         match self {
             ParseMode::Permissive => "permissive",
             ParseMode::FailFast => "failfast",
+            ParseMode::SkipMalformed => "skip-malformed",
         }
     }
 }
@@ -268,7 +269,8 @@ impl FromStr for ParseMode {
     type Err = InvalidOption;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        one_of("a mode", text, &[ParseMode::Permissive, ParseMode::FailFast], ParseMode::name)
+        let modes = [ParseMode::Permissive, ParseMode::FailFast, ParseMode::SkipMalformed];
+        one_of("a mode", text, &modes, ParseMode::name)
     }
 }
 

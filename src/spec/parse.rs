@@ -19,8 +19,9 @@ use super::expression::{Names, parse_condition};
 use super::names::{check_pipeline_name, check_topic_name};
 use super::options::whole_milliseconds;
 use super::pipeline::{
-    Aggregate, AggregateFunction, Aggregation, EventTime, Expression, OutputColumn, OutputMode,
-    OutputSource, ParseMode, Pipeline, Query, TimeFormat, TumblingWindow,
+    Aggregate, AggregateFunction, Aggregation, EventTime, Expression, JsonOptions, OutputColumn,
+    OutputMode, OutputSource, ParseMode, Pipeline, Query, Semantics, SlidingWindow, TimeFormat,
+    Window,
 };
 use super::rules::{Subject, broken_rules};
 use super::run::{RunOptions, milliseconds, read_run};
@@ -131,10 +132,17 @@ fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec>
         schema: schema.complete()?,
         event_time: if root.has(EVENT_TIME) { Some(event_time?) } else { None },
         filter: if root.has("where") { Some(filter?) } else { None },
+        filter_above_watermark: None,
+        deduplication: None,
         query: query?,
+        computed: Vec::new(),
         output: output?,
         output_mode: meaning.output_mode.unwrap_or(OutputMode::Append),
         parse_mode: meaning.parse_mode.unwrap_or(ParseMode::Permissive),
+        json: JsonOptions::default(),
+        corrupt_column: None,
+        session_time_zone: "UTC".to_owned(),
+        semantics: Semantics::default(),
         max_future_skew_ms: meaning.max_future_skew_ms,
     };
     note_broken_rules(&pipeline, root, run, mistakes);
@@ -284,14 +292,14 @@ fn read_aggregation(
         aggregates.into_iter().map(|(_, aggregate)| aggregate).collect();
     let query = match (window, aggregates) {
         (Some(window), Some(aggregates)) if all_keys => {
-            Some(Query::Aggregation(Aggregation { window, keys, aggregates }))
+            Some(Query::Aggregation(Aggregation { window: Some(window), keys, aggregates }))
         }
         _ => None,
     };
     (query, available)
 }
 
-fn read_window(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<TumblingWindow> {
+fn read_window(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Window> {
     if !root.has("window") {
         let key = if root.has("aggregates") { "aggregates" } else { "group_by" };
         let message = "groups need a window: add [window] with duration = \"30 seconds\", or take \
@@ -316,7 +324,7 @@ fn read_window(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Tum
         return None;
     }
     let duration_us = i64::try_from(duration.as_micros()).expect("the longest duration fits");
-    Some(TumblingWindow { duration_us })
+    Some(Window::Sliding(SlidingWindow::tumbling(duration_us)))
 }
 
 /// The columns to group by that could be read, and whether these are all.

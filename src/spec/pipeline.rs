@@ -18,14 +18,30 @@ pub struct Pipeline {
     /// Records for which this is not true are left out before anything else sees them, the
     /// watermark included (Spark pushes such a filter below `withWatermark`).
     pub filter: Option<Expression>,
+    /// The part of a condition behind the watermark that uses the event time: records for which it
+    /// is not true move the watermark and go no further.
+    pub filter_above_watermark: Option<Expression>,
+    /// Which records are seen as one, before anything is computed of them.
+    pub deduplication: Option<Deduplication>,
     /// What is computed.
     pub query: Query,
+    /// Expressions that output columns of projections are computed by.
+    pub computed: Vec<Expression>,
     /// Columns of the results, in order.
     pub output: Vec<OutputColumn>,
     /// Which rows a batch publishes.
     pub output_mode: OutputMode,
     /// What happens on a record that cannot be read.
     pub parse_mode: ParseMode,
+    /// How JSON is read (Spark's options of `from_json`).
+    pub json: JsonOptions,
+    /// The STRING column that takes the text of a record that is malformed (Spark's
+    /// `columnNameOfCorruptRecord`); it is never read from the record itself.
+    pub corrupt_column: Option<usize>,
+    /// Zone of times that name none, when read and when printed: an IANA name or an offset.
+    pub session_time_zone: String,
+    /// Where Spark and this program differ, whose way it is.
+    pub semantics: Semantics,
     /// Event times further ahead of a batch's clock reading than this are set aside, in milliseconds.
     pub max_future_skew_ms: Option<i64>,
 }
@@ -69,19 +85,195 @@ pub enum Query {
 /// Windows, groups and what is computed for each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregation {
-    /// The windows.
-    pub window: TumblingWindow,
+    /// The windows; `None` groups by the keys alone.
+    pub window: Option<Window>,
     /// Schema columns to group by, besides the window.
     pub keys: Vec<usize>,
     /// What is computed for each group, in the order they are named.
     pub aggregates: Vec<Aggregate>,
 }
 
-/// Windows `[start, start + duration)` that neither overlap nor leave gaps, aligned to 1970 UTC.
+/// How events are put into windows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Window {
+    /// Windows of one length at equal distances.
+    Sliding(SlidingWindow),
+    /// Windows that grow while events of a group follow each other closely.
+    Session(SessionGap),
+}
+
+/// Windows `[start, start + duration)` with `start` = offset + k × slide, for every whole k. They
+/// neither overlap nor leave gaps where the slide is the duration (tumbling windows).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TumblingWindow {
+pub struct SlidingWindow {
     /// Length in microseconds, above 0.
     pub duration_us: i64,
+    /// Distance of two starts in microseconds, above 0 and at most the duration.
+    pub slide_us: i64,
+    /// Where one window starts, in microseconds from 1970 UTC; its absolute value is below the slide.
+    pub offset_us: i64,
+}
+
+impl SlidingWindow {
+    /// Windows aligned to 1970 UTC of which each event is in one.
+    #[must_use]
+    pub fn tumbling(duration_us: i64) -> SlidingWindow {
+        SlidingWindow { duration_us, slide_us: duration_us, offset_us: 0 }
+    }
+
+    /// Whether each event is in exactly one window.
+    #[must_use]
+    pub fn is_tumbling(&self) -> bool {
+        self.slide_us == self.duration_us
+    }
+}
+
+/// How long after its last event a session ends. A gap that is NULL or not above 0 leaves the event
+/// out of all sessions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SessionGap {
+    /// Microseconds, the same for all events.
+    Fixed(i64),
+    /// Computed for each event: a text such as `10 seconds`.
+    Dynamic(Expression),
+}
+
+/// Which records are seen as one: of those with equal columns only the first is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deduplication {
+    /// Schema columns that are compared; NULL equals NULL.
+    pub columns: Vec<usize>,
+    /// How long a kept record is remembered.
+    pub scope: DeduplicationScope,
+}
+
+/// How long a kept record is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeduplicationScope {
+    /// Until the watermark reaches its event time plus the delay (`dropDuplicatesWithinWatermark`).
+    WithinWatermark,
+    /// Event times are compared too, until the watermark reaches it (`dropDuplicates` with the event
+    /// time among its columns).
+    WithEventTime,
+    /// For ever (`dropDuplicates` of columns alone).
+    Forever,
+}
+
+/// How JSON is read: Spark's options of `from_json`, with its defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "these are Spark's switches, each on its own")]
+pub struct JsonOptions {
+    /// `allowSingleQuotes`: names and texts may stand in single quotes.
+    pub allow_single_quotes: bool,
+    /// `allowNonNumericNumbers`: `NaN`, `Infinity`, `-INF` and their like are numbers.
+    pub allow_non_numeric_numbers: bool,
+    /// `allowNumericLeadingZeros`: `007` is 7.
+    pub allow_numeric_leading_zeros: bool,
+    /// `allowUnquotedControlChars`: texts may hold raw control characters.
+    pub allow_unquoted_control_chars: bool,
+    /// `allowUnquotedFieldNames`: names may stand without quotes.
+    pub allow_unquoted_field_names: bool,
+    /// `allowBackslashEscapingAnyCharacter`: `\x` is x for any x.
+    pub allow_backslash_escaping_any_character: bool,
+    /// `allowComments`: `/* … */` and `// …` are skipped.
+    pub allow_comments: bool,
+    /// `primitivesAsString` has no meaning here; `dropFieldIfAllNull` none for a given schema.
+    pub drop_field_if_all_null: bool,
+}
+
+impl Default for JsonOptions {
+    fn default() -> JsonOptions {
+        JsonOptions {
+            allow_single_quotes: true,
+            allow_non_numeric_numbers: true,
+            allow_numeric_leading_zeros: false,
+            allow_unquoted_control_chars: false,
+            allow_unquoted_field_names: false,
+            allow_backslash_escaping_any_character: false,
+            allow_comments: false,
+            drop_field_if_all_null: false,
+        }
+    }
+}
+
+/// A version of Spark whose way is taken wherever it differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compat {
+    /// Spark 3.5.
+    Spark35,
+    /// Spark 4.
+    Spark4,
+}
+
+impl Compat {
+    /// The name in options and specs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Compat::Spark35 => "spark-3.5",
+            Compat::Spark4 => "spark-4",
+        }
+    }
+}
+
+/// Where Spark and this program differ, whose way it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Semantics {
+    /// The Spark whose sums, order of rows and texts are given; `None` is this program's own way.
+    pub compat: Option<Compat>,
+    /// `spark.sql.ansi.enabled`: a value that does not fit ends the run instead of being NULL.
+    pub ansi: bool,
+    /// `spark.sql.shuffle.partitions`, above 0; only of consequence to the order of rows.
+    pub shuffle_partitions: u32,
+    /// The state store whose order of rows is given in a compatibility mode.
+    pub state_store: StateStore,
+    /// `spark.sql.streaming.noDataMicroBatches.enabled`
+    pub no_data_batches: bool,
+    /// `spark.sql.legacy.timeParserPolicy`
+    pub time_parser_policy: TimeParserPolicy,
+}
+
+impl Default for Semantics {
+    fn default() -> Semantics {
+        Semantics {
+            compat: None,
+            ansi: false,
+            shuffle_partitions: 200,
+            state_store: StateStore::Hdfs,
+            no_data_batches: true,
+            time_parser_policy: TimeParserPolicy::Corrected,
+        }
+    }
+}
+
+impl Semantics {
+    /// The defaults of a version of Spark.
+    #[must_use]
+    pub fn of(compat: Compat) -> Semantics {
+        let (ansi, time_parser_policy) = match compat {
+            Compat::Spark35 => (false, TimeParserPolicy::Exception),
+            Compat::Spark4 => (true, TimeParserPolicy::Corrected),
+        };
+        Semantics { compat: Some(compat), ansi, time_parser_policy, ..Semantics::default() }
+    }
+}
+
+/// Spark's state store providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StateStore {
+    /// `HDFSBackedStateStoreProvider`, Spark's default: rows come in the order of a hash map.
+    Hdfs,
+    /// `RocksDBStateStoreProvider`: rows come in the order of their key's bytes.
+    RocksDb,
+}
+
+/// What a text means that only Spark 2's parser would take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimeParserPolicy {
+    /// It ends the run.
+    Exception,
+    /// It is NULL, as any text that does not parse.
+    Corrected,
 }
 
 /// One aggregate.
@@ -140,6 +332,8 @@ pub enum OutputSource {
     Key(usize),
     /// Index into [`Aggregation::aggregates`].
     Aggregate(usize),
+    /// Index into [`Pipeline::computed`] (projections).
+    Computed(usize),
 }
 
 /// Which rows a batch publishes.
@@ -172,6 +366,8 @@ pub enum ParseMode {
     Permissive,
     /// The run ends, naming the record.
     FailFast,
+    /// The record is left out, counted (the mode that Spark offers for files only).
+    SkipMalformed,
 }
 
 /// A condition over the columns of one record, with SQL's three-valued logic.
@@ -199,6 +395,10 @@ pub enum Expression {
     In(Box<Expression>, Vec<Expression>),
     /// `operand LIKE pattern`, with `%`, `_` and `\` as the escape.
     Like(Box<Expression>, String),
+    /// `CASE WHEN condition THEN value … ELSE value END`.
+    Case(Vec<(Expression, Expression)>, Option<Box<Expression>>),
+    /// Whether the record has no JSON object at all: Spark's `data IS NULL` behind `from_json`.
+    NoData,
 }
 
 /// Comparison operators.
@@ -256,7 +456,7 @@ impl Pipeline {
     /// Whether batches keep state between them.
     #[must_use]
     pub fn is_stateful(&self) -> bool {
-        matches!(self.query, Query::Aggregation(_))
+        matches!(self.query, Query::Aggregation(_)) || self.deduplication.is_some()
     }
 
     /// The columns of the results.

@@ -15,7 +15,9 @@ pub fn preset(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{OutputMode, ParseMode, Query, SinkSpec, TimeFormat, Trigger, parse};
+    use crate::spec::{
+        OutputMode, ParseMode, Query, SinkSpec, SlidingWindow, TimeFormat, Trigger, Window, parse,
+    };
     use crate::types::DataType;
 
     #[test]
@@ -38,7 +40,7 @@ mod tests {
         assert_eq!(time.format, TimeFormat::Seconds);
         assert_eq!(time.watermark_delay_ms, Some(30_000));
         let Query::Aggregation(aggregation) = &pipeline.query else { panic!("a window") };
-        assert_eq!(aggregation.window.duration_us, 30_000_000);
+        assert_eq!(aggregation.window, Some(Window::Sliding(SlidingWindow::tumbling(30_000_000))));
         assert_eq!(aggregation.aggregates[0].result_type, DataType::Double);
         assert_eq!(aggregation.aggregates[0].output_type, DataType::Int);
         let columns: Vec<String> =

@@ -97,6 +97,8 @@ impl<'a> Source<'a> {
 pub struct Event<'a> {
     /// Event time, if the pipeline names a column for it and the record has a usable one.
     pub time: Option<Timestamp>,
+    /// Whether the record had any JSON text: false for a tombstone and for an empty or blank value.
+    pub has_data: bool,
     /// One cell for each column of the schema, in its order.
     pub cells: &'a [Cell],
     /// What the cells' spans point into.
@@ -352,7 +354,7 @@ mod tests {
     fn numbers_are_exact_in_billionths_or_not_at_all() {
         let exact = |number, payload: &str| {
             let source = Source { payload: payload.as_bytes(), scratch: b"" };
-            Event { time: None, cells: &[], source }.exact_nanos(number)
+            Event { time: None, has_data: true, cells: &[], source }.exact_nanos(number)
         };
         let short = |mantissa, scale| exact(Number::Short { mantissa, scale }, "");
         assert_eq!(short(1234, 2), Some(12_340_000_000));

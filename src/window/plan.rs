@@ -1,7 +1,7 @@
 //! What the windows of one pipeline do, resolved once.
 
 use crate::{
-    spec::{Aggregate, AggregateFunction, OutputColumn, OutputMode, Pipeline, Query},
+    spec::{Aggregate, AggregateFunction, OutputColumn, OutputMode, Pipeline, Query, Window},
     types::DataType,
     window::{Accumulator, Sum},
 };
@@ -39,7 +39,10 @@ impl WindowPlan {
             keep_greater: aggregate.function == AggregateFunction::Max,
         });
         Some(WindowPlan {
-            duration_us: aggregation.window.duration_us,
+            duration_us: match aggregation.window {
+                Some(Window::Sliding(window)) => window.duration_us,
+                _ => unreachable!("the parser gives no other windows yet"),
+            },
             key_columns: aggregation.keys.clone(),
             key_types: aggregation.keys.iter().map(|&column| column_type(column)).collect(),
             aggregates: aggregates.collect(),

@@ -91,7 +91,7 @@ impl WindowPlan {
                     Outcome::Text(text) => Value::String(text),
                     Outcome::Misfit => Value::Null,
                 },
-                OutputSource::Column(_) | OutputSource::EventTime => {
+                OutputSource::Column(_) | OutputSource::EventTime | OutputSource::Computed(_) => {
                     unreachable!("a checked aggregation outputs keys, windows and aggregates")
                 }
             })
