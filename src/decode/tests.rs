@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::spec::{EventTime, OutputColumn, OutputMode, ParseMode};
+use crate::spec::{EventTime, JsonOptions, OutputColumn, OutputMode, ParseMode, Semantics};
 use crate::types::{Column, Span, TextSource, Value};
 
 const SALES: [(&str, DataType); 4] = [
@@ -35,9 +35,16 @@ fn pipeline(schema: &[(&str, DataType)], time: Option<(usize, TimeFormat)>) -> P
             watermark_delay_ms: None,
         }),
         filter: None,
+        filter_above_watermark: None,
+        deduplication: None,
         query: Query::Projection,
+        computed: Vec::new(),
         output_mode: OutputMode::Append,
         parse_mode: ParseMode::Permissive,
+        json: JsonOptions::default(),
+        corrupt_column: None,
+        session_time_zone: "UTC".to_owned(),
+        semantics: Semantics::default(),
         max_future_skew_ms: None,
     }
 }

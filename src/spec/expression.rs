@@ -683,6 +683,7 @@ mod tests {
                 format!("In({}, [{}])", shown(operand), list.join(", "))
             }
             Expression::Like(operand, pattern) => format!("Like({}, {pattern:?})", shown(operand)),
+            other => format!("{other:?}"),
         }
     }
 
