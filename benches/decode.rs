@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use sales_stream::decode::Decoder;
 use sales_stream::spec::{
-    EventTime, OutputColumn, OutputMode, OutputSource, ParseMode, Pipeline, Query, TimeFormat,
+    EventTime, JsonOptions, OutputColumn, OutputMode, OutputSource, ParseMode, Pipeline, Query,
+    Semantics, TimeFormat,
 };
 use sales_stream::types::{Column, DataType};
 
@@ -94,9 +95,16 @@ fn pipeline(used: &[usize], ts: DataType, format: TimeFormat) -> Pipeline {
         schema: schema.to_vec(),
         event_time: Some(EventTime { column: 3, format, watermark_delay_ms: None }),
         filter: None,
+        filter_above_watermark: None,
+        deduplication: None,
         query: Query::Projection,
+        computed: Vec::new(),
         output_mode: OutputMode::Append,
         parse_mode: ParseMode::Permissive,
+        json: JsonOptions::default(),
+        corrupt_column: None,
+        session_time_zone: "UTC".to_owned(),
+        semantics: Semantics::default(),
         max_future_skew_ms: None,
     }
 }
