@@ -9,7 +9,10 @@ use clap::Args;
 use super::{connect::ConnectArguments, values};
 use crate::{
     sink::console::Truncate,
-    spec::{DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, SinkSpec, StartingOffsets, Trigger},
+    spec::{
+        Compat, DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, SinkSpec, StartingOffsets,
+        Trigger, check_time_zone,
+    },
 };
 
 /// The options of a run.
@@ -44,6 +47,21 @@ pub struct RunArguments {
         help_heading = "Pipeline"
     )]
     pub watermark: Option<i64>,
+    /// Do as this Spark does wherever it differs: spark-3.5 or spark-4 [default: our own way]
+    ///
+    /// Sums as doubles in Spark's order, its order of rows, its texts of numbers, its console, ANSI off
+    /// (3.5) or on (4). Without it sums are exact and rows are sorted.
+    #[arg(long, value_name = "SPARK", env = "SALES_STREAM_COMPAT", help_heading = "Pipeline")]
+    pub compat: Option<Compat>,
+    /// Zone of times that name none, when read and when printed [default: UTC]
+    #[arg(
+        long,
+        value_name = "ZONE",
+        value_parser = check_time_zone,
+        env = "SALES_STREAM_SESSION_TIME_ZONE",
+        help_heading = "Pipeline"
+    )]
+    pub session_time_zone: Option<String>,
     /// What a bad record does: permissive (counted) or failfast (exit 40) [default: permissive]
     #[arg(long, value_name = "MODE", env = "SALES_STREAM_MODE", help_heading = "Pipeline")]
     pub mode: Option<ParseMode>,

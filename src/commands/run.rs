@@ -121,6 +121,8 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             parse_mode: typed.mode,
             max_future_skew_ms: typed.max_future_skew,
             watermark_delay_ms: typed.watermark,
+            session_time_zone: typed.session_time_zone.clone(),
+            semantics: typed.compat.map(|compat| spec.spark.semantics(Some(compat))),
         })
         .map_err(|errors| Failure::new(2, errors))?;
     if typed.reading.fail_on_data_loss.or(run.fail_on_data_loss) == Some(false) {

@@ -14,26 +14,50 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::errors::{InvalidOption, Mistakes, character_start, list, suggestion};
 
 /// Keys of each table whose keys are fixed. Used to tell a user where a misplaced key belongs.
-const HOMES: [(&str, &[&str]); 4] = [
+const HOMES: [(&str, &[&str]); 7] = [
     ("at the top of the spec, before the first [section]", ROOT_KEYS),
     ("in [event_time]", EVENT_TIME_KEYS),
     ("in [window]", WINDOW_KEYS),
     ("in [run]", RUN_KEYS),
+    ("in [drop_duplicates]", DROP_DUPLICATES_KEYS),
+    ("in [json]", JSON_KEYS),
+    ("in [spark]", SPARK_KEYS),
 ];
 pub(super) const ROOT_KEYS: &[&str] = &[
     "name",
     "topic",
+    "compat",
+    "session_time_zone",
     "group_by",
     "output",
     "where",
+    "where_after_watermark",
     "schema",
+    "json",
     "event_time",
+    "drop_duplicates",
     "window",
     "aggregates",
+    "spark",
     "run",
 ];
 pub(super) const EVENT_TIME_KEYS: &[&str] = &["column", "format", "watermark"];
-pub(super) const WINDOW_KEYS: &[&str] = &["duration"];
+pub(super) const WINDOW_KEYS: &[&str] =
+    &["duration", "slide", "start", "session_gap", "session_gap_expr"];
+pub(super) const DROP_DUPLICATES_KEYS: &[&str] = &["columns", "within_watermark", "event_time"];
+pub(super) const JSON_KEYS: &[&str] = &[
+    "corrupt_column",
+    "allow_single_quotes",
+    "allow_non_numeric_numbers",
+    "allow_numeric_leading_zeros",
+    "allow_unquoted_control_chars",
+    "allow_unquoted_field_names",
+    "allow_backslash_escaping_any_character",
+    "allow_comments",
+    "drop_field_if_all_null",
+];
+pub(super) const SPARK_KEYS: &[&str] =
+    &["ansi", "shuffle_partitions", "state_store", "no_data_batches", "time_parser_policy"];
 pub(super) const RUN_KEYS: &[&str] = &[
     "trigger",
     "output_mode",

@@ -39,6 +39,71 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidOption> {
     if duration > MAX_DURATION { Err(too_long(text)) } else { Ok(duration) }
 }
 
+/// Reads an interval as Spark's SQL has it: like [`parse_duration`], and also negative, with fractions
+/// of seconds, months (31 days) and the word `INTERVAL` before it. Gives microseconds.
+///
+/// # Errors
+/// No number, no or an unknown unit, or more than [`MAX_DURATION`] either way.
+pub fn parse_interval(text: &str) -> Result<i64, InvalidOption> {
+    let mut rest = text.trim();
+    if let Some((word, after)) = rest.split_once(char::is_whitespace)
+        && word.eq_ignore_ascii_case("interval")
+    {
+        rest = after.trim_start();
+    }
+    if rest.is_empty() {
+        return Err(invalid(text, "it is empty"));
+    }
+    let mut total_us: i64 = 0;
+    while !rest.is_empty() {
+        let (negative, unsigned) = match rest.strip_prefix('-') {
+            Some(after) => (true, after.trim_start()),
+            None => (false, rest.strip_prefix('+').unwrap_or(rest).trim_start()),
+        };
+        let (part_us, after) = interval_part(text, unsigned)?;
+        let part_us = i64::try_from(part_us).map_err(|_| too_long(text))?;
+        let signed = if negative { -part_us } else { part_us };
+        total_us = total_us.checked_add(signed).ok_or_else(|| too_long(text))?;
+        rest = after.trim_start();
+    }
+    let longest = i64::try_from(MAX_DURATION.as_micros()).unwrap_or(i64::MAX);
+    if total_us.abs() > longest { Err(too_long(text)) } else { Ok(total_us) }
+}
+
+/// A part of an interval: seconds with a fraction and months, besides what a duration has.
+fn interval_part<'a>(whole: &str, text: &'a str) -> Result<(u64, &'a str), InvalidOption> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, after) = text.split_at(digits);
+    let (fraction, after) = match after.strip_prefix('.') {
+        Some(after) => {
+            let len = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+            after.split_at(len)
+        }
+        None => ("", after),
+    };
+    let unit_text = after.trim_start();
+    let len = unit_text.len() - unit_text.trim_start_matches(char::is_alphabetic).len();
+    let (unit, rest) = unit_text.split_at(len);
+    let unit_is = |names: &[&str]| names.contains(&unit.to_lowercase().as_str());
+    let number_of = |text: &str| match text {
+        "" => Ok(0_u64),
+        digits => digits.parse().map_err(|_| too_long(whole)),
+    };
+    if unit_is(&["month", "months"]) && fraction.is_empty() && digits > 0 {
+        let month_us = 31 * 86_400_000_000;
+        return Ok((
+            number_of(number)?.checked_mul(month_us).ok_or_else(|| too_long(whole))?,
+            rest,
+        ));
+    }
+    if unit_is(&["s", "sec", "secs", "second", "seconds"]) && !fraction.is_empty() {
+        let micros: String = fraction.chars().chain("000000".chars()).take(6).collect();
+        let whole_us = number_of(number)?.checked_mul(1_000_000).ok_or_else(|| too_long(whole))?;
+        return Ok((whole_us.saturating_add(number_of(&micros)?), rest));
+    }
+    parse_part(whole, text)
+}
+
 /// Writes a duration so that [`parse_duration`] reads it back, in the largest units that leave
 /// nothing over: `1h 30m`, `500ms`, `0s`. What is below a microsecond is left out.
 #[must_use]
@@ -114,6 +179,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn intervals_are_signed_and_have_fractions_of_seconds_and_months() {
+        let check = |text: &str, expected: i64| {
+            assert_eq!(parse_interval(text).ok(), Some(expected), "{text}");
+        };
+        check("10 seconds", 10_000_000);
+        check("0.5 seconds", 500_000);
+        check("1 minute 500 milliseconds", 60_500_000);
+        check("-7 seconds", -7_000_000);
+        check("INTERVAL 20 SECONDS", 20_000_000);
+        check("1 month", 31 * 86_400_000_000);
+        check("0 seconds", 0);
+        check("1.1234567s", 1_123_456);
+        for text in ["", "abc", "10", "interval", "1.5 minutes", "5 apples", "--1s"] {
+            assert!(parse_interval(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_read_in_short_and_long_form() {

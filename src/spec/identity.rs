@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::durations::format_duration;
-use super::pipeline::{Aggregate, OutputSource, Pipeline, Query, SessionGap, TimeFormat, Window};
+use super::pipeline::{
+    Aggregate, AggregateFunction, Compat, DeduplicationScope, OutputSource, Pipeline, Query,
+    SessionGap, TimeFormat, Window,
+};
 
 impl Pipeline {
     /// The fields whose change would mix two meanings in one checkpoint, each with its value as
@@ -28,8 +31,48 @@ impl Pipeline {
             ("output", self.output_text()),
             ("output_mode", self.output_mode.name().to_owned()),
             ("mode", self.parse_mode.name().to_owned()),
+            ("drop_duplicates", self.deduplication_text()),
+            ("session_time_zone", self.session_time_zone.clone()),
+            ("compat", self.semantics.compat.map_or(NONE, Compat::name).to_owned()),
+            ("state", self.state_text()),
         ];
         fields.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
+    }
+
+    /// Whether a checkpoint with another value in this field of its identity is refused. A
+    /// compatibility mode goes on where Spark would, as long as the state's types stay the same.
+    #[must_use]
+    pub fn must_keep(&self, field: &str) -> bool {
+        self.semantics.compat.is_none()
+            || matches!(field, "topic" | "compat" | "drop_duplicates" | "state")
+    }
+
+    fn deduplication_text(&self) -> String {
+        let Some(deduplication) = &self.deduplication else { return NONE.to_owned() };
+        let scope = match deduplication.scope {
+            DeduplicationScope::WithinWatermark => "within the watermark",
+            DeduplicationScope::WithEventTime => "with the event time",
+            DeduplicationScope::Forever => "for ever",
+        };
+        let columns = deduplication.columns.iter().map(|column| self.column(*column)).collect();
+        format!("{} {scope}", listed(columns))
+    }
+
+    /// The types of what is kept for a group: Spark's schema of the state store.
+    fn state_text(&self) -> String {
+        let Query::Aggregation(aggregation) = &self.query else { return NONE.to_owned() };
+        let kind = match &aggregation.window {
+            None => "groups",
+            Some(Window::Sliding(_)) => "windows",
+            Some(Window::Session(_)) => "sessions",
+        };
+        let type_of = |column: &usize| self.schema[*column].data_type.to_string();
+        let keys = aggregation.keys.iter().map(type_of).collect();
+        let totals = aggregation.aggregates.iter().map(|aggregate| match aggregate.function {
+            AggregateFunction::Avg => format!("{} and count", aggregate.result_type),
+            _ => aggregate.result_type.to_string(),
+        });
+        format!("{kind} by {} of {}", listed(keys), listed(totals.collect()))
     }
 
     fn used_schema(&self) -> String {
@@ -176,7 +219,11 @@ mod tests {
              aggregates: total_revenue_int = cast(sum(price) as int)\n\
              output: store, total_revenue_int, window_start, window_end\n\
              output_mode: append\n\
-             mode: permissive\n"
+             mode: permissive\n\
+             drop_duplicates: none\n\
+             session_time_zone: UTC\n\
+             compat: none\n\
+             state: windows by string of double\n"
         );
         assert_eq!(
             identity(preset("transactions").unwrap()),
@@ -189,7 +236,11 @@ mod tests {
              aggregates: none\n\
              output: transaction_id, user_id, amount, type, timestamp, location\n\
              output_mode: append\n\
-             mode: permissive\n"
+             mode: permissive\n\
+             drop_duplicates: none\n\
+             session_time_zone: UTC\n\
+             compat: none\n\
+             state: none\n"
         );
     }
 

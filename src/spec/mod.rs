@@ -7,7 +7,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `pipeline` | what a checked pipeline is |
-//! | `parse` | the sections of a spec; `document` reads TOML values, `run` reads `[run]` |
+//! | `parse` | the sections of a spec; `document` reads TOML values, `windows`, `spark` and `run` their sections |
 //! | `expression` | the condition of `where` |
 //! | `typing`, `time_format`, `durations`, `names`, `options` | single values, shared with the command line |
 //! | `rules` | what must fit together, also after an option replaced a part |
@@ -30,10 +30,12 @@ mod pipeline;
 mod presets;
 mod rules;
 mod run;
+mod spark;
 mod time_format;
 mod typing;
+mod windows;
 
-pub use durations::{MAX_DURATION, format_duration, parse_duration};
+pub use durations::{MAX_DURATION, format_duration, parse_duration, parse_interval};
 pub use errors::{InvalidOption, Place, SpecError, SpecErrors};
 pub use names::{check_pipeline_name, check_topic_name};
 pub use options::{
@@ -50,4 +52,5 @@ pub use pipeline::{
 pub use presets::{PRESETS, preset};
 pub use rules::Overrides;
 pub use run::{KafkaSetting, RunOptions};
+pub use spark::{SparkChoices, check_time_zone};
 pub use typing::parse_data_type;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::durations::{format_duration, parse_duration};
 use super::errors::{InvalidOption, suggestion};
 use super::names::check_topic_name;
-use super::pipeline::{OutputMode, ParseMode};
+use super::pipeline::{Compat, OutputMode, ParseMode, StateStore, TimeParserPolicy};
 use crate::types::{Offset, Partition};
 
 /// When batches are cut.
@@ -247,6 +247,36 @@ impl FromStr for OutputMode {
     }
 }
 
+impl FromStr for Compat {
+    type Err = InvalidOption;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        one_of(
+            "a Spark to be compatible with",
+            text,
+            &[Compat::Spark35, Compat::Spark4],
+            Compat::name,
+        )
+    }
+}
+
+impl FromStr for StateStore {
+    type Err = InvalidOption;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        one_of("a state store", text, &[StateStore::Hdfs, StateStore::RocksDb], StateStore::name)
+    }
+}
+
+impl FromStr for TimeParserPolicy {
+    type Err = InvalidOption;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let policies = [TimeParserPolicy::Exception, TimeParserPolicy::Corrected];
+        one_of("a time parser policy", text, &policies, TimeParserPolicy::name)
+    }
+}
+
 impl fmt::Display for OutputMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -270,6 +300,13 @@ impl FromStr for ParseMode {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let modes = [ParseMode::Permissive, ParseMode::FailFast, ParseMode::SkipMalformed];
+        if text.eq_ignore_ascii_case("dropmalformed") {
+            return Err(InvalidOption(format!(
+                "from_json() doesn't support the {text} mode in Spark, so none is offered under \
+                 that name; \"skip-malformed\" leaves malformed records out, counted. Acceptable \
+                 modes are permissive, failfast and skip-malformed"
+            )));
+        }
         one_of("a mode", text, &modes, ParseMode::name)
     }
 }

@@ -10,26 +10,28 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{
-    EVENT_TIME_KEYS, Located, ROOT_KEYS, Section, WINDOW_KEYS, described, home_of, missing, noted,
+    EVENT_TIME_KEYS, Located, ROOT_KEYS, Section, described, home_of, missing, noted,
     offset_in_document, text_of,
 };
-use super::durations::parse_duration;
+use super::durations::parse_interval;
 use super::errors::{InvalidOption, Mistakes, SpecErrors, list, suggestion};
-use super::expression::{Names, parse_condition};
+use super::expression::{self, Names, parse_condition, parse_value};
 use super::names::{check_pipeline_name, check_topic_name};
-use super::options::whole_milliseconds;
 use super::pipeline::{
-    Aggregate, AggregateFunction, Aggregation, EventTime, Expression, JsonOptions, OutputColumn,
-    OutputMode, OutputSource, ParseMode, Pipeline, Query, Semantics, SlidingWindow, TimeFormat,
-    Window,
+    Aggregate, AggregateFunction, Aggregation, Compat, EventTime, Expression, OutputColumn,
+    OutputMode, OutputSource, ParseMode, Pipeline, Query, TimeFormat, Window,
 };
 use super::rules::{Subject, broken_rules};
-use super::run::{RunOptions, milliseconds, read_run};
+use super::run::{RunOptions, read_run};
+use super::spark::{SparkChoices, check_time_zone, read_json, read_spark};
 use super::time_format::{check_format_fits, parse_time_format};
 use super::typing::{check_cast, parse_data_type, result_type};
+use super::windows;
 use crate::types::{Column, DataType};
 
 const EVENT_TIME: &str = "event_time";
+/// Spark's default for `spark.sql.columnNameOfCorruptRecord`.
+const CORRUPT_COLUMN: &str = "_corrupt_record";
 const WINDOW_START: &str = "window_start";
 const WINDOW_END: &str = "window_end";
 
@@ -40,6 +42,8 @@ pub struct Spec {
     pub pipeline: Pipeline,
     /// How to run it; an option on the command line wins.
     pub run: RunOptions,
+    /// What it names of Spark's ways; an option for `compat` on the command line keeps these.
+    pub spark: SparkChoices,
 }
 
 /// Reads a spec. `origin` names the text in errors, usually the path of its file.
@@ -67,8 +71,8 @@ pub fn parse(text: &str, origin: &str) -> Result<Spec, SpecErrors> {
 }
 
 /// The schema as far as it could be read: a column whose type is wrong still has its name.
-struct Schema {
-    columns: Vec<(String, Option<DataType>)>,
+pub(super) struct Schema {
+    pub(super) columns: Vec<(String, Option<DataType>)>,
 }
 
 impl Schema {
@@ -77,7 +81,12 @@ impl Schema {
     }
 
     /// The column's index, or a mistake that names `place`.
-    fn find(&self, name: Located<&str>, place: &str, mistakes: &mut Mistakes<'_>) -> Option<usize> {
+    pub(super) fn find(
+        &self,
+        name: Located<&str>,
+        place: &str,
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<usize> {
         let index = self.names().position(|column| column == name.value);
         // Without any column there is another mistake already.
         if index.is_none() && !self.columns.is_empty() {
@@ -115,38 +124,80 @@ fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec>
     let topic = read_topic(root, mistakes);
     let schema = read_schema(root, mistakes);
     let event_time = read_event_time(root, &schema, mistakes);
-    let filter = read_where(root, &schema, mistakes);
+    let compat: Option<Compat> = root.parsed("compat", mistakes);
+    let conditions = read_conditions(root, &schema, compat.is_some(), mistakes);
+    let deduplication = root
+        .section("drop_duplicates", "[drop_duplicates]", mistakes)
+        .map(|section| windows::read_drop_duplicates(section, &schema, mistakes));
     let aggregated = ["window", "group_by", "aggregates"].iter().any(|key| root.has(key));
     let (query, available) = if aggregated {
         read_aggregation(root, &schema, mistakes)
     } else {
         (Some(Query::Projection), projectable(&schema, root.has(EVENT_TIME)))
     };
-    let output = read_output(root, &available, mistakes);
+    let mut computed = Vec::new();
+    let place = OutputPlace { schema: &schema, aggregated, lenient: compat.is_some(), root };
+    let output = read_output(root, &available, &place, &mut computed, mistakes);
+    let session_time_zone = root.read_with("session_time_zone", check_time_zone, mistakes);
+    let json = root.section("json", "[json]", mistakes);
+    let corrupt_column = read_corrupt_column(json, &schema, mistakes);
+    let json = json.map(|section| read_json(section, mistakes)).unwrap_or_default();
+    let spark = root
+        .section("spark", "[spark]", mistakes)
+        .map(|section| read_spark(section, mistakes))
+        .unwrap_or_default();
     let run = root.section("run", "[run]", mistakes);
     let (run_options, meaning) =
         run.map(|run| read_run(run, topic.as_deref(), mistakes)).unwrap_or_default();
+    let (filter, filter_above_watermark) = conditions?;
     let pipeline = Pipeline {
         name: name?,
         topic: topic?,
         schema: schema.complete()?,
         event_time: if root.has(EVENT_TIME) { Some(event_time?) } else { None },
-        filter: if root.has("where") { Some(filter?) } else { None },
-        filter_above_watermark: None,
-        deduplication: None,
+        filter,
+        filter_above_watermark,
+        deduplication: if root.has("drop_duplicates") { Some(deduplication??) } else { None },
         query: query?,
-        computed: Vec::new(),
+        computed,
         output: output?,
         output_mode: meaning.output_mode.unwrap_or(OutputMode::Append),
         parse_mode: meaning.parse_mode.unwrap_or(ParseMode::Permissive),
-        json: JsonOptions::default(),
-        corrupt_column: None,
-        session_time_zone: "UTC".to_owned(),
-        semantics: Semantics::default(),
+        json,
+        corrupt_column: corrupt_column?,
+        session_time_zone: session_time_zone.unwrap_or_else(|| "UTC".to_owned()),
+        semantics: spark.semantics(compat),
         max_future_skew_ms: meaning.max_future_skew_ms,
     };
     note_broken_rules(&pipeline, root, run, mistakes);
-    Some(Spec { pipeline, run: run_options })
+    Some(Spec { pipeline, run: run_options, spark })
+}
+
+/// The column that takes the text of malformed records; `Some(None)` where there is none.
+fn read_corrupt_column(
+    json: Option<Section<'_, '_>>,
+    schema: &Schema,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Option<usize>> {
+    let named = json.filter(|json| json.has("corrupt_column"));
+    let index = match named {
+        Some(json) => {
+            let name = json.text("corrupt_column", mistakes)?;
+            schema.find(name, "[json]", mistakes)?
+        }
+        None => match schema.names().position(|name| name == CORRUPT_COLUMN) {
+            Some(index) => index,
+            None => return Some(None),
+        },
+    };
+    if !matches!(schema.columns[index].1, Some(DataType::String) | None) {
+        let offset = named.map_or(0, |json| json.offset_of("corrupt_column"));
+        let name = &schema.columns[index].0;
+        mistakes
+            .note(offset, format!("the column {name:?} takes the text of records; make it string"));
+        return None;
+    }
+    Some(Some(index))
 }
 
 fn read_name(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
@@ -196,7 +247,7 @@ fn read_event_time(
 ) -> Option<EventTime> {
     let section = root.section(EVENT_TIME, "[event_time]", mistakes)?;
     section.check_keys(EVENT_TIME_KEYS, mistakes);
-    let delay_ms = section.duration("watermark", whole_milliseconds, mistakes);
+    let delay_ms = section.duration("watermark", watermark_delay, mistakes);
     let column = section
         .required_text("column", "column = \"ts\"", mistakes)
         .and_then(|name| schema.find(name, "[event_time]", mistakes));
@@ -204,32 +255,57 @@ fn read_event_time(
     let format = if !section.has("format") && data_type == Some(DataType::Timestamp) {
         Some(TimeFormat::Timestamp)
     } else {
-        section
-            .required_text("format", "format = \"seconds\"", mistakes)
-            .and_then(|text| noted(text.offset, parse_time_format(text.value), mistakes))
+        section.required_text("format", "format = \"seconds\"", mistakes).and_then(|text| {
+            let format = parse_time_format(text.value, root.has("compat"));
+            noted(text.offset, format, mistakes)
+        })
     };
     if let (Some(column), Some(data_type), Some(format)) = (column, data_type, &format) {
         let fits = check_format_fits(format, &schema.columns[column].0, data_type);
         noted(section.offset_of("format"), fits, mistakes)?;
     }
-    let watermark_delay_ms =
-        if section.has("watermark") { Some(milliseconds(delay_ms?)) } else { None };
+    let watermark_delay_ms = if section.has("watermark") { Some(delay_ms?) } else { None };
     Some(EventTime { column: column?, format: format?, watermark_delay_ms })
 }
 
-fn read_where(
+/// The conditions before and behind the watermark, as they are evaluated: below it and above it.
+/// `None` where one is there and could not be read.
+fn read_conditions(
     root: Section<'_, '_>,
     schema: &Schema,
+    lenient: bool,
     mistakes: &mut Mistakes<'_>,
-) -> Option<Expression> {
-    let span = root.value("where")?.span();
-    let text = root.text("where", mistakes)?;
+) -> Option<(Option<Expression>, Option<Expression>)> {
+    let has_event_time = root.has(EVENT_TIME);
+    let mut read = |key| {
+        read_expression(root, key, schema, has_event_time, lenient, parse_condition, mistakes)
+    };
+    let before = read("where");
+    let after = read("where_after_watermark");
+    let before = if root.has("where") { Some(before?) } else { None };
+    let after = if root.has("where_after_watermark") { Some(after?) } else { None };
+    let (below, above) = after.map_or((None, None), windows::split_at_watermark);
+    Some((windows::both(before, below), above))
+}
+
+/// A text of SQL, read by a function that tells mistakes by their place in it.
+pub(super) fn read_expression<T>(
+    section: Section<'_, '_>,
+    key: &str,
+    schema: &Schema,
+    has_event_time: bool,
+    lenient: bool,
+    read: impl FnOnce(&str, &Names<'_>) -> Result<T, Vec<expression::Mistake>>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<T> {
+    let span = section.value(key)?.span();
+    let text = section.text(key, mistakes)?;
     if schema.columns.is_empty() {
         return None;
     }
-    let names = Names { columns: &schema.columns, has_event_time: root.has(EVENT_TIME) };
-    match parse_condition(text.value, &names) {
-        Ok(expression) => Some(expression),
+    let names = Names { columns: &schema.columns, has_event_time, lenient };
+    match read(text.value, &names) {
+        Ok(value) => Some(value),
         Err(found) => {
             for (offset, message) in found {
                 let place = offset_in_document(mistakes.text(), span.clone(), text.value, offset);
@@ -265,18 +341,19 @@ fn read_aggregation(
     schema: &Schema,
     mistakes: &mut Mistakes<'_>,
 ) -> (Option<Query>, Vec<Available>) {
-    let window = read_window(root, mistakes);
+    let window = read_window(root, schema, mistakes);
     let (keys, all_keys) = read_group_by(root, schema, mistakes);
     let aggregates = read_aggregates(root, schema, &keys, mistakes);
-    let mut available: Vec<Available> =
-        [(WINDOW_START, OutputSource::WindowStart), (WINDOW_END, OutputSource::WindowEnd)]
-            .into_iter()
-            .map(|(name, source)| Available {
-                name: name.to_owned(),
-                source,
-                data_type: Some(DataType::Timestamp),
-            })
-            .collect();
+    let parts = [(WINDOW_START, OutputSource::WindowStart), (WINDOW_END, OutputSource::WindowEnd)];
+    let mut available: Vec<Available> = parts
+        .into_iter()
+        .filter(|_| root.has("window"))
+        .map(|(name, source)| Available {
+            name: name.to_owned(),
+            source,
+            data_type: Some(DataType::Timestamp),
+        })
+        .collect();
     available.extend(keys.iter().enumerate().map(|(position, index)| {
         let (name, data_type) = schema.columns[*index].clone();
         Available { name, source: OutputSource::Key(position), data_type }
@@ -292,39 +369,28 @@ fn read_aggregation(
         aggregates.into_iter().map(|(_, aggregate)| aggregate).collect();
     let query = match (window, aggregates) {
         (Some(window), Some(aggregates)) if all_keys => {
-            Some(Query::Aggregation(Aggregation { window: Some(window), keys, aggregates }))
+            Some(Query::Aggregation(Aggregation { window, keys, aggregates }))
         }
         _ => None,
     };
     (query, available)
 }
 
-fn read_window(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Window> {
+/// The window; `Some(None)` where there is none.
+fn read_window(
+    root: Section<'_, '_>,
+    schema: &Schema,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Option<Window>> {
     if !root.has("window") {
-        let key = if root.has("aggregates") { "aggregates" } else { "group_by" };
-        let message = "groups need a window: add [window] with duration = \"30 seconds\", or take \
-            group_by and [aggregates] away for a pipeline without groups";
-        mistakes.note(root.offset_of(key), message);
-        return None;
+        return Some(None);
     }
     if !root.has(EVENT_TIME) {
         let message = "a window needs the time of events: add [event_time] with column and format";
         mistakes.note(root.offset_of("window"), message);
     }
     let section = root.section("window", "[window]", mistakes)?;
-    section.check_keys(WINDOW_KEYS, mistakes);
-    if !section.has("duration") {
-        let message = missing("duration", section.title, "duration = \"30 seconds\"");
-        mistakes.note(section.offset, message);
-    }
-    let duration = section.duration("duration", parse_duration, mistakes)?;
-    if duration.is_zero() {
-        let message = "a window is longer than nothing; write for example \"30 seconds\"";
-        mistakes.note(section.offset_of("duration"), message);
-        return None;
-    }
-    let duration_us = i64::try_from(duration.as_micros()).expect("the longest duration fits");
-    Some(Window::Sliding(SlidingWindow::tumbling(duration_us)))
+    windows::read_window(section, schema, mistakes).map(Some)
 }
 
 /// The columns to group by that could be read, and whether these are all.
@@ -461,6 +527,8 @@ fn read_call(
 fn read_output(
     root: Section<'_, '_>,
     available: &[Available],
+    place: &OutputPlace<'_>,
+    computed: &mut Vec<Expression>,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<Vec<OutputColumn>> {
     let names: Vec<String> = available.iter().map(|column| format!("{:?}", column.name)).collect();
@@ -477,7 +545,7 @@ fn read_output(
     }
     let mut columns: Vec<Option<OutputColumn>> = Vec::new();
     for value in values {
-        let column = read_output_column(value, available, mistakes);
+        let column = read_output_column(value, available, place, computed, mistakes);
         if let Some(column) = &column
             && columns.iter().flatten().any(|before| before.name == column.name)
         {
@@ -491,18 +559,61 @@ fn read_output(
     columns.into_iter().collect()
 }
 
-/// `"store"`, or `{ name = "shop", from = "store" }`.
+/// What an output column's expression may use.
+struct OutputPlace<'s> {
+    schema: &'s Schema,
+    aggregated: bool,
+    lenient: bool,
+    root: Section<'s, 's>,
+}
+
+impl OutputPlace<'_> {
+    fn expression(
+        &self,
+        section: Section<'_, '_>,
+        mistakes: &mut Mistakes<'_>,
+    ) -> Option<(Expression, Option<DataType>)> {
+        if self.aggregated {
+            let message = "expr is for pipelines without groups; name an aggregate instead";
+            mistakes.note(section.offset_of("expr"), message);
+            return None;
+        }
+        let has_event_time = self.root.has(EVENT_TIME);
+        read_expression(
+            section,
+            "expr",
+            self.schema,
+            has_event_time,
+            self.lenient,
+            parse_value,
+            mistakes,
+        )
+    }
+}
+
+/// `"store"`, `{ name = "shop", from = "store" }`, or `{ name = "dear", expr = "price > 10" }`.
 fn read_output_column(
     value: &Spanned<DeValue<'_>>,
     available: &[Available],
+    place: &OutputPlace<'_>,
+    computed: &mut Vec<Expression>,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<OutputColumn> {
     let (name, from) = match value.get_ref() {
         DeValue::Table(table) => {
             let section = Section::of(table, "an output column", value.span().start);
-            section.check_keys(&["name", "from"], mistakes);
+            section.check_keys(&["name", "from", "expr"], mistakes);
             let name =
                 section.required_text("name", "{ name = \"shop\", from = \"store\" }", mistakes);
+            if section.has("expr") {
+                let (expression, data_type) = place.expression(section, mistakes)?;
+                computed.push(expression);
+                return Some(OutputColumn {
+                    name: name?.value.to_owned(),
+                    source: OutputSource::Computed(computed.len() - 1),
+                    data_type: data_type.unwrap_or(DataType::Boolean),
+                });
+            }
             let from =
                 section.required_text("from", "{ name = \"shop\", from = \"store\" }", mistakes);
             if let Some(name) = name.filter(|name| name.value.is_empty()) {
@@ -536,6 +647,17 @@ fn read_output_column(
         source: source.source,
         data_type: source.data_type?,
     })
+}
+
+/// The delay of a watermark in milliseconds; what is below one is cut off, as Spark cuts it.
+fn watermark_delay(text: &str) -> Result<i64, InvalidOption> {
+    let delay_us = parse_interval(text)?;
+    if delay_us < 0 {
+        return Err(InvalidOption(format!(
+            "the delay threshold ({text}) should not be negative; write for example \"30 seconds\""
+        )));
+    }
+    Ok(delay_us / 1_000)
 }
 
 /// Notes what does not fit together, each at the key it is about.

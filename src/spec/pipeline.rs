@@ -452,6 +452,62 @@ pub enum Literal {
     Timestamp(Timestamp),
 }
 
+impl StateStore {
+    /// The name in specs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            StateStore::Hdfs => "hdfs",
+            StateStore::RocksDb => "rocksdb",
+        }
+    }
+}
+
+impl TimeParserPolicy {
+    /// The name in specs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            TimeParserPolicy::Exception => "exception",
+            TimeParserPolicy::Corrected => "corrected",
+        }
+    }
+}
+
+impl Expression {
+    /// Shows every part of the expression to `look`, itself first.
+    pub fn visit(&self, look: &mut dyn FnMut(&Expression)) {
+        look(self);
+        match self {
+            Expression::Column(_)
+            | Expression::EventTime
+            | Expression::Literal(_)
+            | Expression::NoData => {}
+            Expression::Compare(_, left, right)
+            | Expression::Arithmetic(_, left, right)
+            | Expression::And(left, right)
+            | Expression::Or(left, right) => {
+                left.visit(look);
+                right.visit(look);
+            }
+            Expression::Not(operand)
+            | Expression::IsNull(operand)
+            | Expression::Like(operand, _) => operand.visit(look),
+            Expression::In(operand, list) => {
+                operand.visit(look);
+                list.iter().for_each(|item| item.visit(look));
+            }
+            Expression::Case(branches, otherwise) => {
+                for (condition, value) in branches {
+                    condition.visit(look);
+                    value.visit(look);
+                }
+                otherwise.iter().for_each(|value| value.visit(look));
+            }
+        }
+    }
+}
+
 impl Pipeline {
     /// Whether batches keep state between them.
     #[must_use]

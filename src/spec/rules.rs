@@ -7,7 +7,9 @@
 
 use super::errors::{Place, SpecError, SpecErrors};
 use super::names::check_topic_name;
-use super::pipeline::{OutputMode, ParseMode, Pipeline, Query};
+use super::pipeline::{
+    DeduplicationScope, OutputMode, ParseMode, Pipeline, Query, Semantics, Window,
+};
 
 /// Values from outside of the text that win over it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,10 @@ pub struct Overrides {
     pub max_future_skew_ms: Option<i64>,
     /// `--watermark`, in milliseconds, never negative.
     pub watermark_delay_ms: Option<i64>,
+    /// `--session-time-zone`, checked.
+    pub session_time_zone: Option<String>,
+    /// `--compat`, with what the spec chose of Spark's ways (`SparkChoices::semantics`).
+    pub semantics: Option<Semantics>,
 }
 
 /// What a broken rule is about.
@@ -56,6 +62,8 @@ impl Pipeline {
         }
         self.output_mode = overrides.output_mode.unwrap_or(self.output_mode);
         self.parse_mode = overrides.parse_mode.unwrap_or(self.parse_mode);
+        self.session_time_zone = overrides.session_time_zone.unwrap_or(self.session_time_zone);
+        self.semantics = overrides.semantics.unwrap_or(self.semantics);
         self.max_future_skew_ms = overrides.max_future_skew_ms.or(self.max_future_skew_ms);
         match (overrides.watermark_delay_ms, &mut self.event_time) {
             (Some(delay_ms), Some(event_time)) => event_time.watermark_delay_ms = Some(delay_ms),
@@ -84,20 +92,22 @@ pub(super) fn broken_rules(pipeline: &Pipeline) -> Vec<(Subject, String)> {
         broken.push((Subject::Topic, error.to_string()));
     }
     let watermark = pipeline.event_time.as_ref().and_then(|time| time.watermark_delay_ms);
-    match (&pipeline.query, pipeline.output_mode) {
-        (Query::Aggregation(_), OutputMode::Append) if watermark.is_none() => broken.push((
-            Subject::OutputMode,
-            "append shows a window once it closes, and without a watermark none ever does: add \
-             watermark = \"30 seconds\" to [event_time], or use output mode update or complete"
+    broken.extend(
+        mode_problem(pipeline, watermark.is_some())
+            .map(|problem| (Subject::OutputMode, problem.to_owned())),
+    );
+    if watermark.is_none()
+        && pipeline
+            .deduplication
+            .as_ref()
+            .is_some_and(|deduplication| deduplication.scope == DeduplicationScope::WithinWatermark)
+    {
+        broken.push((
+            Subject::Watermark,
+            "drop_duplicates within the watermark needs one: add watermark = \"30 seconds\" to \
+             [event_time]"
                 .to_owned(),
-        )),
-        (Query::Projection, OutputMode::Complete) => broken.push((
-            Subject::OutputMode,
-            "complete shows all groups, and this pipeline has none: use append, or add [window] \
-             and [aggregates]"
-                .to_owned(),
-        )),
-        _ => {}
+        ));
     }
     if pipeline.max_future_skew_ms.is_some() && pipeline.event_time.is_none() {
         broken.push((
@@ -109,10 +119,42 @@ pub(super) fn broken_rules(pipeline: &Pipeline) -> Vec<(Subject, String)> {
     broken
 }
 
+/// Why Spark would refuse the query in its output mode; so do we.
+fn mode_problem(pipeline: &Pipeline, has_watermark: bool) -> Option<&'static str> {
+    let Query::Aggregation(aggregation) = &pipeline.query else {
+        return (pipeline.output_mode == OutputMode::Complete).then_some(
+            "complete shows all groups, and this pipeline has none: use append, or add [window] \
+             and [aggregates]",
+        );
+    };
+    let is_session = matches!(aggregation.window, Some(Window::Session(_)));
+    if is_session && aggregation.keys.is_empty() {
+        return Some(
+            "sessions need a column to group by (a global aggregation with a session window is not \
+             supported): add group_by = [\"store\"]",
+        );
+    }
+    match pipeline.output_mode {
+        OutputMode::Append if !has_watermark => Some(
+            "append shows a window once it closes, and without a watermark none ever does: add \
+             watermark = \"30 seconds\" to [event_time], or use output mode update or complete",
+        ),
+        OutputMode::Append if aggregation.window.is_none() => Some(
+            "append shows a group once it closes, and groups without a window never do: add \
+             [window], or use output mode update or complete",
+        ),
+        OutputMode::Update if is_session => Some(
+            "update is not supported for sessions, because a session that merges with another takes \
+             a row back that was shown: use append or complete",
+        ),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{parse, preset};
+    use crate::spec::{Compat, parse, preset};
 
     fn pipeline(name: &str) -> Pipeline {
         parse(preset(name).unwrap(), name).unwrap().pipeline
@@ -138,12 +180,16 @@ mod tests {
             parse_mode: Some(ParseMode::FailFast),
             max_future_skew_ms: Some(1),
             watermark_delay_ms: Some(0),
+            session_time_zone: Some("Europe/Berlin".to_owned()),
+            semantics: Some(Semantics::of(Compat::Spark35)),
         };
         let changed = pipeline("sales").with_overrides(overrides).unwrap();
         assert_eq!(changed.topic, "other");
         assert_eq!(changed.output_mode, OutputMode::Complete);
         assert_eq!(changed.parse_mode, ParseMode::FailFast);
         assert_eq!(changed.max_future_skew_ms, Some(1));
+        assert_eq!(changed.session_time_zone, "Europe/Berlin");
+        assert_eq!(changed.semantics.compat, Some(Compat::Spark35));
         assert_eq!(changed.event_time.unwrap().watermark_delay_ms, Some(0));
     }
 

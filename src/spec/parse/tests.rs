@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::spec::{
-    DeadLetterSpec, KafkaSetting, MaxOffsets, PRESETS, SinkSpec, StartingOffsets, Trigger, preset,
+    DeadLetterSpec, Deduplication, DeduplicationScope, KafkaSetting, MaxOffsets, PRESETS, Semantics,
+    SessionGap, SinkSpec, SlidingWindow, StartingOffsets, TimeParserPolicy, Trigger, preset,
 };
 
 const SALES: &str = r#"name = "sales"
@@ -224,7 +225,6 @@ fn each_mistake_says_where_it_is_and_what_would_be_right() {
     check("format = \"seconds\"", "format = \"iso\"", "15:1", "seconds or milliseconds");
     check("watermark = \"30 seconds\"", "watermark = \"-5s\"", "16:13", "negative");
     check("watermark = \"30 seconds\"", "watermark = 30", "16:13", "a text with a unit");
-    check("watermark = \"30 seconds\"", "watermark = \"5us\"", "16:13", "finer than a millisecond");
     check(
         "watermark = \"30 seconds\"",
         "watermark = \"5s\"\ndelay = \"5s\"",
@@ -240,7 +240,125 @@ fn each_mistake_says_where_it_is_and_what_would_be_right() {
         "19:1",
         "the keys are",
     );
-    check("[window]\nduration = \"30 seconds\"", "", "20:2", "groups need a window");
+    check("duration = ", "session_gap = \"1s\"\nduration = ", "18:2", "either duration");
+    check("duration = ", "slide = \"1m\"\nduration = ", "19:1", "at most the duration");
+    check("duration = ", "start = \"-30s\"\nduration = ", "19:1", "shorter than the slide");
+    // What Spark has too.
+    check("topic = ", "compat = \"spark\"\ntopic = ", "2:10", "write spark-3.5 or spark-4");
+    check("topic = ", "session_time_zone = \"Mars\"\ntopic = ", "2:21", "not a time zone");
+    check("[window]", "[spark]\nansy = true\n[window]", "19:1", "did you mean \"ansi\"?");
+    check("[window]", "[spark]\nshuffle_partitions = 0\n[window]", "19:1", "a number from 1");
+    check("[window]", "[json]\ncorrupt_column = \"price\"\n[window]", "19:1", "make it string");
+    check("[window]", "[drop_duplicates]\ncolumns = []\n[window]", "19:1", "columns is empty");
+    check("[window]", "[drop_duplicates]\n[window]", "18:2", "columns is missing");
+    check(
+        "[window]",
+        "[drop_duplicates]\ncolumns = [\"shop\"]\n[window]",
+        "19:12",
+        "unknown column \"shop\" in [drop_duplicates]",
+    );
+    check(
+        "[window]",
+        "[drop_duplicates]\ncolumns = [\"store\"]\nwithin_watermark = true\nevent_time = true\n[window]",
+        "18:2",
+        "do not go together",
+    );
+    check("output_mode = \"append\"", "mode = \"dropmalformed\"", "25:8", "skip-malformed");
+}
+
+#[test]
+fn windows_slide_have_offsets_or_are_sessions() {
+    let window = |to: &str| {
+        let text = changed("duration = \"30 seconds\"", to);
+        match read(&text).pipeline.query {
+            Query::Aggregation(aggregation) => aggregation.window.unwrap(),
+            Query::Projection => panic!("a window was asked for"),
+        }
+    };
+    let sliding = |duration_us, slide_us, offset_us| {
+        Window::Sliding(SlidingWindow { duration_us, slide_us, offset_us })
+    };
+    let second = 1_000_000;
+    assert_eq!(window("duration = \"30s\""), sliding(30 * second, 30 * second, 0));
+    assert_eq!(
+        window("duration = \"30s\"\nslide = \"10s\"\nstart = \"-7 seconds\""),
+        sliding(30 * second, 10 * second, -7 * second)
+    );
+    let fixed = |us| Window::Session(SessionGap::Fixed(us));
+    assert_eq!(window("session_gap = \"10 seconds\""), fixed(10 * second));
+    assert_eq!(window("session_gap = \"-1s\""), fixed(-second));
+}
+
+#[test]
+fn a_condition_behind_the_watermark_is_split_there() {
+    let text = changed(
+        "where = \"price > 0\"",
+        "where = \"price > 0\"\nwhere_after_watermark = \"item = 'a' AND event_time > TIMESTAMP \
+         '2025-09-02 08:00:00' AND ts > 1\"",
+    );
+    let pipeline = read(&text).pipeline;
+    let below = format!("{:?}", pipeline.filter.unwrap());
+    assert!(below.contains("Column(1)") && below.contains("Column(3)"), "{below}");
+    let above = format!("{:?}", pipeline.filter_above_watermark.unwrap());
+    assert!(above.contains("EventTime") && !above.contains("Column"), "{above}");
+}
+
+#[test]
+fn groups_may_have_no_window_and_duplicates_may_be_dropped() {
+    let text = changed(
+        "[window]\nduration = \"30 seconds\"",
+        "[drop_duplicates]\ncolumns = [\"store\", \"item\"]\nwithin_watermark = true",
+    )
+    .replace(", \"window_start\", \"window_end\"", "")
+    .replace("\"append\"", "\"update\"");
+    let pipeline = read(&text).pipeline;
+    let Query::Aggregation(aggregation) = pipeline.query else { panic!("groups were asked for") };
+    assert_eq!((aggregation.window, aggregation.keys), (None, vec![0]));
+    let scope = DeduplicationScope::WithinWatermark;
+    assert_eq!(pipeline.deduplication, Some(Deduplication { columns: vec![0, 1], scope }));
+}
+
+#[test]
+fn spark_is_chosen_with_its_defaults() {
+    let text = changed(
+        "topic = \"sales\"",
+        "topic = \"sales\"\ncompat = \"spark-4\"\nsession_time_zone = \"America/New_York\"",
+    );
+    let pipeline = read(&text).pipeline;
+    assert_eq!(pipeline.semantics, Semantics::of(Compat::Spark4));
+    assert_eq!(pipeline.session_time_zone, "America/New_York");
+    let text = text.replace("[window]", "[spark]\nansi = false\nshuffle_partitions = 3\n[window]");
+    let spec = read(&text);
+    assert!(!spec.pipeline.semantics.ansi);
+    assert_eq!(spec.pipeline.semantics.shuffle_partitions, 3);
+    // What was chosen stays chosen under another version.
+    let semantics = spec.spark.semantics(Some(Compat::Spark35));
+    assert_eq!(semantics.time_parser_policy, TimeParserPolicy::Exception);
+    assert_eq!(semantics.shuffle_partitions, 3);
+}
+
+#[test]
+fn queries_that_spark_refuses_are_refused() {
+    let refuse = |text: &str, part: &str| {
+        let message = parse(text, "test.toml").expect_err(text).to_string();
+        assert!(message.contains(part), "{message}");
+    };
+    let session = changed("duration = \"30 seconds\"", "session_gap = \"10s\"");
+    refuse(&session.replace("\"append\"", "\"update\""), "update is not supported for sessions");
+    let of_nothing = session
+        .replace("group_by = [\"store\"]\n", "")
+        .replace("\"store\", \"total\"", "\"total\"");
+    refuse(&of_nothing, "a global aggregation with a session window");
+    let no_window = changed("[window]\nduration = \"30 seconds\"", "")
+        .replace(", \"window_start\", \"window_end\"", "");
+    refuse(&no_window, "groups without a window never do");
+    let within = changed(
+        "[window]",
+        "[drop_duplicates]\ncolumns = [\"store\"]\nwithin_watermark = true\n[window]",
+    )
+    .replace("watermark = \"30 seconds\"\n", "")
+    .replace("\"append\"", "\"update\"");
+    refuse(&within, "drop_duplicates within the watermark needs one");
 }
 
 #[test]
@@ -451,7 +569,7 @@ proptest! {
             text = mutated(&text, *from, *len, with);
         }
         match parse(&text, "x") {
-            Ok(spec) => prop_assert_eq!(spec.pipeline.identity().len(), 9),
+            Ok(spec) => prop_assert_eq!(spec.pipeline.identity().len(), 13),
             Err(errors) => prop_assert!(!errors.0.is_empty()),
         }
     }
