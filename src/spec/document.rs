@@ -26,6 +26,7 @@ const HOMES: [(&str, &[&str]); 7] = [
 pub(super) const ROOT_KEYS: &[&str] = &[
     "name",
     "topic",
+    "pipeline",
     "compat",
     "session_time_zone",
     "group_by",

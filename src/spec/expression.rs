@@ -50,20 +50,7 @@ pub(super) fn parse_value(
     names: &Names<'_>,
 ) -> Result<(Expression, Option<DataType>), Vec<Mistake>> {
     let tree = parse_sql(text).map_err(|mistake| vec![mistake])?;
-    let mut reader = Reader { text, names, mistakes: Vec::new(), too_deep: false };
-    match reader.read(&tree, 0) {
-        Some(typed) if reader.mistakes.is_empty() => {
-            let data_type = match typed.kind {
-                Kind::Null | Kind::Unknown => None,
-                Kind::Boolean => Some(DataType::Boolean),
-                Kind::Number => Some(DataType::Double),
-                Kind::String => Some(DataType::String),
-                Kind::Timestamp => Some(DataType::Timestamp),
-            };
-            Ok((typed.expression, data_type))
-        }
-        _ => Err(reader.mistakes),
-    }
+    value_of(text, &tree, names)
 }
 
 /// Reads a condition.
@@ -77,9 +64,35 @@ pub(super) fn parse_condition(text: &str, names: &Names<'_>) -> Result<Expressio
     }
 }
 
+/// What a tree that was read elsewhere from `text` means as a condition.
+pub(super) fn condition_of(
+    text: &str,
+    tree: &Expr,
+    names: &Names<'_>,
+) -> Result<Expression, Vec<Mistake>> {
+    let mut reader = Reader { text, names, mistakes: Vec::new(), too_deep: false };
+    match reader.condition(tree, 0) {
+        Some(condition) if reader.mistakes.is_empty() => Ok(condition),
+        _ => Err(reader.mistakes),
+    }
+}
+
+/// What a tree that was read elsewhere from `text` means as a value of any type.
+pub(super) fn value_of(
+    text: &str,
+    tree: &Expr,
+    names: &Names<'_>,
+) -> Result<(Expression, Option<DataType>), Vec<Mistake>> {
+    let mut reader = Reader { text, names, mistakes: Vec::new(), too_deep: false };
+    match reader.read(tree, 0) {
+        Some(typed) if reader.mistakes.is_empty() => Ok((typed.expression, typed.kind.data_type())),
+        _ => Err(reader.mistakes),
+    }
+}
+
 /// SQL as Spark writes names and operators: backquotes around names, double quotes around texts.
 #[derive(Debug)]
-struct Sql;
+pub(super) struct Sql;
 
 impl Dialect for Sql {
     fn is_delimited_identifier_start(&self, ch: char) -> bool {
@@ -96,6 +109,23 @@ impl Dialect for Sql {
 }
 
 fn parse_sql(text: &str) -> Result<Expr, Mistake> {
+    let mut parser = Parser::new(&Sql).with_tokens_with_locations(tokens_of(text)?);
+    let tree = parser.parse_expr().map_err(|error| parse_mistake(text, error))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        let offset = byte_of(text, rest.span.start).unwrap_or(text.len());
+        let message = format!(
+            "{:?} does not continue the condition before it; {SUPPORTED}; a column whose name is \
+             a word of SQL goes into `backquotes`",
+            clipped(&text[offset..])
+        );
+        return Err((offset, message));
+    }
+    Ok(tree)
+}
+
+/// The words of a text that is neither empty, nor too long, nor nested too deep to be read.
+pub(super) fn tokens_of(text: &str) -> Result<Vec<TokenWithSpan>, Mistake> {
     if text.trim().is_empty() {
         return Err((0, "where is empty; write a condition, or leave it out".to_owned()));
     }
@@ -113,19 +143,7 @@ fn parse_sql(text: &str) -> Result<Expr, Mistake> {
         );
         return Err((0, message));
     }
-    let mut parser = Parser::new(&Sql).with_tokens_with_locations(tokens);
-    let tree = parser.parse_expr().map_err(|error| parse_mistake(text, error))?;
-    let rest = parser.peek_token();
-    if rest.token != Token::EOF {
-        let offset = byte_of(text, rest.span.start).unwrap_or(text.len());
-        let message = format!(
-            "{:?} does not continue the condition before it; {SUPPORTED}; a column whose name is \
-             a word of SQL goes into `backquotes`",
-            clipped(&text[offset..])
-        );
-        return Err((offset, message));
-    }
-    Ok(tree)
+    Ok(tokens)
 }
 
 fn may_nest(token: &TokenWithSpan) -> bool {
@@ -140,7 +158,7 @@ fn may_nest(token: &TokenWithSpan) -> bool {
 }
 
 /// The parser puts the place at the end of its message: `…at Line: 1, Column: 9`.
-fn parse_mistake(text: &str, error: ParserError) -> Mistake {
+pub(super) fn parse_mistake(text: &str, error: ParserError) -> Mistake {
     let message = match error {
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
         ParserError::RecursionLimitExceeded => return (0, too_deep()),
@@ -159,7 +177,7 @@ fn too_deep() -> String {
 }
 
 /// The byte of a line and column, both from 1; `None` for the parser's "unknown" and "at the end".
-fn byte_of(text: &str, location: Location) -> Option<usize> {
+pub(super) fn byte_of(text: &str, location: Location) -> Option<usize> {
     let line = usize::try_from(location.line).ok()?.checked_sub(1)?;
     let column = usize::try_from(location.column).ok()?.checked_sub(1)?;
     let line_start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
@@ -168,7 +186,7 @@ fn byte_of(text: &str, location: Location) -> Option<usize> {
     Some(line_start + offset)
 }
 
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     let mut clipped: String = text.chars().take(30).collect();
     if clipped.len() < text.len() {
         clipped.push('…');
@@ -198,6 +216,16 @@ impl Kind {
                 debug_assert!(is_number(other));
                 Kind::Number
             }
+        }
+    }
+
+    fn data_type(self) -> Option<DataType> {
+        match self {
+            Kind::Null | Kind::Unknown => None,
+            Kind::Boolean => Some(DataType::Boolean),
+            Kind::Number => Some(DataType::Double),
+            Kind::String => Some(DataType::String),
+            Kind::Timestamp => Some(DataType::Timestamp),
         }
     }
 

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `pipeline` | what a checked pipeline is |
 //! | `parse` | the sections of a spec; `document` reads TOML values, `windows`, `spark` and `run` their sections |
-//! | `expression` | the condition of `where` |
+//! | `expression` | the condition of `where`; `sql` a whole query as SQL |
 //! | `typing`, `time_format`, `durations`, `names`, `options` | single values, shared with the command line |
 //! | `rules` | what must fit together, also after an option replaced a part |
 //! | `identity` | what must stay the same while a checkpoint lives |
@@ -31,6 +31,7 @@ mod presets;
 mod rules;
 mod run;
 mod spark;
+mod sql;
 mod time_format;
 mod typing;
 mod windows;

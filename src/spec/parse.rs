@@ -24,6 +24,7 @@ use super::pipeline::{
 use super::rules::{Subject, broken_rules};
 use super::run::{RunOptions, read_run};
 use super::spark::{SparkChoices, check_time_zone, read_json, read_spark};
+use super::sql::{Selected, parse_select};
 use super::time_format::{check_format_fits, parse_time_format};
 use super::typing::{check_cast, parse_data_type, result_type};
 use super::windows;
@@ -130,14 +131,21 @@ fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec>
         .section("drop_duplicates", "[drop_duplicates]", mistakes)
         .map(|section| windows::read_drop_duplicates(section, &schema, mistakes));
     let aggregated = ["window", "group_by", "aggregates"].iter().any(|key| root.has(key));
-    let (query, available) = if aggregated {
+    let selected = read_select(root, &schema, topic.as_deref(), compat.is_some(), mistakes);
+    let (query, available) = if root.has("pipeline") {
+        (None, Vec::new())
+    } else if aggregated {
         read_aggregation(root, &schema, mistakes)
     } else {
         (Some(Query::Projection), projectable(&schema, root.has(EVENT_TIME)))
     };
     let mut computed = Vec::new();
     let place = OutputPlace { schema: &schema, aggregated, lenient: compat.is_some(), root };
-    let output = read_output(root, &available, &place, &mut computed, mistakes);
+    let output = if root.has("pipeline") {
+        None
+    } else {
+        read_output(root, &available, &place, &mut computed, mistakes)
+    };
     let session_time_zone = root.read_with("session_time_zone", check_time_zone, mistakes);
     let json = root.section("json", "[json]", mistakes);
     let corrupt_column = read_corrupt_column(json, &schema, mistakes);
@@ -149,7 +157,15 @@ fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec>
     let run = root.section("run", "[run]", mistakes);
     let (run_options, meaning) =
         run.map(|run| read_run(run, topic.as_deref(), mistakes)).unwrap_or_default();
-    let (filter, filter_above_watermark) = conditions?;
+    let (mut filter, filter_above_watermark) = conditions?;
+    let (query, output) = match selected? {
+        Some(selected) => {
+            filter = windows::both(filter, selected.filter);
+            computed = selected.computed;
+            (Some(selected.query), Some(selected.output))
+        }
+        None => (query, output),
+    };
     let pipeline = Pipeline {
         name: name?,
         topic: topic?,
@@ -171,6 +187,33 @@ fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec>
     };
     note_broken_rules(&pipeline, root, run, mistakes);
     Some(Spec { pipeline, run: run_options, spark })
+}
+
+/// What `pipeline` selects; `Some(None)` where there is none.
+fn read_select(
+    root: Section<'_, '_>,
+    schema: &Schema,
+    topic: Option<&str>,
+    lenient: bool,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Option<Selected>> {
+    if !root.has("pipeline") {
+        return Some(None);
+    }
+    let said_there = ["where", "group_by", "window", "aggregates", "output"];
+    for key in said_there.into_iter().filter(|key| root.has(key)) {
+        let message = format!("{key} is said by the SQL of pipeline; take one of the two out");
+        mistakes.note(root.offset_of(key), message);
+    }
+    let has_event_time = root.has(EVENT_TIME);
+    let selected =
+        read_expression(root, "pipeline", schema, has_event_time, lenient, parse_select, mistakes)?;
+    if topic.is_some_and(|topic| topic != selected.from) {
+        let message = format!("FROM names {:?}, which is not the spec's topic", selected.from);
+        mistakes.note(root.offset_of("pipeline"), message);
+        return None;
+    }
+    Some(Some(selected))
 }
 
 /// The column that takes the text of malformed records; `Some(None)` where there is none.
