@@ -31,4 +31,4 @@ pub use recover::{
     DatabaseFact, Decision, Facts, Mark, MarkerFact, Permissions, Refusal, VisibleFact,
     WitnessFact, recover,
 };
-pub use trigger::{Due, due, next_tick};
+pub use trigger::{Due, HoldBack, due, next_tick};

@@ -30,7 +30,7 @@ pub use error::EngineError;
 pub use steps::{Effect, Steps};
 
 use crate::{
-    batch::{Counts, Due, Job, Permissions, cut, due},
+    batch::{Counts, Due, HoldBack, Job, Permissions, cut, due},
     checkpoint::{Checkpoint, Recovered},
     engine::{
         outlet::{Departed, Left, Outlet},
@@ -58,6 +58,10 @@ pub struct Settings {
     pub max_offsets: MaxOffsets,
     /// Where a new query starts.
     pub starting_offsets: StartingOffsets,
+    /// Fewest records of one batch, until `max_trigger_delay_ms` has passed since the last one.
+    pub min_offsets: Option<u64>,
+    /// How long a batch may be held back for being too small, in milliseconds.
+    pub max_trigger_delay_ms: u64,
     /// What the operator allows this once.
     pub permissions: Permissions,
     /// How long to wait for a broker at the start; for ever if not given.
@@ -146,6 +150,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         clock,
         stop,
         batches: 0,
+        hold: HoldBack::default(),
         worked_before: Worked::Batch,
         warned: Warned::default(),
     };
@@ -167,8 +172,13 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
 }
 
 fn stopped_at_start(settings: &Settings) -> Summary {
-    let unfinished = settings.trigger == Trigger::AvailableNow;
+    let unfinished = is_bounded(settings.trigger);
     Summary { end: End::Stopped { unfinished }, ..nothing() }
+}
+
+/// Whether a run with this trigger ends by itself.
+fn is_bounded(trigger: Trigger) -> bool {
+    matches!(trigger, Trigger::AvailableNow | Trigger::Once)
 }
 
 fn nothing() -> Summary {
@@ -184,6 +194,7 @@ struct Run<'a> {
     clock: &'a dyn Clock,
     stop: Stop,
     batches: u64,
+    hold: HoldBack,
     worked_before: Worked,
     warned: Warned,
 }
@@ -212,12 +223,18 @@ impl Run<'_> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let ends = cut(&self.job.head().positions, &latest, self.limit());
+            let ends = if self.holds_back(&latest, trigger_ms) {
+                self.job.head().positions.iter().map(|(at, next)| (*at, next.offset)).collect()
+            } else {
+                cut(&self.job.head().positions, &latest, self.limit())
+            };
             let worked = self.batch(ends)?;
             self.outlet.check()?;
             match (worked, self.settings.trigger) {
                 (Worked::Dropped, _) => return Ok(self.stopped()),
-                (Worked::Nothing, Trigger::AvailableNow) => return Ok(End::Finished),
+                (Worked::Nothing, Trigger::AvailableNow) | (_, Trigger::Once) => {
+                    return Ok(End::Finished);
+                }
                 (Worked::Batch, Trigger::AvailableNow) => {}
                 (worked, Trigger::ProcessingTime { interval_ms }) => {
                     self.wait(trigger_ms, interval_ms, worked);
@@ -226,7 +243,28 @@ impl Run<'_> {
         }
     }
 
+    /// Whether this run ends by itself.
+    fn is_bounded(&self) -> bool {
+        is_bounded(self.settings.trigger)
+    }
+
+    /// Whether what waits is too little for a batch yet (`--min-offsets-per-trigger`).
+    fn holds_back(&mut self, latest: &BTreeMap<Partition, Offset>, trigger_ms: i64) -> bool {
+        let Some(least) = self.settings.min_offsets.filter(|_| !self.is_bounded()) else {
+            return false;
+        };
+        let waiting = self.job.head().positions.iter().map(|(partition, at)| {
+            let end = latest.get(partition).map_or(at.offset.0, |end| end.0);
+            u64::try_from(end.saturating_sub(at.offset.0)).unwrap_or(0)
+        });
+        let longest_ms = self.settings.max_trigger_delay_ms;
+        self.hold.holds(trigger_ms, waiting.sum(), least, longest_ms)
+    }
+
     fn limit(&self) -> Option<u64> {
+        if self.settings.trigger == Trigger::Once {
+            return None;
+        }
         match self.settings.max_offsets {
             MaxOffsets::Limited(limit) => Some(limit),
             MaxOffsets::Unlimited => None,
@@ -234,7 +272,7 @@ impl Run<'_> {
     }
 
     fn stopped(&self) -> End {
-        End::Stopped { unfinished: self.settings.trigger == Trigger::AvailableNow }
+        End::Stopped { unfinished: self.is_bounded() }
     }
 
     /// Runs the batch that is due, if one is.
@@ -246,6 +284,8 @@ impl Run<'_> {
         let pipeline = self.job.pipeline();
         match due(head, pipeline.is_stateful(), pipeline.output_mode, new_data) {
             Due::Nothing => return Ok(Worked::Nothing),
+            // One batch of data or none, as Spark's `Trigger.Once`.
+            Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
             Due::NoData | Due::Data => {}
         }
         let clock_ms = self.clock.now_ms();

@@ -20,9 +20,9 @@ use crate::{
     },
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
-    spec::{Pipeline, StartingOffset, StartingOffsets},
+    spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{LeaderEpoch, Lineage, Partition, Position, Rows, SinkName, Timestamp},
+    types::{LeaderEpoch, Lineage, Offset, Partition, Position, Rows, SinkName, Timestamp},
     window::{Table, Watermarks, WindowPlan},
 };
 
@@ -62,7 +62,13 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         Decision::Fresh { superseded } => {
             let asked = brokers.ask(|| source.bounds(&topic.partitions))?;
             let Some(bounds) = asked else { return Ok(Started::Stopped) };
-            let starting = resolve(&settings.starting_offsets, &pipeline.topic, &bounds)?;
+            let times = starting_times(&settings.starting_offsets, &topic.partitions);
+            let asked = match &times {
+                Some(times) => brokers.ask(|| source.offsets_for_times(times))?,
+                None => Some(BTreeMap::new()),
+            };
+            let Some(found) = asked else { return Ok(Started::Stopped) };
+            let starting = resolve(&settings.starting_offsets, &pipeline.topic, &bounds, &found)?;
             Some(new_genesis(&pipeline, &topic, settings, superseded.clone(), starting, clock))
         }
         Decision::RollBack { superseded, .. } => {
@@ -243,26 +249,54 @@ fn refuse(refusal: Refusal) -> EngineError {
     EngineError::Refused { refusal, ways_out }
 }
 
-/// Resolves the starting offsets of a new query, once.
+/// The times from which a new query reads, if it is told as times; partitions that are not named
+/// are left to [`resolve`] to complain about.
+fn starting_times(
+    starting: &StartingOffsets,
+    partitions: &[Partition],
+) -> Option<BTreeMap<Partition, i64>> {
+    match starting {
+        StartingOffsets::ByTimestamp(StartingTimestamps::All(time_ms), _) => {
+            Some(partitions.iter().map(|partition| (*partition, *time_ms)).collect())
+        }
+        StartingOffsets::ByTimestamp(StartingTimestamps::Specific { partitions: named, .. }, _) => {
+            let known = named.iter().filter(|(partition, _)| partitions.contains(partition));
+            Some(known.map(|(partition, time_ms)| (*partition, *time_ms)).collect())
+        }
+        StartingOffsets::Latest | StartingOffsets::Earliest | StartingOffsets::Specific { .. } => {
+            None
+        }
+    }
+}
+
+/// Resolves the starting offsets of a new query, once; `found` is what was found by time.
 fn resolve(
     starting: &StartingOffsets,
     topic: &str,
     bounds: &BTreeMap<Partition, Bounds>,
+    found: &BTreeMap<Partition, Option<Offset>>,
 ) -> Result<BTreeMap<Partition, Position>, EngineError> {
     let refused = |problem: String| Err(EngineError::StartingOffsets(problem));
     if let Err(problem) = starting.check_topic(topic) {
         return refused(problem.to_string());
     }
-    if let StartingOffsets::Specific { partitions, .. } = starting {
-        if let Some(unknown) = partitions.keys().find(|named| !bounds.contains_key(named)) {
+    let named: Option<Vec<Partition>> = match starting {
+        StartingOffsets::Specific { partitions, .. } => Some(partitions.keys().copied().collect()),
+        StartingOffsets::ByTimestamp(StartingTimestamps::Specific { partitions, .. }, _) => {
+            Some(partitions.keys().copied().collect())
+        }
+        _ => None,
+    };
+    if let Some(named) = named {
+        if let Some(unknown) = named.iter().find(|named| !bounds.contains_key(named)) {
             return refused(format!(
-                "--starting-offsets names partition {unknown}, which topic {topic} does not have"
+                "the starting positions name partition {unknown}, which topic {topic} does not have"
             ));
         }
-        if let Some(missing) = bounds.keys().find(|there| !partitions.contains_key(there)) {
+        if let Some(missing) = bounds.keys().find(|there| !named.contains(there)) {
             return refused(format!(
-                "--starting-offsets must name every partition of topic {topic}; {missing} is missing \
-                 (-2 is earliest, -1 is latest)"
+                "the starting positions must name every partition of topic {topic}; {missing} is \
+                 missing (as an offset, -2 is earliest and -1 is latest)"
             ));
         }
     }
@@ -272,6 +306,19 @@ fn resolve(
             StartingOffsets::Latest => StartingOffset::Latest,
             StartingOffsets::Earliest => StartingOffset::Earliest,
             StartingOffsets::Specific { partitions, .. } => partitions[partition],
+            StartingOffsets::ByTimestamp(timestamps, strategy) => {
+                match (found.get(partition).copied().flatten(), strategy) {
+                    (Some(offset), _) => StartingOffset::At(offset),
+                    (None, TimestampStrategy::Latest) => StartingOffset::Latest,
+                    (None, TimestampStrategy::Error) => {
+                        return refused(format!(
+                            "partition {partition} of topic {topic} has no record of the starting \
+                             time ({timestamps}) or later; begin earlier, or at the end of such \
+                             partitions with --starting-offsets-by-timestamp-strategy latest"
+                        ));
+                    }
+                }
+            }
         };
         let offset = match chosen {
             StartingOffset::Earliest => bounds.earliest,

@@ -26,7 +26,7 @@ const DOUBTS: u32 = 5;
 
 /// The ends as the source tells them.
 pub(super) struct Ends {
-    /// For available-now: read once per process.
+    /// For runs that end by themselves: read once per process.
     fixed: Option<Option<BTreeMap<Partition, Offset>>>,
     looked_for_partitions: Option<Instant>,
     doubts: u32,
@@ -34,7 +34,8 @@ pub(super) struct Ends {
 
 impl Ends {
     pub(super) fn new(settings: &Settings) -> Ends {
-        let fixed = (settings.trigger == Trigger::AvailableNow).then_some(None);
+        let fixed =
+            matches!(settings.trigger, Trigger::AvailableNow | Trigger::Once).then_some(None);
         Ends { fixed, looked_for_partitions: None, doubts: 0 }
     }
 

@@ -304,6 +304,25 @@ impl Source for KafkaSource {
             .collect()
     }
 
+    fn offsets_for_times(
+        &mut self,
+        times_ms: &BTreeMap<Partition, i64>,
+    ) -> Result<BTreeMap<Partition, Option<Offset>>, SourceError> {
+        let attempted =
+            format!("asking for the records of topic {} from a time on", self.config.topic);
+        let answers =
+            self.asking(&attempted, |asking| asking.offsets_for_times(&self.topic, times_ms))?;
+        let mut found = BTreeMap::new();
+        for (partition, offset) in answers {
+            let offset = offset.map_err(|error| partition_failure(self, partition, error))?;
+            found.insert(partition, Some(offset).filter(|offset| offset.0 >= 0));
+        }
+        match times_ms.keys().find(|partition| !found.contains_key(partition)) {
+            Some(missing) => Err(partition_failure(self, *missing, NativeError::no_offset())),
+            None => Ok(found),
+        }
+    }
+
     fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError> {
         if let Some(reader) = &mut self.reader
             && reader.stands_at(positions)

@@ -358,6 +358,20 @@ impl Source for MemorySource {
         bounds.collect()
     }
 
+    /// Records in memory have no time: each partition is as old as 1970.
+    fn offsets_for_times(
+        &mut self,
+        times_ms: &BTreeMap<Partition, i64>,
+    ) -> Result<BTreeMap<Partition, Option<Offset>>, SourceError> {
+        let partitions: Vec<_> = times_ms.keys().copied().collect();
+        let bounds = self.bounds(&partitions)?;
+        let first = |(partition, bounds): (Partition, Bounds)| {
+            let found = times_ms[&partition] <= 0 && bounds.earliest < bounds.latest;
+            (partition, found.then_some(bounds.earliest))
+        };
+        Ok(bounds.into_iter().map(first).collect())
+    }
+
     fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError> {
         self.topic.lock().check(Call::Assign)?;
         self.partitions.clone_from(positions);

@@ -55,6 +55,16 @@ pub trait Source: Send {
         partitions: &[Partition],
     ) -> Result<BTreeMap<Partition, Bounds>, SourceError>;
 
+    /// For each of these partitions, the first record whose time is not before the given one (Unix
+    /// milliseconds); `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Source::bounds`].
+    fn offsets_for_times(
+        &mut self,
+        times_ms: &BTreeMap<Partition, i64>,
+    ) -> Result<BTreeMap<Partition, Option<Offset>>, SourceError>;
+
     /// Reads from these positions from now on, in place of whatever was read before.
     ///
     /// # Errors
