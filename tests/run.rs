@@ -369,7 +369,7 @@ fn triggers_are_aligned_to_the_clock() {
     let mut lines = BufReader::new(run.0.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "Batch: 5"));
     run.signal(Signal::TERM);
-    let history = inspect(home.path())["history"].clone();
+    let history = inspect(home.path())["batches"].clone();
     let times: Vec<i64> = history
         .as_array()
         .unwrap()
