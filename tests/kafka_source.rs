@@ -50,7 +50,8 @@ fn mock(partitions: i32) -> MockCluster<'static, DefaultProducerContext> {
 fn source(brokers: &str, topic: &str, group_id: &str) -> KafkaSource {
     let settings = ClientSettings::new(brokers, Vec::new(), Trust::SafeOptionsOnly).unwrap();
     let (topic, group_id) = (topic.to_owned(), group_id.to_owned());
-    KafkaSource::new(KafkaSourceConfig { settings, topic, group_id }).unwrap()
+    KafkaSource::new(KafkaSourceConfig { settings, topic, group_id, startup_timeout: None })
+        .unwrap()
 }
 
 /// Idempotent: without it a batch that a new topic's leader is not yet ready for is sent again
@@ -319,10 +320,10 @@ fn waiting_ends_with_data_and_not_with_the_end_of_a_partition() {
     let mut source = source(&brokers, TOPIC, "g");
     source.assign(&positions(&[0])).unwrap();
     read_to(&mut source, &[3]);
-    assert!(!source.wait(Duration::from_millis(300)));
+    assert!(!source.wait(Duration::from_millis(300)).unwrap());
     produce(&brokers, TOPIC, 0, 3..4);
     let deadline = Instant::now() + DEADLINE;
-    while !source.wait(Duration::from_millis(20)) {
+    while !source.wait(Duration::from_millis(20)).unwrap() {
         assert!(Instant::now() < deadline);
     }
     assert_numbers(&read_to(&mut source, &[4]).0, 0, 3..4);

@@ -26,7 +26,7 @@ pub use cut::{Bounds, cut};
 pub use history::{BatchRecord, Counts, Range, Superseded};
 pub(crate) use job::rows_digest;
 pub use job::{BadRecord, Head, Job, OpenBatch, Record, ResultsError};
-pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Plan, Publication};
+pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan, Publication};
 pub use recover::{
     DatabaseFact, Decision, Facts, Mark, MarkerFact, Permissions, Refusal, VisibleFact,
     WitnessFact, recover,

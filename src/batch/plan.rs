@@ -82,8 +82,17 @@ pub struct DeadLetter {
     pub reason: DeadLetterReason,
     /// The schema's column, where the reason has one.
     pub column: Option<String>,
-    /// The record's value, where it is valid UTF-8 of at most [`DeadLetter::MAX_PAYLOAD`] bytes.
-    pub payload: Option<String>,
+    /// The record's value, if it has one.
+    pub payload: Option<Payload>,
+}
+
+/// The value of a record that became a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Valid UTF-8 of at most [`DeadLetter::MAX_PAYLOAD`] bytes.
+    Text(String),
+    /// So many bytes that were left in the topic, because they are more or no UTF-8.
+    Omitted(u64),
 }
 
 impl DeadLetter {

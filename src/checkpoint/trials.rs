@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     batch::{
-        BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Plan, Publication,
-        Range, rows_digest,
+        BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan,
+        Publication, Range, rows_digest,
     },
     checkpoint::{Checkpoint, CheckpointError, Recovered},
     spec::OutputMode,
@@ -170,7 +170,7 @@ pub(super) fn dead_letter(text: &str) -> DeadLetter {
         offset: Offset(7),
         reason: DeadLetterReason::Fault(FaultReason::WrongType),
         column: Some("price".to_owned()),
-        payload: Some(text.to_owned()),
+        payload: Some(Payload::Text(text.to_owned())),
     }
 }
 

@@ -43,6 +43,7 @@ pub struct RunArguments {
         long,
         value_name = "DURATION",
         value_parser = values::signed_milliseconds,
+        allow_hyphen_values = true,
         env = "SALES_STREAM_WATERMARK",
         help_heading = "Pipeline"
     )]
@@ -72,6 +73,7 @@ pub struct RunArguments {
         long,
         value_name = "DURATION",
         value_parser = values::signed_milliseconds,
+        allow_hyphen_values = true,
         env = "SALES_STREAM_MAX_FUTURE_SKEW",
         help_heading = "Pipeline"
     )]
@@ -101,7 +103,7 @@ pub struct BatchArguments {
     ///
     /// 10s: every ten seconds, aligned to the clock. 0s: as soon as there is data. available-now:
     /// everything that is there at the start, then exit 0. once: the same in one single batch.
-    #[arg(long, value_name = "WHEN", env = "SALES_STREAM_TRIGGER")]
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true, env = "SALES_STREAM_TRIGGER")]
     pub trigger: Option<Trigger>,
     /// Most records of one batch, or unlimited [default: 1000000]
     #[arg(long, value_name = "RECORDS", env = "SALES_STREAM_MAX_OFFSETS_PER_TRIGGER")]
@@ -163,6 +165,7 @@ pub struct ReadingArguments {
         long,
         value_name = "DURATION",
         value_parser = values::duration,
+        allow_hyphen_values = true,
         env = "SALES_STREAM_STARTUP_TIMEOUT"
     )]
     pub startup_timeout: Option<Duration>,
@@ -171,6 +174,7 @@ pub struct ReadingArguments {
         long,
         value_name = "DURATION",
         value_parser = values::duration,
+        allow_hyphen_values = true,
         env = "SALES_STREAM_SHUTDOWN_TIMEOUT"
     )]
     pub shutdown_timeout: Option<Duration>,

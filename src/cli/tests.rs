@@ -103,6 +103,40 @@ fn mistakes_say_what_would_be_right() {
 }
 
 #[test]
+fn a_negative_value_is_refused_by_its_own_option() {
+    let all: &[&[&str]] = &[
+        &["--max-offsets-per-trigger", "-1"],
+        &["--num-rows", "-1"],
+        &["--trigger", "-5s"],
+        &["--watermark", "-30s"],
+        &["--startup-timeout", "-1s"],
+        &["produce", "sales", "--rate", "-1"],
+        &["produce", "sales", "--events", "-3"],
+        &["produce", "sales", "--late-fraction", "-0.5"],
+        &["produce", "sales", "--out-of-order", "-1s"],
+        &["topics", "create", "sales", "--partitions", "-3"],
+    ];
+    for arguments in all {
+        let error = refused(arguments);
+        assert_eq!(error.kind(), ErrorKind::ValueValidation, "{arguments:?}: {error}");
+        let option = arguments[arguments.len() - 2];
+        assert!(error.to_string().contains(option), "{error}");
+    }
+}
+
+#[test]
+fn run_version_and_help_may_be_typed_as_words() {
+    let run = parse(["sales-stream", "run", "--brokers", "x:1"]).unwrap();
+    assert!(run.command.is_none());
+    assert_eq!(run.run.connect.brokers.as_deref(), Some("x:1"));
+    assert_eq!(refused(&["version"]).kind(), ErrorKind::DisplayVersion);
+    assert_eq!(refused(&["help"]).kind(), ErrorKind::DisplayHelp);
+    let produce = refused(&["help", "produce"]);
+    assert_eq!(produce.kind(), ErrorKind::DisplayHelp);
+    assert!(produce.to_string().contains("transactions"), "{produce}");
+}
+
+#[test]
 fn nothing_typed_shows_the_value_of_a_kafka_option() {
     let parsed = parse(["sales-stream", "--kafka-option", "sasl.password=hunter2"]).unwrap();
     assert!(!format!("{parsed:?}").contains("hunter2"));

@@ -54,7 +54,7 @@ pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Fail
         start(choices, signals).map_err(|error| Failure::new(error.exit_code(), error))?;
     say(format_args!("{}", closing_line(&summary)));
     match summary.end {
-        End::Stopped { unfinished: true } if is_bounded => {
+        End::Stopped { unfinished: true } | End::Waiting { unfinished: true } if is_bounded => {
             let message = "stopped before everything was read; the same command goes on from there";
             Err(Failure::new(signals.code(), message))
         }
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Fail
                            publishes it";
             Err(Failure::new(signals.code(), message))
         }
-        End::Finished | End::Stopped { .. } | End::Closed => Ok(()),
+        End::Finished | End::Stopped { .. } | End::Waiting { .. } | End::Closed => Ok(()),
     }
 }
 
@@ -74,8 +74,12 @@ fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
     let recovered = examined.facts().clone();
     settings.permissions.accept_rollback |= recovered.rollback_accepted;
     let topic = pipeline.topic.clone();
-    let source =
-        KafkaSource::new(KafkaSourceConfig { settings: client, topic: topic.clone(), group_id })?;
+    let source = KafkaSource::new(KafkaSourceConfig {
+        settings: client,
+        topic: topic.clone(),
+        group_id,
+        startup_timeout: settings.startup_timeout,
+    })?;
     let sinks = make_sinks(sinks, dead_letter, console, &topic);
     let parts = Parts {
         pipeline,
@@ -262,11 +266,16 @@ fn closing_line(summary: &Summary) -> String {
     let Summary { end, last, batches, totals } = summary;
     let ended = match end {
         End::Finished => "finished",
-        End::Stopped { .. } => "stopped",
+        End::Stopped { .. } | End::Waiting { .. } => "stopped",
         End::Closed => "the reader of stdout is gone; stopped",
         End::Unpublished => "stopped",
     };
     let Some(BatchId(last)) = last else { return format!("{ended} before the first batch") };
+    if let End::Waiting { .. } = end {
+        return format!(
+            "stopped while waiting for a broker; the next start goes on after batch {last}"
+        );
+    }
     let mut told = vec![
         format!("{} read", counted(totals.rows_in, "record")),
         format!("{} late", grouped(totals.late)),

@@ -86,6 +86,7 @@ impl EngineError {
             EngineError::Checkpoint(CheckpointError::Storage { .. }) => 14,
             EngineError::Source(SourceError::Unreachable(_) | SourceError::NoTopic(_)) => 22,
             EngineError::Source(SourceError::Refused(_)) => 21,
+            EngineError::Source(SourceError::Usage(_)) => 2,
             EngineError::Source(_) | EngineError::OtherTopic(_) => 20,
             EngineError::BadRecord(_) => 40,
             EngineError::Sink { error, .. } => match error {

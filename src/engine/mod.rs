@@ -106,6 +106,12 @@ pub enum End {
         /// Whether something was left undone.
         unfinished: bool,
     },
+    /// It was told to stop before the brokers had answered; [`Summary::last`] is the newest batch of
+    /// earlier runs. `unfinished`: as above.
+    Waiting {
+        /// Whether something was left undone.
+        unfinished: bool,
+    },
     /// The reader of stdout went away; its batch stays unpublished.
     Closed,
     /// It was told to stop, and its newest batch did not leave in time; the next start publishes it.
@@ -132,9 +138,14 @@ pub struct Summary {
 pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError> {
     let clock = parts.clock;
     let stop = parts.stop.clone();
+    let stored = parts
+        .recovered
+        .last
+        .as_ref()
+        .map(|last| Departed { batch: last.batch, totals: last.totals });
     let started = match start::start(parts, settings) {
         Ok(start::Started::Ready(started)) => *started,
-        Ok(start::Started::Stopped) => return Ok(stopped_at_start(settings)),
+        Ok(start::Started::Stopped) => return Ok(stopped_at_start(settings, stored)),
         Err(EngineError::Closed) => return Ok(Summary { end: End::Closed, ..nothing() }),
         Err(error) => return Err(error),
     };
@@ -152,7 +163,8 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         batches: 0,
         hold: HoldBack::default(),
         worked_before: Worked::Batch,
-        warned: Warned::default(),
+        // Only a new query is new to its user.
+        warned: Warned { first_window: before.is_some(), ..Warned::default() },
     };
     let end = run.batches();
     let left = run.outlet.finish(settings.shutdown_timeout);
@@ -171,9 +183,14 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
     })
 }
 
-fn stopped_at_start(settings: &Settings) -> Summary {
+fn stopped_at_start(settings: &Settings, stored: Option<Departed>) -> Summary {
     let unfinished = is_bounded(settings.trigger);
-    Summary { end: End::Stopped { unfinished }, ..nothing() }
+    Summary {
+        end: End::Waiting { unfinished },
+        last: stored.map(|last| last.batch),
+        totals: stored.map_or_else(Counts::default, |last| last.totals),
+        batches: 0,
+    }
 }
 
 /// Whether a run with this trigger ends by itself.
@@ -213,6 +230,8 @@ impl Run<'_> {
                 return Ok(self.stopped());
             }
             let trigger_ms = self.clock.now_ms();
+            let attended = self.source.wait(Duration::ZERO).map(|_| ());
+            self.bear(attended)?;
             let latest = match self.ends.latest(&mut *self.source, &mut self.job, trigger_ms) {
                 Ok(latest) => latest,
                 Err(SourceError::Unreachable(problem)) => {
@@ -237,7 +256,7 @@ impl Run<'_> {
                 }
                 (Worked::Batch, Trigger::AvailableNow) => {}
                 (worked, Trigger::ProcessingTime { interval_ms }) => {
-                    self.wait(trigger_ms, interval_ms, worked);
+                    self.wait(trigger_ms, interval_ms, worked)?;
                 }
             }
         }
@@ -330,11 +349,17 @@ impl Run<'_> {
     }
 
     /// Waits for the next trigger, or for data where every moment is one.
-    fn wait(&mut self, trigger_ms: i64, interval_ms: u64, worked: Worked) {
+    fn wait(
+        &mut self,
+        trigger_ms: i64,
+        interval_ms: u64,
+        worked: Worked,
+    ) -> Result<(), EngineError> {
         let interval_ms = i64::try_from(interval_ms).unwrap_or(i64::MAX);
         if interval_ms == 0 {
             if matches!(worked, Worked::Nothing) {
-                self.ends.wait_for_data(&mut *self.source, &self.stop);
+                let waited = self.ends.wait_for_data(&mut *self.source, &self.stop);
+                self.bear(waited)?;
             }
             // Something to read that makes no batch (an error the client reports) must not make a
             // busy loop.
@@ -342,7 +367,7 @@ impl Run<'_> {
                 self.stop.wait_timeout(IDLE_PAUSE);
             }
             self.worked_before = worked;
-            return;
+            return Ok(());
         }
         let next_ms = crate::batch::next_tick(trigger_ms, interval_ms);
         let now_ms = self.clock.now_ms();
@@ -355,7 +380,7 @@ impl Run<'_> {
                     "a batch took longer than the trigger's interval"
                 );
             }
-            return;
+            return Ok(());
         }
         let mut left = Duration::from_millis((next_ms - now_ms).unsigned_abs());
         // In slices, so that a failure on the way out is noticed within a second.
@@ -363,6 +388,24 @@ impl Run<'_> {
             let slice = left.min(Duration::from_secs(1));
             self.stop.wait_timeout(slice);
             left -= slice;
+        }
+        Ok(())
+    }
+
+    /// What befell the source while nothing was read: what passes is borne, everything else ends the
+    /// run before there is data that it would concern.
+    fn bear(&mut self, waited: Result<(), SourceError>) -> Result<(), EngineError> {
+        match waited {
+            Ok(()) => Ok(()),
+            Err(SourceError::Reread(problem)) => {
+                tracing::warn!(problem, "reading begins again where the last batch ended");
+                Ok(self.source.assign(&self.job.head().positions)?)
+            }
+            Err(SourceError::Unreachable(problem)) => {
+                tracing::warn!(problem, "the brokers do not answer; waiting for them");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -387,11 +430,18 @@ impl Run<'_> {
             (pipeline.output_mode, delay_ms, first)
         {
             self.warned.first_window = true;
-            let opens_ms = first.floor_ms().saturating_add(delay_ms);
+            if self.job.head().watermarks.closing_bound.closes(first) {
+                return;
+            }
+            // The watermark is in whole milliseconds.
+            let end_ms = first.0.saturating_add(999).div_euclid(1000);
+            let closes_ms = end_ms.saturating_add(delay_ms);
             tracing::info!(
-                "append mode prints a window once, when it closes: the first can close when an event \
-                 of {} or later arrives; --output-mode update shows running totals",
-                crate::types::timestamp_text(Timestamp(opens_ms.saturating_mul(1000)))
+                "append mode prints each window once, when it has closed: the one that ends at {} UTC \
+                 closes when an event of {} UTC or later was read; --output-mode update shows running \
+                 totals until then",
+                crate::types::timestamp_text(first),
+                crate::types::timestamp_text(Timestamp(closes_ms.saturating_mul(1000)))
             );
         }
     }

@@ -49,7 +49,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         check_identity(genesis, &pipeline)?;
     }
     let mut brokers = Brokers::new(settings, &stop);
-    let Some(topic) = brokers.ask(|| source.describe())? else { return Ok(Started::Stopped) };
+    let described =
+        brokers.ask(|| source.describe()).map_err(|error| lost_topic(error, &recovered));
+    let Some(topic) = described? else { return Ok(Started::Stopped) };
     if let Some(genesis) = &recovered.genesis {
         check_topic(genesis, &topic, &pipeline)?;
     }
@@ -149,7 +151,10 @@ impl<'a> Brokers<'a> {
                     self.settings.brokers
                 );
             }
-            if self.stop.wait_timeout(ASK_AGAIN) {
+            let left = timeout.map_or(ASK_AGAIN, |timeout| {
+                timeout.saturating_sub(self.started.elapsed()).min(ASK_AGAIN)
+            });
+            if self.stop.wait_timeout(left) {
                 return Ok(None);
             }
         }
@@ -175,6 +180,25 @@ fn check_identity(genesis: &Genesis, pipeline: &Pipeline) -> Result<(), EngineEr
         "the checkpoint was made by another pipeline; these fields differ:{differing}\n\
          Run the pipeline it was made for, or give this one its own --checkpoint-dir (and --group-id)."
     )))
+}
+
+/// A topic that a checkpoint was made from and that is not there has taken with it what was still to
+/// be read.
+fn lost_topic(error: EngineError, recovered: &Recovered) -> EngineError {
+    match (error, &recovered.genesis) {
+        (EngineError::Source(SourceError::NoTopic(_)), Some(_)) => {
+            let read = match &recovered.last {
+                Some(last) => format!("the checkpoint has read it up to batch {}", last.batch),
+                None => "the checkpoint was begun from it".to_owned(),
+            };
+            EngineError::OtherTopic(format!(
+                "{read}, and there is no such topic: it was deleted, and what was still to be read is \
+                 lost. If it is on other brokers, name them with --brokers; otherwise start over with \
+                 another --checkpoint-dir and --group-id"
+            ))
+        }
+        (error, _) => error,
+    }
 }
 
 fn check_topic(

@@ -117,13 +117,21 @@ impl Ends {
     }
 
     /// Waits until there is something to read, or a moment.
-    pub(super) fn wait_for_data(&self, source: &mut dyn Source, stop: &Stop) {
+    ///
+    /// # Errors
+    /// As [`Source::wait`].
+    pub(super) fn wait_for_data(
+        &self,
+        source: &mut dyn Source,
+        stop: &Stop,
+    ) -> Result<(), SourceError> {
         let patience = Instant::now() + DATA_PATIENCE;
         while Instant::now() < patience && !stop.is_requested() {
-            if source.wait(Duration::from_millis(20)) {
-                return;
+            if source.wait(Duration::from_millis(20))? {
+                break;
             }
         }
+        Ok(())
     }
 }
 

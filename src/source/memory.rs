@@ -422,7 +422,7 @@ impl Source for MemorySource {
         }
     }
 
-    fn wait(&mut self, patience: Duration) -> bool {
+    fn wait(&mut self, patience: Duration) -> Result<bool, SourceError> {
         let deadline = Instant::now() + patience;
         loop {
             let state = self.topic.lock();
@@ -439,7 +439,7 @@ impl Source for MemorySource {
             let ready = self.partitions.iter().any(readable);
             let left = deadline.saturating_duration_since(Instant::now());
             if ready || left.is_zero() {
-                return ready;
+                return Ok(ready);
             }
             drop(self.topic.shared.changed.wait_timeout(state, left));
         }
@@ -570,10 +570,10 @@ mod tests {
         let (seen, progress) = read(&mut source, [3, 3]);
         assert_eq!(seen, [(0, 0)]);
         assert!(matches!(progress, Ok(Progress::Waiting)));
-        assert!(!source.wait(Duration::ZERO));
+        assert!(!source.wait(Duration::ZERO).unwrap());
         topic.hold_at(P0, None);
         topic.set_stalled(P1, false);
-        assert!(source.wait(Duration::ZERO));
+        assert!(source.wait(Duration::ZERO).unwrap());
         topic.set_records_at_once(Some(2));
         assert_eq!(read(&mut source, [3, 3]).0.len(), 2);
     }

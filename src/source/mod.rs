@@ -86,7 +86,10 @@ pub trait Source: Send {
 
     /// Waits until a record can be read, or for `patience`; tells whether one can. May be wrong in
     /// saying that one can.
-    fn wait(&mut self, patience: Duration) -> bool;
+    ///
+    /// # Errors
+    /// What befell a partition while nothing was read of it, as [`Source::read`] would tell it.
+    fn wait(&mut self, patience: Duration) -> Result<bool, SourceError>;
 
     /// What the consumer group's commits say of this topic.
     ///
@@ -125,6 +128,9 @@ pub enum SourceError {
     /// The cluster refuses us for good: authentication, authorization, fatal client errors (21).
     #[error("{0}")]
     Refused(String),
+    /// The client does not take its options (exit 2).
+    #[error("{0}")]
+    Usage(String),
     /// Data that was still needed is gone (exit 20).
     #[error("{0}")]
     Lost(String),

@@ -7,7 +7,10 @@ use super::{
     envelope::{self, Shape},
 };
 use crate::{
-    batch::{BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Range, Superseded},
+    batch::{
+        BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Payload, Range,
+        Superseded,
+    },
     spec::OutputMode,
     types::{
         BatchId, Digest, FaultReason, Incarnation, LeaderEpoch, Lineage, Offset, Partition,
@@ -364,7 +367,14 @@ struct StoredDeadLetter {
     /// 0 for late, otherwise one more than the fault's number.
     reason: u8,
     column: Option<String>,
-    payload: Option<String>,
+    payload: StoredPayload,
+}
+
+#[derive(Encode, Decode)]
+enum StoredPayload {
+    Nothing,
+    Text(String),
+    Omitted(u64),
 }
 
 pub(in crate::checkpoint) fn encode_dead_letters(
@@ -382,7 +392,11 @@ pub(in crate::checkpoint) fn encode_dead_letters(
                 DeadLetterReason::Fault(reason) => 1 + reason as u8,
             },
             column: letter.column.clone(),
-            payload: letter.payload.clone(),
+            payload: match &letter.payload {
+                None => StoredPayload::Nothing,
+                Some(Payload::Text(text)) => StoredPayload::Text(text.clone()),
+                Some(Payload::Omitted(bytes)) => StoredPayload::Omitted(*bytes),
+            },
         };
         envelope::write(&stored, &mut payload);
     }
@@ -411,7 +425,11 @@ pub(in crate::checkpoint) fn decode_dead_letters(
             offset: Offset(stored.offset),
             reason,
             column: stored.column,
-            payload: stored.payload,
+            payload: match stored.payload {
+                StoredPayload::Nothing => None,
+                StoredPayload::Text(text) => Some(Payload::Text(text)),
+                StoredPayload::Omitted(bytes) => Some(Payload::Omitted(bytes)),
+            },
         });
     }
     Ok(())

@@ -77,6 +77,16 @@ fn descriptor() -> Descriptor {
     }
 }
 
+#[test]
+fn a_payload_left_in_the_topic_keeps_its_size() {
+    let [late, _] = dead_letters();
+    let letter = DeadLetter { payload: Some(crate::batch::Payload::Omitted(1 << 40)), ..late };
+    let entry = encode_dead_letters(BatchId(0), 0, std::slice::from_ref(&letter));
+    let mut letters = Vec::new();
+    decode_dead_letters(&entry.key, &entry.value, &mut letters).unwrap();
+    assert_eq!(letters, [letter]);
+}
+
 fn dead_letters() -> [DeadLetter; 2] {
     let late = DeadLetter {
         partition: Partition(0),

@@ -525,6 +525,23 @@ fn all_mistakes_of_a_text_are_told_in_its_order() {
 }
 
 #[test]
+fn what_follows_from_a_slip_is_not_told() {
+    let check = |from: &str, to: &str, root: &str| {
+        let told = mistakes(from, to);
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains(root), "{told}");
+    };
+    check("group_by = [\"store\"]", "group_by = [\"stroe\"]", "did you mean \"store\"?");
+    check("group_by = [", "groupby = [", "did you mean \"group_by\"?");
+    check("topic = ", "topc = ", "did you mean \"topic\"?");
+    check("[window]", "[windw]", "did you mean \"window\"?");
+    check("[aggregates]", "[aggregate]", "did you mean \"aggregates\"?");
+    check("[event_time]", "[eventtime]", "did you mean \"event_time\"?");
+    check("output = [", "outputs = [", "did you mean \"output\"?");
+    check("name = ", "kafka_option = 1\nname = ", "[run.kafka]");
+}
+
+#[test]
 fn a_missing_event_time_is_told_once() {
     let text = SALES.replace(
         "[event_time]\ncolumn = \"ts\"\nformat = \"seconds\"\nwatermark = \"30 seconds\"\n",
