@@ -6,13 +6,13 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 use support::{
-    Broker, Process, available_now, batch_files, copy_dir, out_dir, produce, sales_stream, send,
-    send_sales, succeed,
+    Broker, Process, available_now, batch_files, copy_dir, expected_ints, out_dir, produce,
+    results, sales_stream, send, send_sales, succeed, topic_lines,
 };
 
 /// A run of everything there is, onto the console.
@@ -204,6 +204,107 @@ fn a_lost_checkpoint_is_noticed_and_start_over_begins_a_new_history_once() {
     assert!(stdout(&output).contains("Batch: 1"));
     let output = succeed(&mut console(&broker, home.path(), &["--start-over"]));
     assert_eq!(stdout(&output), "", "with the flag left in nothing happens a second time");
+    let mut flag = "--start-over".to_owned();
+    for loss in ["second", "third"] {
+        std::fs::remove_dir_all(home.path().join("checkpoint")).unwrap();
+        let message = refuse(&mut console(&broker, home.path(), &[&flag]), 13);
+        flag = way_out(&message, "--start-over");
+        let output = succeed(&mut console(&broker, home.path(), &[&flag]));
+        assert!(stdout(&output).contains("Batch: 1"), "the {loss} loss is accepted by name");
+        let output = succeed(&mut console(&broker, home.path(), &[&flag]));
+        assert_eq!(stdout(&output), "", "with the flag left in nothing happens a second time");
+    }
+}
+
+#[test]
+fn one_backup_is_gone_on_from_again_and_again_by_naming_what_is_given_up() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let out = out_dir(home.path(), "o");
+    let checkpoint = home.path().join("checkpoint-o");
+    let run = |more: &[&str]| {
+        let mut command = available_now(&broker.address, "sales", home.path(), "o");
+        command.args(more);
+        command
+    };
+    let put_back = || {
+        std::fs::remove_dir_all(&checkpoint).unwrap();
+        copy_dir(&home.path().join("older"), &checkpoint);
+    };
+    let mut sent = 0;
+    let mut send = |sales: &[(&str, &str, i64)]| {
+        send_sales(&broker.address, "sales", sales);
+        sent += sales.len() as u64;
+        sent
+    };
+    send(SALES);
+    succeed(&mut run(&[]));
+    copy_dir(&checkpoint, &home.path().join("older"));
+    send(&[("A", "1.00", 130), ("B", "1.00", 300)]);
+    succeed(&mut run(&["--max-offsets-per-trigger", "1"]));
+    put_back();
+    let mut flag = "--accept-rollback".to_owned();
+    succeed(&mut run(&[&flag]));
+    for time in 1..=2 {
+        let sent = send(&[("A", "2.00", 400 * time), ("B", "3.00", 400 * time + 90)]);
+        succeed(&mut run(&[&flag]));
+        put_back();
+        let before = batch_files(&out);
+        let message = refuse(&mut run(&[&flag]), 13);
+        assert_eq!(batch_files(&out), before, "a refusal changes nothing");
+        flag = way_out(&message, "--accept-rollback");
+        succeed(&mut run(&[&flag]));
+        let lines = topic_lines(&broker.address, "sales", sent);
+        assert_eq!(results(&out), expected_ints(&lines), "nothing is missing or there twice");
+    }
+    let aside = std::fs::read_dir(out.join("_rolled_back")).unwrap();
+    assert_eq!(aside.count(), 3, "each history that was given up has its files there");
+    let before = batch_files(&out);
+    let mut live = Process::start(run(&[&flag, "--trigger", "0s"]).stderr(Stdio::null()));
+    let sent = send(&[("A", "1.00", 2000)]);
+    let deadline = Instant::now() + support::PATIENCE;
+    while batch_files(&out) == before {
+        assert!(Instant::now() < deadline, "the batch is not published");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    live.kill_hard();
+    succeed(&mut run(&[&flag]));
+    let lines = topic_lines(&broker.address, "sales", sent);
+    assert_eq!(results(&out), expected_ints(&lines), "a flag left in the command does nothing");
+}
+
+#[test]
+fn a_newer_backup_does_not_take_a_directory_that_went_on_from_an_older_one() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let checkpoint = home.path().join("checkpoint-n");
+    let run = || available_now(&broker.address, "sales", home.path(), "n");
+    let put_back = |name: &str| {
+        std::fs::remove_dir_all(&checkpoint).unwrap();
+        copy_dir(&home.path().join(name), &checkpoint);
+    };
+    for (name, sales) in [("older", SALES), ("newer", &[("A", "1.00", 300)][..])] {
+        send_sales(&broker.address, "sales", sales);
+        succeed(&mut run());
+        copy_dir(&checkpoint, &home.path().join(name));
+    }
+    put_back("older");
+    succeed(run().arg("--accept-rollback"));
+    put_back("newer");
+    let message = refuse(&mut run(), 13);
+    let flag = way_out(&message, "--accept-rollback");
+    let message = refuse(run().arg(&flag), 12);
+    assert!(message.contains("another place"), "{message}");
+    let elsewhere = format!("--sink=files:{}", out_dir(home.path(), "elsewhere").display());
+    let mut run = console(&broker, home.path(), &["--group-id=sales-n", &elsewhere, &flag]);
+    run.arg("--checkpoint-dir").arg(&checkpoint);
+    succeed(&mut run);
+}
+
+/// The flag with its lineage, as a refusal says it is to be typed.
+fn way_out(message: &str, flag: &str) -> String {
+    let start = message.find(&format!("{flag}=")).unwrap_or_else(|| panic!("{message}"));
+    message[start..start + flag.len() + 33].to_owned()
 }
 
 #[test]
@@ -476,6 +577,13 @@ fn a_backup_is_restored_and_gone_on_from_once_its_rollback_is_accepted() {
     std::fs::remove_dir_all(&checkpoint).unwrap();
     succeed(care("restore").arg("--accept-rollback"));
     succeed(&mut run());
+    assert_eq!(batch_files(&out_dir(home.path(), "b")), before, "computed again, the same");
+    succeed(&mut run());
+    std::fs::remove_dir_all(&checkpoint).unwrap();
+    let lost = refuse(&mut run(), 13);
+    succeed(care("restore").arg("--accept-rollback"));
+    refuse(&mut run(), 13);
+    succeed(run().arg(way_out(&lost, "--accept-rollback")));
     assert_eq!(batch_files(&out_dir(home.path(), "b")), before, "computed again, the same");
     succeed(&mut run());
 }

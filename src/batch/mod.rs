@@ -21,14 +21,16 @@ mod laws;
 mod plan;
 mod recover;
 mod trigger;
+mod ways_out;
 
 pub use cut::{Bounds, cut};
-pub use history::{BatchRecord, Counts, Range, Superseded};
+pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
 pub(crate) use job::rows_digest;
 pub use job::{BadRecord, Head, Job, OpenBatch, Record, ResultsError};
 pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan, Publication};
 pub use recover::{
-    DatabaseFact, Decision, Facts, Mark, MarkerFact, Permissions, Refusal, VisibleFact,
-    WitnessFact, recover,
+    DatabaseFact, Decision, Facts, Mark, MarkerFact, Permission, Permissions, Refusal, Shared,
+    VisibleFact, WitnessFact, recover,
 };
 pub use trigger::{Due, HoldBack, due, next_tick};
+pub use ways_out::ways_out;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    batch::{BatchRecord, Superseded},
+    batch::{BatchRecord, Begun, Superseded},
     types::{
         BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Position, Rows,
         Timestamp,
@@ -16,6 +16,8 @@ use crate::{
 pub struct Genesis {
     /// The history's name.
     pub lineage: Lineage,
+    /// By what it was begun.
+    pub begun: Begun,
     /// Histories it replaced, oldest first.
     pub superseded: Vec<Superseded>,
     /// The newest batch there was when this history began: none, unless it goes on from a rollback.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     batch::{
-        BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan,
+        BatchRecord, Begun, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan,
         Publication, Range, rows_digest,
     },
     checkpoint::{Checkpoint, CheckpointError, Recovered},
@@ -24,6 +24,7 @@ pub(super) type Restored = (i64, Vec<u8>, Vec<Accumulator>, bool);
 pub(super) fn genesis() -> Genesis {
     Genesis {
         lineage: Lineage(0x1234_5678_9abc_def0_0fed_cba9_8765_4321),
+        begun: Begun::Freely,
         superseded: Vec::new(),
         began_after: None,
         pipeline: "sales".to_owned(),

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{connect::ConnectArguments, values};
 use crate::{
+    batch::Permission,
     sink::console::Truncate,
     spec::{
         Compat, DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, SinkSpec, StartingOffsets,
@@ -189,15 +190,35 @@ pub struct CheckpointArguments {
     pub checkpoint_dir: Option<PathBuf>,
     /// Let an empty checkpoint begin although the consumer group knows an earlier history
     ///
-    /// Take it out afterwards: as long as it stands in the command, the next loss is accepted too.
-    #[arg(long, env = "SALES_STREAM_START_OVER")]
-    pub start_over: bool,
+    /// A permission for one loss: left in the command it does nothing at the next one, which asks for
+    /// --start-over=LINEAGE, naming the history that is given up. In the environment: true, or the
+    /// lineage.
+    #[arg(
+        long,
+        value_name = "LINEAGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = values::permission,
+        env = "SALES_STREAM_START_OVER"
+    )]
+    pub start_over: Option<Permission>,
     /// Let a restored, older checkpoint go on although later batches were seen
     ///
-    /// A permission for one start. Batches that are computed again are published again; files of the
-    /// ones they replace are moved to DIR/_rolled_back/.
-    #[arg(long, env = "SALES_STREAM_ACCEPT_ROLLBACK")]
-    pub accept_rollback: bool,
+    /// A permission for one rollback: left in the command it does nothing at the next one, which asks
+    /// for --accept-rollback=LINEAGE, naming the history that is given up. Batches that are computed
+    /// again are published again; files of the ones they replace are moved to DIR/_rolled_back/. In the
+    /// environment: true, or the lineage.
+    #[arg(
+        long,
+        value_name = "LINEAGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = values::permission,
+        env = "SALES_STREAM_ACCEPT_ROLLBACK"
+    )]
+    pub accept_rollback: Option<Permission>,
 }
 
 /// Where results go.

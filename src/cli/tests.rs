@@ -3,6 +3,7 @@
 use clap::{CommandFactory as _, error::ErrorKind};
 
 use super::*;
+use crate::batch::Permission;
 
 fn refused(arguments: &[&str]) -> clap::Error {
     match parse(["sales-stream"].iter().chain(arguments)) {
@@ -152,4 +153,21 @@ fn every_command_explains_itself_and_every_argument_has_a_help() {
         command.get_subcommands().for_each(check);
     }
     check(&Arguments::command());
+}
+
+#[test]
+fn a_permission_is_given_alone_or_with_the_lineage_that_is_given_up() {
+    let given = |argument: &str| {
+        let parsed = parse(["sales-stream", argument]).unwrap_or_else(|error| panic!("{error}"));
+        parsed.run.checkpoint.accept_rollback
+    };
+    let lineage = crate::types::Lineage(42);
+    assert_eq!(given("--accept-rollback"), Some(Permission::Unnamed));
+    let named = given(&format!("--accept-rollback={lineage}"));
+    assert_eq!(named, Some(Permission::Naming(lineage)));
+    assert_eq!(given("--start-over"), None);
+    for wrong in ["--accept-rollback=", "--start-over=42", "--start-over=yes"] {
+        assert!(refused(&[wrong]).to_string().contains("32 hexadecimal digits"), "{wrong}");
+    }
+    refused(&["--start-over", &lineage.to_string()]);
 }

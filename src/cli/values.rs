@@ -6,6 +6,7 @@
 use std::{str::FromStr, time::Duration};
 
 use crate::{
+    batch::Permission,
     kafka::{ClientSettings, SettingsError},
     spec::{InvalidOption, parse_duration, whole_milliseconds},
     types::Timestamp,
@@ -45,6 +46,22 @@ impl FromStr for Events {
         }
     }
 }
+
+/// A permission: `true`, `false`, or the lineage that is given up.
+pub(super) fn permission(text: &str) -> Result<Permission, String> {
+    let digits = |byte: u8| byte.is_ascii_hexdigit();
+    match text {
+        "true" => Ok(Permission::Unnamed),
+        "false" => Ok(Permission::NotGiven),
+        lineage if lineage.len() == 32 && lineage.bytes().all(digits) => {
+            lineage.parse().map(Permission::Naming).map_err(|_| HOW_TO_NAME.to_owned())
+        }
+        _ => Err(HOW_TO_NAME.to_owned()),
+    }
+}
+
+const HOW_TO_NAME: &str = "write the flag alone, or the lineage that is given up: the 32 hexadecimal \
+                           digits that the refusal prints";
 
 /// A length of time.
 pub(super) fn duration(text: &str) -> Result<Duration, InvalidOption> {

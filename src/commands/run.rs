@@ -72,7 +72,7 @@ fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
         choices;
     let examined = RocksCheckpoint::examine(&state)?;
     let recovered = examined.facts().clone();
-    settings.permissions.accept_rollback |= recovered.rollback_accepted;
+    settings.permissions.given_with_backup = recovered.rollback_accepted;
     let topic = pipeline.topic.clone();
     let source = KafkaSource::new(KafkaSourceConfig {
         settings: client,
@@ -172,8 +172,9 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             .or(run.max_trigger_delay_ms)
             .unwrap_or(DEFAULT_MAX_TRIGGER_DELAY_MS),
         permissions: Permissions {
-            start_over: typed.checkpoint.start_over,
-            accept_rollback: typed.checkpoint.accept_rollback,
+            start_over: typed.checkpoint.start_over.unwrap_or_default(),
+            accept_rollback: typed.checkpoint.accept_rollback.unwrap_or_default(),
+            given_with_backup: false,
         },
         startup_timeout: typed
             .reading

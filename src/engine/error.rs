@@ -32,7 +32,7 @@ pub enum EngineError {
     #[error("the reader of stdout is gone")]
     Closed,
     /// A start that is refused, with the ways out.
-    #[error("{refusal}.\n{ways_out}")]
+    #[error("{refusal}.{}{ways_out}", if ways_out.is_empty() { "" } else { "\n" })]
     Refused {
         /// Why.
         refusal: Refusal,

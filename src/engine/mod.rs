@@ -5,11 +5,12 @@
 //! is unpublished. Start at [`run`].
 //!
 //! Invariants kept here:
-//! - *Visibility*: nothing of a batch leaves before it is durable and announced; the types of
-//!   [`crate::checkpoint`] hold that.
+//! - *Visibility*: nothing of a batch leaves before it is durable and announced, neither to a sink
+//!   nor as a commit; the types of [`crate::checkpoint`] hold that.
 //! - *Contiguity*: batches are handed over in order; the first failure ends the run.
 //! - *Lineage*: facts are read before anything is changed; a permission that is used becomes durable
-//!   as a new lineage. Not kept: one left in the command is used again at the next loss.
+//!   as a new lineage, and left in the command it does nothing a second time: it either names the
+//!   lineage that was given up, or the new one says (in Kafka, from its first commit on) what began it.
 //!
 //! Not here: what a batch is (`batch`), bytes and clients (the adapters), options (`commands`).
 

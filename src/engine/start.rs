@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     batch::{
-        Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Refusal, Superseded,
-        WitnessFact, recover,
+        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Superseded, WitnessFact,
+        recover, ways_out,
     },
     checkpoint::{Checkpoint, CheckpointError, Recovered},
     engine::{
@@ -60,7 +60,10 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let facts = facts(&recovered, witness, &mut sinks, settings)?;
     let decision = recover(&facts);
     let genesis = match &decision {
-        Decision::Refuse(refusal) => return Err(refuse(refusal.clone())),
+        Decision::Refuse(refusal) => {
+            let (refusal, ways_out) = (refusal.clone(), ways_out(&facts, refusal));
+            return Err(EngineError::Refused { refusal, ways_out });
+        }
         Decision::Fresh { superseded } => {
             let asked = brokers.ask(|| source.bounds(&topic.partitions))?;
             let Some(bounds) = asked else { return Ok(Started::Stopped) };
@@ -77,7 +80,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
             let old = recovered.genesis.as_ref().expect("only a history is rolled back");
             let began_after = recovered.last.as_ref().map(|last| last.batch);
             let (lineage, superseded) = (new_lineage(), superseded.clone());
-            Some(Genesis { lineage, superseded, began_after, ..old.clone() })
+            let begun = Begun::AcceptedRollback;
+            Some(Genesis { lineage, begun, superseded, began_after, ..old.clone() })
         }
         Decision::Resume | Decision::Republish { .. } => None,
     };
@@ -95,7 +99,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
             .map_err(|error| EngineError::Sink { sink: name, error })?;
     }
     settle_marks(&mut *checkpoint, &recovered, &names, &job)?;
-    let commits = Commits::new(source.committer());
+    let commits = Commits::new(source.committer(genesis.begun));
     let mut exit = Exit { checkpoint, sinks, commits, stop };
     if let (Some(pending), Some(publication)) = (pending(&decision), again) {
         let durable = exit.checkpoint.durable_again(publication)?;
@@ -238,6 +242,7 @@ fn facts(
         None => DatabaseFact::Fresh,
         Some(genesis) => DatabaseFact::History {
             lineage: genesis.lineage,
+            begun: genesis.begun,
             superseded: genesis.superseded.clone(),
             just_begun: genesis.has_just_begun(recovered.last.as_ref().map(|last| last.batch)),
             last: recovered.last.as_ref().map(|last| (last.batch, last.digest)),
@@ -258,19 +263,6 @@ fn facts(
         markers,
         permissions: settings.permissions,
     })
-}
-
-fn refuse(refusal: Refusal) -> EngineError {
-    let ways_out = if refusal.is_misfit() {
-        String::new()
-    } else {
-        "Nothing was changed. The ways out: put the newest backup back with `sales-stream checkpoints \
-         restore` and go on from it with --accept-rollback; or begin anew with --start-over and an \
-         empty checkpoint directory; or, for an independent run, use another --group-id (and \
-         --checkpoint-dir)"
-            .to_owned()
-    };
-    EngineError::Refused { refusal, ways_out }
 }
 
 /// The times from which a new query reads, if it is told as times; partitions that are not named
@@ -378,6 +370,7 @@ fn new_genesis(
 ) -> Genesis {
     Genesis {
         lineage: new_lineage(),
+        begun: if superseded.is_empty() { Begun::Freely } else { Begun::StartOver },
         superseded,
         began_after: None,
         pipeline: pipeline.name.clone(),

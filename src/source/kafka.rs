@@ -31,7 +31,8 @@ use rdkafka::{
 };
 
 use crate::{
-    batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
+    batch::{BadRecord, Begun, Bounds, Record, WitnessFact},
+    checkpoint::Visible,
     kafka::{
         self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within,
         kind_of,
@@ -416,8 +417,9 @@ impl Source for KafkaSource {
         Ok(witness::newest(texts.iter().map(Vec::as_slice)))
     }
 
-    fn committer(&self) -> Box<dyn Committer> {
+    fn committer(&self, begun: Begun) -> Box<dyn Committer> {
         Box::new(KafkaCommitter {
+            begun,
             client: Arc::clone(&self.asking),
             topic: self.topic.clone(),
             attempted: format!(
@@ -429,20 +431,19 @@ impl Source for KafkaSource {
 }
 
 struct KafkaCommitter {
+    begun: Begun,
     client: Arc<Client>,
     topic: CString,
     attempted: String,
 }
 
 impl Committer for KafkaCommitter {
-    fn commit(
-        &mut self,
-        positions: &BTreeMap<Partition, Position>,
-        identity: &Identity,
-    ) -> Result<(), SourceError> {
-        let metadata = witness::metadata(identity);
+    fn commit(&mut self, batch: &Visible) -> Result<(), SourceError> {
+        let publication = batch.publication();
+        let positions = publication.record.positions();
+        let metadata = witness::metadata(&publication.identity, self.begun);
         self.client
-            .ask(COMMIT_TIMEOUT, |asking| asking.commit(&self.topic, positions, &metadata))
+            .ask(COMMIT_TIMEOUT, |asking| asking.commit(&self.topic, &positions, &metadata))
             .map_err(|error| failure(&self.client, &self.attempted, error))
     }
 }

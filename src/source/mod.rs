@@ -12,7 +12,8 @@ pub mod memory;
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
+    batch::{BadRecord, Begun, Bounds, Record, WitnessFact},
+    checkpoint::Visible,
     types::{Offset, Partition, Position},
 };
 
@@ -97,23 +98,20 @@ pub trait Source: Send {
     /// `Unreachable` when it could not be found out for every partition: ask again.
     fn witness(&mut self, partitions: &[Partition]) -> Result<WitnessFact, SourceError>;
 
-    /// A handle that commits, for use beside reading.
-    fn committer(&self) -> Box<dyn Committer>;
+    /// A handle that commits, for use beside reading; every commit tells by what this run's history
+    /// was begun.
+    fn committer(&self, begun: Begun) -> Box<dyn Committer>;
 }
 
 /// Tells the consumer group how far published results go; lag tools and the next start's witness
 /// look at it.
 pub trait Committer: Send {
-    /// Commits the positions of all partitions with the batch's name as metadata, waiting for the
-    /// answer.
+    /// Commits a batch's positions of all partitions with its name as metadata, waiting for the
+    /// answer. Takes the proof that the batch is durable and announced, as a sink does.
     ///
     /// # Errors
     /// The commit was not confirmed. Reported, never a reason to stop: the next one covers it.
-    fn commit(
-        &mut self,
-        positions: &BTreeMap<Partition, Position>,
-        identity: &Identity,
-    ) -> Result<(), SourceError>;
+    fn commit(&mut self, batch: &Visible) -> Result<(), SourceError>;
 }
 
 /// What can go wrong with a source; each kind has its exit code.

@@ -17,6 +17,7 @@ fn decision(recovered: &Recovered) -> Decision {
         None => DatabaseFact::Fresh,
         Some(genesis) => DatabaseFact::History {
             lineage: genesis.lineage,
+            begun: genesis.begun,
             superseded: genesis.superseded.clone(),
             just_begun: genesis.has_just_begun(recovered.last.as_ref().map(|last| last.batch)),
             last: recovered.last.as_ref().map(|last| (last.batch, last.digest)),
