@@ -44,6 +44,9 @@ pub struct View {
     history: Vec<BatchRecord>,
     pipeline: Pipeline,
     windows: Vec<WindowView>,
+    filter: Filter,
+    /// Why this is older or other than what was announced, if it is.
+    pub problem: Option<String>,
     /// End offsets that a broker told, if one answered.
     pub ends: BTreeMap<Partition, Offset>,
 }
@@ -102,7 +105,15 @@ impl View {
             }
         }
         windows.retain(|window| !filter.shows_groups() || !window.rows.is_empty());
-        Ok(View { recovered, history, pipeline, windows, ends: BTreeMap::new() })
+        Ok(View {
+            recovered,
+            history,
+            pipeline,
+            windows,
+            filter: filter.clone(),
+            problem: None,
+            ends: BTreeMap::new(),
+        })
     }
 
     /// The pipeline as the checkpoint has it, its topic included.
@@ -141,6 +152,7 @@ impl View {
             "lineage": genesis.map(|genesis| genesis.lineage.to_string()),
             "incarnation": last.map(|last| last.incarnation.0),
             "batch": last.map(|last| last.batch.0),
+            "problem": self.problem,
             "digest": last.map(|last| last.digest.to_string()),
             "watermark": last.map(|last| watermark(last.next_watermarks.closing_bound.0)),
             "late_bound": last.map(|last| watermark(last.next_watermarks.late_bound.0)),
