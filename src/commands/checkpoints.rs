@@ -10,7 +10,7 @@ use crate::{
     checkpoint::{CheckpointError, rocks},
     cli::{BackupArguments, CheckpointsCommand, RestoreArguments, StateArguments},
     engine::EngineError,
-    types::{Timestamp, timestamp_iso},
+    inspect::clock_text,
 };
 
 pub(super) fn checkpoints(command: CheckpointsCommand) -> Result<(), Failure> {
@@ -65,20 +65,20 @@ fn failure(error: CheckpointError) -> Failure {
     Failure::new(error.exit_code(), error)
 }
 
-/// The newest digits of a digest that tell batches apart; `inspect --json` has the whole ones.
-const DIGEST_SHOWN: usize = 12;
+/// So many digits of a digest tell batches apart; `inspect --json` has whole ones.
+const DIGEST_SHOWN: usize = 10;
 
 fn list(state: &StateArguments) -> Result<(), Failure> {
     let directory = state_directory(state)?;
     let view = rocks::RocksView::open(&directory).map_err(failure)?;
     let records = view.history().map_err(failure)?;
     let mut text =
-        "    batch time                    rows in     late malform rows out digest\n".to_owned();
+        "    batch time                       rows in    late malform rows out digest\n".to_owned();
     for record in records {
-        let time = timestamp_iso(Timestamp(record.clock_ms.saturating_mul(1000)));
+        let time = clock_text(record.clock_ms);
         let digest = record.digest.to_string();
         text += &format!(
-            "{:>9} {time:<20} {:>10} {:>8} {:>7} {:>8} {}\n",
+            "{:>9} {time:<24} {:>9} {:>7} {:>7} {:>8} {}\n",
             record.batch.0,
             record.counts.rows_in,
             record.counts.late,
@@ -134,6 +134,13 @@ fn verify(state: &StateArguments) -> Result<(), Failure> {
 
 fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
     let directory = state_directory(&arguments.state)?;
+    if fs::read_dir(&arguments.to).is_ok_and(|mut entries| entries.next().is_some()) {
+        let place = arguments.to.display();
+        return Err(Failure::new(
+            2,
+            format!("{place} is not empty: name a directory that is empty or does not exist yet"),
+        ));
+    }
     let backup = rocks::backup(&directory, &arguments.to).map_err(failure)?;
     super::print(&told("backed up", &backup, &arguments.to))
 }

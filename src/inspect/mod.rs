@@ -268,6 +268,14 @@ fn counts_json(counts: &Counts) -> Json {
     })
 }
 
+/// A clock reading in milliseconds since 1970, as ISO 8601 in UTC with always three digits behind the
+/// second, so that columns of it line up.
+#[must_use]
+pub fn clock_text(milliseconds: i64) -> String {
+    let second = timestamp_iso(Timestamp(milliseconds.div_euclid(1000).saturating_mul(1_000_000)));
+    format!("{}.{:03}Z", second.trim_end_matches('Z'), milliseconds.rem_euclid(1000))
+}
+
 /// A watermark or clock reading in milliseconds, as ISO 8601.
 fn watermark(milliseconds: i64) -> String {
     timestamp_iso(Timestamp(milliseconds.saturating_mul(1000)))
@@ -331,5 +339,17 @@ fn value_json(value: Value<'_>) -> Json {
         Value::String(text) => json!(text),
         Value::Timestamp(value) => json!(timestamp_iso(value)),
         Value::Decimal(value) => json!(value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_readings_are_all_of_one_width() {
+        assert_eq!(clock_text(1_756_809_000_700), "2025-09-02T10:30:00.700Z");
+        assert_eq!(clock_text(1_756_809_000_000), "2025-09-02T10:30:00.000Z");
+        assert_eq!(clock_text(-1), "1969-12-31T23:59:59.999Z");
     }
 }

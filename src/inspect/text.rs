@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::{
-    inspect::{Filter, View, WindowView, watermark},
-    types::{FaultReason, timestamp_iso},
+    inspect::{Filter, View, WindowView, clock_text, watermark},
+    types::{FaultReason, Watermark, timestamp_iso},
+    window::Watermarks,
 };
 
 /// How many windows are listed before the rest is only counted.
@@ -29,9 +30,11 @@ impl View {
         };
         writeln!(f, "batch       {} (start {})", last.batch, last.incarnation)?;
         writeln!(f, "digest      {}", last.digest)?;
-        let next = last.next_watermarks;
-        writeln!(f, "watermark   {}", watermark(next.closing_bound.0))?;
-        writeln!(f, "late bound  {}", watermark(next.late_bound.0))?;
+        if self.pipeline.is_stateful() {
+            let next = last.next_watermarks;
+            writeln!(f, "watermark   {}", watermark_text(next.closing_bound))?;
+            writeln!(f, "late bound  {}", watermark_text(next.late_bound))?;
+        }
         let pending = self.pending();
         let outbox = if pending.is_empty() {
             "empty".to_owned()
@@ -114,7 +117,7 @@ impl View {
                 f,
                 "{:>9} {:<24} {:>9} {:>7} {:>9} {:>8} {:>7}",
                 record.batch.0,
-                watermark(record.clock_ms),
+                clock_text(record.clock_ms),
                 record.counts.rows_in,
                 record.counts.late,
                 record.counts.malformed(),
@@ -124,6 +127,14 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// A watermark; before the first event it is at the beginning of 1970, as Spark has it.
+fn watermark_text(mark: Watermark) -> String {
+    if mark == Watermarks::FIRST.closing_bound {
+        return "none yet".to_owned();
+    }
+    watermark(mark.0)
 }
 
 /// Says that there is nothing to list, and what was asked for.
