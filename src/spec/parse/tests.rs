@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::spec::{
-    DeadLetterSpec, Deduplication, DeduplicationScope, KafkaSetting, MaxOffsets, PRESETS, Semantics,
-    SessionGap, SinkSpec, SlidingWindow, StartingOffsets, TimeParserPolicy, Trigger, preset,
+    DeadLetterSpec, Deduplication, DeduplicationScope, KafkaSetting, MaxOffsets, PRESETS,
+    Semantics, SessionGap, SinkSpec, SlidingWindow, StartingOffsets, TimeParserPolicy, Trigger,
+    preset,
 };
 
 const SALES: &str = r#"name = "sales"

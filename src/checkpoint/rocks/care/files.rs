@@ -135,15 +135,18 @@ fn end_of_records(content: &[u8]) -> End {
         if rest.iter().all(|byte| *byte == 0) {
             return End::CutShort { at, bytes };
         }
-        let Some((header, body)) = rest.split_at_checked(HEADER_BYTES) else {
+        let Some((header, _)) = rest.split_at_checked(HEADER_BYTES) else {
             return End::CutShort { at, bytes };
         };
         let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
-        if HEADER_BYTES + length > left_in_block {
-            return End::Damaged { at, bytes };
-        }
-        if length > body.len() {
-            return End::CutShort { at, bytes };
+        if HEADER_BYTES + length > left_in_block.min(bytes) {
+            // In the last block nobody can tell a wrong length from a write that was interrupted.
+            let is_last_block = left_in_block >= bytes;
+            return if is_last_block {
+                End::CutShort { at, bytes }
+            } else {
+                End::Damaged { at, bytes }
+            };
         }
         // The type is part of what is checked.
         let checked = &rest[HEADER_BYTES - 1..HEADER_BYTES + length];
@@ -184,6 +187,11 @@ mod tests {
         assert_eq!(end_of_records(&file), End::Damaged { at: 10, bytes: 19 });
         file[3] ^= 1;
         assert_eq!(end_of_records(&file), End::Damaged { at: 0, bytes: 29 });
+        file = record(b"one");
+        file[5] = 0xff;
+        assert_eq!(end_of_records(&file), End::CutShort { at: 0, bytes: 10 });
+        file.resize(BLOCK_BYTES + 1, 1);
+        assert_eq!(end_of_records(&file), End::Damaged { at: 0, bytes: BLOCK_BYTES + 1 });
     }
 
     #[test]
