@@ -18,7 +18,7 @@ mod database;
 mod directory;
 mod view;
 
-pub use care::{Backup, Report, Rollback, backup, backup_pipeline, list, restore, verify};
+pub use care::{Backup, Report, Rollback, backup, backup_pipeline, restore, verify};
 pub use view::RocksView;
 
 use std::path::{Path, PathBuf};

@@ -35,7 +35,7 @@ Examples:
 #[command(after_long_help = INSPECT_EXAMPLES)]
 pub struct InspectArguments {
     /// Show the groups of the window that starts at this time
-    #[arg(long, value_name = "TIME", value_parser = values::parse_start_time)]
+    #[arg(long, value_name = "TIME", value_parser = values::window_start)]
     pub window: Option<Timestamp>,
     /// Show the groups with this value in a key column
     #[arg(long, value_name = "KEY")]

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::{
-    inspect::{View, WindowView, watermark},
-    types::{FaultReason, timestamp_text},
+    inspect::{Filter, View, WindowView, clock_text, watermark},
+    types::{FaultReason, Watermark, timestamp_iso},
+    window::Watermarks,
 };
 
 /// How many windows are listed before the rest is only counted.
@@ -29,9 +30,11 @@ impl View {
         };
         writeln!(f, "batch       {} (start {})", last.batch, last.incarnation)?;
         writeln!(f, "digest      {}", last.digest)?;
-        let next = last.next_watermarks;
-        writeln!(f, "watermark   {}", watermark(next.closing_bound.0))?;
-        writeln!(f, "late bound  {}", watermark(next.late_bound.0))?;
+        if self.pipeline.is_stateful() {
+            let next = last.next_watermarks;
+            writeln!(f, "watermark   {}", watermark_text(next.closing_bound))?;
+            writeln!(f, "late bound  {}", watermark_text(next.late_bound))?;
+        }
         let pending = self.pending();
         let outbox = if pending.is_empty() {
             "empty".to_owned()
@@ -86,9 +89,13 @@ impl View {
     }
 
     fn window_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pipeline.is_stateful() {
-            writeln!(f, "\n{:<23} {:<23} {:>9}", "open window start", "end", "groups")?;
+        if !self.pipeline.is_stateful() {
+            return Ok(());
         }
+        if self.windows.is_empty() {
+            return writeln!(f, "\n{}", no_window(&self.filter));
+        }
+        writeln!(f, "\n{:<24} {:<24} {:>9}", "open window start", "end", "groups")?;
         for window in self.windows.iter().take(WINDOWS_SHOWN) {
             window_line(f, window)?;
         }
@@ -102,15 +109,15 @@ impl View {
     fn batch_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n{:>9} {:<24} {:>10} {:>8} {:>9} {:>9} {:>8}",
+            "\n{:>9} {:<24} {:>9} {:>7} {:>9} {:>8} {:>7}",
             "batch", "time", "rows in", "late", "malformed", "rows out", "took ms"
         )?;
         for record in &self.history {
             writeln!(
                 f,
-                "{:>9} {:<24} {:>10} {:>8} {:>9} {:>9} {:>8}",
+                "{:>9} {:<24} {:>9} {:>7} {:>9} {:>8} {:>7}",
                 record.batch.0,
-                watermark(record.clock_ms),
+                clock_text(record.clock_ms),
                 record.counts.rows_in,
                 record.counts.late,
                 record.counts.malformed(),
@@ -122,9 +129,28 @@ impl View {
     }
 }
 
+/// A watermark; before the first event it is at the beginning of 1970, as Spark has it.
+fn watermark_text(mark: Watermark) -> String {
+    if mark == Watermarks::FIRST.closing_bound {
+        return "none yet".to_owned();
+    }
+    watermark(mark.0)
+}
+
+/// Says that there is nothing to list, and what was asked for.
+fn no_window(filter: &Filter) -> String {
+    let which = filter
+        .window
+        .map_or_else(String::new, |start| format!(" that starts at {}", timestamp_iso(start)));
+    match &filter.key {
+        Some(key) => format!("no open window{which} has key {key}"),
+        None => format!("no open window{which}"),
+    }
+}
+
 fn window_line(f: &mut fmt::Formatter<'_>, window: &WindowView) -> fmt::Result {
-    let (start, end) = (timestamp_text(window.start), timestamp_text(window.end));
-    writeln!(f, "{start:<23} {end:<23} {:>9}", window.groups)?;
+    let (start, end) = (timestamp_iso(window.start), timestamp_iso(window.end));
+    writeln!(f, "{start:<24} {end:<24} {:>9}", window.groups)?;
     for row in &window.rows {
         let cells: Vec<_> = row.iter().map(|(name, value)| format!("{name}={value}")).collect();
         writeln!(f, "    {}", cells.join("  "))?;
