@@ -4,7 +4,7 @@ use std::{fs, sync::atomic::AtomicBool, sync::atomic::Ordering, thread};
 
 use super::*;
 use crate::{
-    batch::{self, Decision, VisibleFact, WitnessFact},
+    batch::{self, Begun, Decision, VisibleFact, WitnessFact},
     checkpoint::{
         Checkpoint, RestoreGroup,
         rocks::{
@@ -172,7 +172,7 @@ fn views_beside_a_busy_writer_are_always_whole() {
         for batch in 0..400 {
             run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
             if batch % 90 == 0 {
-                checkpoint.flush_for_test();
+                checkpoint.flush().unwrap();
             }
         }
         done.store(true, Ordering::Release);
@@ -215,11 +215,14 @@ fn a_batch_that_is_durable_and_not_announced_is_copied_as_such() {
     let start = |witness| batch::recover(&facts_with(&recovered, witness));
     let republished = Decision::Republish { sinks: vec![sink()] };
     assert_eq!(start(WitnessFact::None), republished);
-    assert_eq!(start(WitnessFact::At(lineage, seen.batch, seen.digest)), republished);
+    assert_eq!(
+        start(WitnessFact::At(lineage, seen.batch, seen.digest, Begun::Freely)),
+        republished
+    );
     // Where it was computed again otherwise, or more was seen, it is refused.
     let other = Digest([9; 32]);
     for witness in [(BatchId(1), other), (BatchId(2), trial.last.as_ref().unwrap().digest)] {
-        let decision = start(WitnessFact::At(lineage, witness.0, witness.1));
+        let decision = start(WitnessFact::At(lineage, witness.0, witness.1, Begun::Freely));
         assert!(matches!(decision, Decision::Refuse(_)), "{decision:?}");
     }
 }
