@@ -1,7 +1,7 @@
 //! The checkpoint on disk: a RocksDB directory held by one process.
 //!
 //! A state directory holds `.lock`, the announce file `visible` and RocksDB's own directory `db`.
-//! Opening has two stages. [`RocksCheckpoint::examine`] takes the lock and reads everything from a
+//! Opening has two stages. `RocksCheckpoint::examine` takes the lock and reads everything from a
 //! database opened read-only, so that a refusal changes nothing; [`Examined::into_open`] then opens it
 //! for writing, and on return what was read is durable.
 //!

@@ -335,7 +335,7 @@ impl Run<'_> {
     fn read(
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
-    ) -> Result<Option<(OpenBatch, BTreeMap<Partition, Position>)>, EngineError> {
+    ) -> Result<Option<(OpenBatch, Reached)>, EngineError> {
         let clock_ms = self.clock.now_ms();
         let batch = self.job.head().next_batch();
         self.ahead.begin(batch)?;
@@ -348,10 +348,12 @@ impl Run<'_> {
             let read =
                 self.source.read(ends, READ_PATIENCE, &mut |record| job.add(&mut open, record));
             match read {
-                Ok(Progress::Reached(reached)) => return Ok(Some((open, reached))),
-                Ok(Progress::Waiting) => {
+                Ok(progress) => {
                     for chunk in open.take_full_output() {
                         self.ahead.write(&chunk)?;
+                    }
+                    if let Progress::Reached(reached) = progress {
+                        return Ok(Some((open, reached)));
                     }
                     self.outlet.check()?;
                 }
@@ -475,6 +477,9 @@ impl Run<'_> {
         }
     }
 }
+
+/// The positions behind everything a batch read.
+type Reached = BTreeMap<Partition, Position>;
 
 /// What a trigger came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

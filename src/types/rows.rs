@@ -148,6 +148,7 @@ impl Rows {
         row.iter().for_each(|value| encode(*value, chunk));
         if chunk.len() > self.chunk_bytes && before > 0 {
             let overflowing = chunk.split_off(before);
+            chunk.shrink_to_fit();
             self.chunks.push(overflowing);
             self.count_in_last = 0;
         }
