@@ -26,6 +26,9 @@
 //!                                               `Durable`   `Visible`   each sink   Kafka
 //! ```
 //!
+//! Rows that are not state and dead letters go ahead into the checkpoint while their batch is read, and
+//! sinks get them back from there piece by piece.
+//!
 //! Start reading at [`batch`] for what a batch is, at [`engine`] for what happens in which order, and
 //! at [`checkpoint`] for what is on disk.
 

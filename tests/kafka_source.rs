@@ -25,7 +25,7 @@ use rdkafka::{
 use sales_stream::{
     batch::{
         BadRecord, BatchRecord, Begun, Counts, Identity, Plan, Publication, Range as Read, Record,
-        WitnessFact,
+        WitnessFact, WrittenAhead,
     },
     checkpoint::{
         Checkpoint as _, Visible,
@@ -193,14 +193,19 @@ impl Batches {
         let identity = Identity { lineage: Lineage(7), incarnation: Incarnation(1), batch, digest };
         let rows = Rows::new([].into());
         let publication = Publication { identity, record, rows, dead_letters: [].into() };
-        let plan = Plan { touched: Vec::new(), rows_are_state: true, publication };
+        let plan = Plan {
+            touched: Vec::new(),
+            rows_are_state: true,
+            ahead: WrittenAhead::default(),
+            publication,
+        };
         let durable = self.checkpoint.persist(plan).unwrap();
         self.checkpoint.announce(durable).unwrap()
     }
 }
 
 fn witness_of(batch: &Visible, begun: Begun) -> WitnessFact {
-    let Identity { lineage, batch, digest, .. } = batch.publication().identity;
+    let Identity { lineage, batch, digest, .. } = *batch.identity();
     WitnessFact::At(lineage, batch, digest, begun)
 }
 

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     batch::{
-        BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, Payload, Plan, Publication,
-        Range,
+        BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, OutputChunk, Payload, Plan,
+        Publication, Range, WrittenAhead,
+        output::{Closed, Output, RowsHasher},
     },
     decode::{self, Decoder},
     spec::{OutputMode, OutputSource, ParseMode, Pipeline},
@@ -70,21 +71,21 @@ impl Head {
 pub struct Job {
     pipeline: Arc<Pipeline>,
     keep_dead_letters: bool,
+    chunk_bytes: usize,
     decoder: Decoder,
     windows: Option<Windows>,
     head: Head,
 }
 
-/// A batch that is being read. Dropping it leaves no trace.
+/// A batch that is being read. Dropping it leaves no trace but what was taken of its output.
 #[derive(Debug)]
 pub struct OpenBatch {
     clock_ms: i64,
     ends: BTreeMap<Partition, Offset>,
     delta: Option<Delta>,
-    rows: Rows,
+    output: Output,
     newest: NewestTime,
     counts: Counts,
-    dead_letters: Vec<DeadLetter>,
 }
 
 impl OpenBatch {
@@ -98,6 +99,12 @@ impl OpenBatch {
     #[must_use]
     pub fn newest(&self) -> NewestTime {
         self.newest
+    }
+
+    /// Takes the full chunks of its output away, in order, so that they can be kept elsewhere than in
+    /// memory.
+    pub fn take_full_output(&mut self) -> Vec<OutputChunk> {
+        self.output.take_full()
     }
 }
 
@@ -146,7 +153,14 @@ impl Job {
     ) -> Result<Job, decode::DecodeError> {
         let decoder = Decoder::new(&pipeline)?;
         let windows = WindowPlan::new(&pipeline).map(|plan| Windows::new(Arc::new(plan)));
-        Ok(Job { pipeline, keep_dead_letters, decoder, windows, head })
+        let chunk_bytes = Rows::CHUNK_BYTES;
+        Ok(Job { pipeline, keep_dead_letters, chunk_bytes, decoder, windows, head })
+    }
+
+    /// Cuts output into chunks of at most so many bytes, instead of [`Rows::CHUNK_BYTES`].
+    #[must_use]
+    pub fn with_output_chunks_of(self, chunk_bytes: usize) -> Job {
+        Job { chunk_bytes, ..self }
     }
 
     /// The pipeline.
@@ -197,10 +211,9 @@ impl Job {
             clock_ms,
             ends,
             delta: plan.map(|plan| Delta::new(plan, late_bound)),
-            rows: Rows::new(self.pipeline.output_columns()),
+            output: Output::new(self.pipeline.output_columns(), self.chunk_bytes),
             newest: NewestTime::default(),
             counts: Counts::default(),
-            dead_letters: Vec::new(),
         }
     }
 
@@ -230,7 +243,7 @@ impl Job {
             if verdict == Verdict::Late {
                 batch.counts.late += 1;
                 if fault.is_none() && self.keep_dead_letters {
-                    batch.dead_letters.push(dead_letter(record, DeadLetterReason::Late, None));
+                    batch.output.push_letter(dead_letter(record, DeadLetterReason::Late, None));
                 }
             }
         }
@@ -239,14 +252,15 @@ impl Job {
             if self.keep_dead_letters {
                 let column = column_name(&self.pipeline, fault);
                 let reason = DeadLetterReason::Fault(fault.reason);
-                batch.dead_letters.push(dead_letter(record, reason, column));
+                batch.output.push_letter(dead_letter(record, reason, column));
             }
         }
         Ok(())
     }
 
     /// Closes a batch that was read up to `reached` and plans what it does. The job then stands
-    /// behind it: the plan must be carried out, or the process must end. `now_ms` only tells how long
+    /// behind it: the plan must be carried out, or the process must end. Where output of the batch
+    /// was taken, the caller says in [`Plan::ahead`] what became of it. `now_ms` only tells how long
     /// it took.
     ///
     /// # Errors
@@ -257,8 +271,9 @@ impl Job {
         reached: &BTreeMap<Partition, Position>,
         now_ms: i64,
     ) -> Result<Plan, ResultsError> {
-        let OpenBatch { clock_ms, mut delta, mut rows, newest, mut counts, dead_letters, .. } =
-            batch;
+        let OpenBatch { clock_ms, mut delta, output, newest, mut counts, .. } = batch;
+        let Closed { mut row_count, mut rows_digest, mut rows, letter_count, letters } =
+            output.close();
         let watermarks = self.head.watermarks;
         let mut misfits = Misfits::default();
         if let (Some(windows), Some(delta)) = (&mut self.windows, &mut delta) {
@@ -266,21 +281,25 @@ impl Job {
             counts.groups_touched = delta.groups();
         }
         let touched = delta.map(Delta::into_tables).unwrap_or_default();
-        self.results(&touched, watermarks, &mut rows, &mut misfits)?;
-        counts.rows_out = rows.len();
+        let rows_are_state = self.windows.is_some();
+        if rows_are_state {
+            self.results(&touched, watermarks, &mut rows, &mut misfits)?;
+            (row_count, rows_digest) = (rows.len(), RowsHasher::digest_of(&rows));
+        }
+        counts.rows_out = row_count;
         counts.nulled = misfits.nulled;
         counts.inexact_sums = misfits.inexact_sums;
-        counts.dead_letters = dead_letters.len() as u64;
+        counts.dead_letters = letter_count;
         let times = (clock_ms, now_ms);
-        let record = self.record(times, reached, newest, counts, &rows);
+        let record = self.record(times, reached, newest, counts, rows_digest);
         self.head.advance(&record);
-        let publication = self.publication(record, rows, dead_letters.into());
-        Ok(Plan { touched, rows_are_state: self.windows.is_some(), publication })
+        let publication = self.publication(record, rows, letters.into());
+        Ok(Plan { touched, rows_are_state, ahead: WrittenAhead::default(), publication })
     }
 
     /// Puts the job behind the newest durable batch, after its groups were restored, and computes
-    /// what that batch published again: from those groups, from those it `touched`, or from its
-    /// stored rows. The windows it closed are taken out.
+    /// what that batch published again: from those groups or from those it `touched`. The windows it
+    /// closed are taken out. Rows that are not state, and dead letters, stay in the checkpoint.
     ///
     /// # Errors
     /// Stored groups that are not of this pipeline.
@@ -288,13 +307,11 @@ impl Job {
         &mut self,
         record: BatchRecord,
         touched: &[(Timestamp, Table)],
-        stored_rows: Option<Rows>,
-        dead_letters: Arc<[DeadLetter]>,
     ) -> Result<Publication, ResultsError> {
         let mut rows = Rows::new(self.pipeline.output_columns());
         self.results(touched, record.watermarks, &mut rows, &mut Misfits::default())?;
         self.head.advance(&record);
-        Ok(self.publication(record, stored_rows.unwrap_or(rows), dead_letters))
+        Ok(self.publication(record, rows, Arc::new([])))
     }
 
     /// The rows of a batch, and the windows it closes taken out.
@@ -330,7 +347,7 @@ impl Job {
         reached: &BTreeMap<Partition, Position>,
         newest: NewestTime,
         counts: Counts,
-        rows: &Rows,
+        rows_digest: Digest,
     ) -> BatchRecord {
         let ranges = self.head.positions.iter().map(|(partition, begin)| {
             let end = reached.get(partition).copied().unwrap_or(*begin);
@@ -351,7 +368,7 @@ impl Job {
             output_mode: self.pipeline.output_mode,
             counts,
             totals,
-            rows_digest: rows_digest(rows),
+            rows_digest,
             previous: self.head.digest_of_last().unwrap_or(Digest::ZERO),
             digest: Digest::ZERO,
         };
@@ -375,19 +392,6 @@ impl Job {
     }
 }
 
-/// Digest of rows: their columns and their values, in order.
-#[must_use]
-pub(crate) fn rows_digest(rows: &Rows) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("sales-stream result rows 1");
-    for column in rows.columns().iter() {
-        hasher.update(format!("{}\0{}\0", column.name, column.data_type).as_bytes());
-    }
-    rows.chunks().iter().for_each(|chunk| {
-        hasher.update(chunk);
-    });
-    Digest(*hasher.finalize().as_bytes())
-}
-
 /// Gives the event to the windows, or makes it a row.
 fn take(pipeline: &Pipeline, batch: &mut OpenBatch, event: &Event<'_>) -> Verdict {
     if let Some(time) = event.time {
@@ -405,7 +409,7 @@ fn take(pipeline: &Pipeline, batch: &mut OpenBatch, event: &Event<'_>) -> Verdic
             other => unreachable!("a checked projection outputs columns, not {other:?}"),
         })
         .collect();
-    batch.rows.push(&row);
+    batch.output.rows().push(&row);
     Verdict::Counted
 }
 

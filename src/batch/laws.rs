@@ -42,8 +42,7 @@ fn restarted(stored: &BTreeMap<Timestamp, Table>, plan: &Plan) -> Job {
         }
     }
     let record = plan.publication.record.clone();
-    let publication =
-        again.resume(record, &plan.touched, None, Arc::new([])).expect("its own groups fit");
+    let publication = again.resume(record, &plan.touched).expect("its own groups fit");
     assert_eq!(publication, plan.publication, "what is published again is what was published");
     again
 }

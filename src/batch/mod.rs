@@ -18,6 +18,7 @@ mod history;
 mod job;
 #[cfg(test)]
 mod laws;
+mod output;
 mod plan;
 mod recover;
 mod trigger;
@@ -25,9 +26,12 @@ mod ways_out;
 
 pub use cut::{Bounds, cut};
 pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
-pub(crate) use job::rows_digest;
 pub use job::{BadRecord, Head, Job, OpenBatch, Record, ResultsError};
-pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan, Publication};
+pub(crate) use output::RowsHasher;
+pub use plan::{
+    Chunks, DeadLetter, DeadLetterReason, Genesis, Identity, OutputChunk, Payload, Plan,
+    Publication, WrittenAhead,
+};
 pub use recover::{
     DatabaseFact, Decision, Facts, Mark, MarkerFact, Permission, Permissions, Refusal, Shared,
     VisibleFact, WitnessFact, recover,

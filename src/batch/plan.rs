@@ -61,16 +61,48 @@ pub struct Identity {
 }
 
 /// What the outside may see of a batch once it is durable and announced.
+///
+/// Rows that are not state and dead letters can be more than memory holds. What went ahead of the
+/// batch (see [`WrittenAhead`]) is not here, and once the batch is durable none of them is: they are
+/// read back from the checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
     /// Its name.
     pub identity: Identity,
     /// What it read and counted.
     pub record: BatchRecord,
-    /// Its results, in canonical order.
+    /// Its results, in canonical order; of rows that are not state, those that did not go ahead.
     pub rows: Rows,
-    /// Late and malformed records, in the order they were read; kept only for a dead-letter sink.
+    /// Late and malformed records, in the order they were read, that did not go ahead; kept only for
+    /// a dead-letter sink.
     pub dead_letters: Arc<[DeadLetter]>,
+}
+
+/// A full piece of an open batch's output, at most one MiB unless a single row or letter is larger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputChunk {
+    /// Encoded rows, as [`Rows::chunks`] has them.
+    Rows(Vec<u8>),
+    /// Dead letters.
+    DeadLetters(Vec<DeadLetter>),
+}
+
+/// Which stored chunks belong to a batch: as many, and with exactly these checksums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chunks {
+    /// How many there are, numbered from 0.
+    pub count: u32,
+    /// Sum of their checksums.
+    pub seal: u64,
+}
+
+/// What of an open batch was written ahead of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrittenAhead {
+    /// The first chunks of its rows.
+    pub rows: Chunks,
+    /// The first chunks of its dead letters.
+    pub dead_letters: Chunks,
 }
 
 /// A record that was not, or not wholly, used.
@@ -100,6 +132,16 @@ pub enum Payload {
 impl DeadLetter {
     /// Longer payloads are left in the topic; the coordinates find them.
     pub const MAX_PAYLOAD: usize = 1 << 20;
+
+    /// About how many bytes it takes, in memory and stored.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let payload = match &self.payload {
+            Some(Payload::Text(text)) => text.len(),
+            Some(Payload::Omitted(_)) | None => 0,
+        };
+        size_of::<DeadLetter>() + self.column.as_ref().map_or(0, String::len) + payload
+    }
 }
 
 /// Why a record is a dead letter.
@@ -129,6 +171,8 @@ pub struct Plan {
     pub touched: Vec<(Timestamp, Table)>,
     /// Whether the rows can be computed again from stored groups; if not, they are stored.
     pub rows_are_state: bool,
+    /// What of its output is in the checkpoint already and counts from now on.
+    pub ahead: WrittenAhead,
     /// What is published once this is durable and announced.
     pub publication: Publication,
 }

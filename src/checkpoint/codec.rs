@@ -10,7 +10,7 @@
 //! | `offsets` | partition | batch, next offset, leader epoch |
 //! | `windows` | 1, closing instant, batch, chunk | rows of the groups a batch touched |
 //! | `windows` | 2, closing instant, start, group key | one row (read by no version yet, reserved) |
-//! | `outbox` | 1, batch | what the batch publishes and how many chunks hold it |
+//! | `outbox` | 1, batch | what the batch publishes, how many chunks hold it and their seals |
 //! | `outbox` | 2, batch, chunk | result rows, where they are not state |
 //! | `outbox` | 3, batch, chunk | dead letters |
 //! | `history` | batch | the batch's record, one link of the chain |

@@ -4,30 +4,42 @@
 //! [`Ledger`] is the checkpoint over any store of ordered keys; RocksDB and the memory twin are such
 //! stores. Start at [`Ledger::persist`] for writing and at [`Contents::read`] for reading.
 //!
-//! Invariants: everything a batch changes is in one synced write, rows too large for it go ahead of it
-//! under the batch's number and count only with it; groups of the newest batch and of the windows it
-//! closed are neither merged nor deleted before the next batch is written; after any failed write the
-//! ledger refuses everything, because nobody knows what is on disk.
+//! Invariants: everything a batch changes is in one synced write; output too large for it goes ahead of
+//! it under the batch's number and counts only with it (`outbox`); groups of the newest batch and of
+//! the windows it closed are neither merged nor deleted before the next batch is written; after any
+//! failed write the ledger and whoever writes beside it refuse everything, because nobody knows what is
+//! on disk.
 //!
 //! Not here: bytes (`codec`), opening and locking (`rocks`), what a start may do (`batch::recover`).
 
 mod contents;
 mod merge;
+mod outbox;
 
 pub(in crate::checkpoint) use contents::{Contents, Run, link_problem, visit_history};
+pub(in crate::checkpoint) use outbox::Outbox;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::{
-    batch::{BatchRecord, DeadLetter, Genesis, Mark, Payload, Plan, Publication, rows_digest},
+    batch::{
+        BatchRecord, Chunks, DeadLetter, Genesis, Mark, Plan, Publication, RowsHasher, WrittenAhead,
+    },
     checkpoint::{
-        Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
+        Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
+        Visible,
         codec::{
             self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead,
         },
     },
     spec::OutputMode,
-    types::{BatchId, Digest, Incarnation, SinkName, Timestamp},
+    types::{BatchId, Digest, Incarnation, Rows, SinkName, Timestamp},
     window::{Table, Watermarks},
 };
 
@@ -37,12 +49,6 @@ const HISTORY_BATCHES: u64 = 10_000;
 /// Families are flushed at least this often, so that no write-ahead log is older than history and a
 /// hole in one shows as a hole in the other.
 const FLUSH_EVERY: u64 = 2_000;
-
-/// Rows and dead letters beyond this go ahead of their batch's synced write, one chunk at a time.
-const AHEAD_BYTES: usize = 4 << 20;
-
-/// Dead letters are cut into chunks of about this many bytes.
-const DEAD_LETTER_CHUNK_BYTES: usize = 1 << 20;
 
 /// One change.
 #[derive(Clone, Debug)]
@@ -75,10 +81,18 @@ pub(in crate::checkpoint) trait Families {
     fn scan(&self, family: Family, visit: &mut Visit<'_>) -> Result<(), CheckpointError>;
 }
 
-/// Families that can be written, with the announce file beside them.
-pub(in crate::checkpoint) trait Store: Families + Send {
-    /// All of it or nothing, in the order given.
-    fn write(&mut self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError>;
+/// Families that several threads may read and write.
+pub(in crate::checkpoint) trait SharedFamilies:
+    Families + Send + Sync + std::fmt::Debug
+{
+    /// All of it or nothing, behind everything written before. A synced write makes everything
+    /// written before durable, too.
+    fn write(&self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError>;
+}
+
+/// Families with the announce file beside them, held by one process.
+pub(in crate::checkpoint) trait Store: Send {
+    fn families(&self) -> Arc<dyn SharedFamilies>;
 
     /// Moves everything out of the write-ahead log.
     fn flush(&mut self) -> Result<(), CheckpointError>;
@@ -110,59 +124,86 @@ pub(in crate::checkpoint) fn at_key(
     CheckpointError::Corrupt { directory, problem }
 }
 
-/// A checkpoint over a store.
-#[derive(Debug)]
-pub(in crate::checkpoint) struct Ledger<S> {
-    store: S,
-    contents: Contents,
-    failed: bool,
+/// Writes as long as no write has failed, its own or that of one of its clones.
+#[derive(Clone, Debug)]
+struct Writer {
+    families: Arc<dyn SharedFamilies>,
+    failed: Arc<AtomicBool>,
 }
 
-impl<S: Store> Ledger<S> {
-    /// Reads the store and checks that everything in it belongs together.
-    pub fn open(mut store: S) -> Result<Ledger<S>, CheckpointError> {
-        let contents = Contents::read(&store)?;
-        let orphans = contents.orphans.clone();
-        if !orphans.is_empty() {
-            let edits = orphans.into_iter().map(|key| Edit::Delete(Family::Outbox, key)).collect();
-            store.write(edits, Durability::Unsynced)?;
-        }
-        Ok(Ledger { store, contents, failed: false })
-    }
-
-    pub fn contents(&self) -> &Contents {
-        &self.contents
-    }
-
-    /// What there is, without the groups.
-    pub fn facts(&self) -> Result<Recovered, CheckpointError> {
-        self.contents.recovered(&self.store, self.store.visible()?)
-    }
-
-    fn write(&mut self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
-        self.attempt("writing the checkpoint", |store| store.write(edits, durability))
-    }
-
-    /// Moves everything out of the write-ahead log.
-    pub fn flush(&mut self) -> Result<(), CheckpointError> {
-        self.attempt("flushing the checkpoint", |store| store.flush())
+impl Writer {
+    fn write(&self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
+        self.attempt("writing the checkpoint", || self.families.write(edits, durability))
     }
 
     fn attempt<T>(
-        &mut self,
+        &self,
         attempt: &'static str,
-        work: impl FnOnce(&mut S) -> Result<T, CheckpointError>,
+        work: impl FnOnce() -> Result<T, CheckpointError>,
     ) -> Result<T, CheckpointError> {
-        if self.failed {
+        if self.failed.load(Ordering::SeqCst) {
             return Err(CheckpointError::Storage {
-                directory: self.store.directory().to_owned(),
+                directory: self.families.directory().to_owned(),
                 attempt,
                 problem: "an earlier write failed, so what is on disk is not known".to_owned(),
             });
         }
-        let done = work(&mut self.store);
-        self.failed = done.is_err();
+        let done = work();
+        if done.is_err() {
+            self.failed.store(true, Ordering::SeqCst);
+        }
         done
+    }
+}
+
+/// A checkpoint over a store.
+#[derive(Debug)]
+pub struct Ledger<S> {
+    writer: Writer,
+    store: S,
+    contents: Contents,
+}
+
+#[expect(private_bounds, reason = "the stores, and what is done with them, are this room's own")]
+impl<S: Store> Ledger<S> {
+    /// Reads the store, checks that everything in it belongs together, and deletes what was written
+    /// ahead of a batch that never came.
+    pub(in crate::checkpoint) fn over(store: S) -> Result<Ledger<S>, CheckpointError> {
+        let writer = Writer { families: store.families(), failed: Arc::default() };
+        let mut contents = Contents::read(&*writer.families)?;
+        let orphans = std::mem::take(&mut contents.orphans);
+        if !orphans.is_empty() {
+            tracing::info!(
+                chunks = orphans.len(),
+                "deleting output of a batch that was not finished; it is made anew"
+            );
+            let edits = orphans.into_iter().map(|key| Edit::Delete(Family::Outbox, key)).collect();
+            writer.write(edits, Durability::Unsynced)?;
+        }
+        Ok(Ledger { writer, store, contents })
+    }
+
+    pub(in crate::checkpoint) fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// What there is, without the groups.
+    pub(in crate::checkpoint) fn recovered(&self) -> Result<Recovered, CheckpointError> {
+        Ok(self.contents.recovered(self.store.visible()?))
+    }
+
+    fn families(&self) -> &dyn Families {
+        &*self.writer.families
+    }
+
+    fn write(&self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
+        self.writer.write(edits, durability)
+    }
+
+    /// Moves everything out of the write-ahead log.
+    pub(in crate::checkpoint) fn flush(&mut self) -> Result<(), CheckpointError> {
+        let store = &mut self.store;
+        self.writer.attempt("flushing the checkpoint", || store.flush())
     }
 
     /// Deletes the groups of windows that closed before this batch; they were published with it.
@@ -239,44 +280,16 @@ impl<S: Store> Ledger<S> {
             let Some(runs) = self.contents.runs.get_mut(closing).filter(|_| !closes) else {
                 continue;
             };
-            merge::merge_runs(&self.store, *closing, runs, head, &mut budget, edits)?;
+            merge::merge_runs(&*self.writer.families, *closing, runs, head, &mut budget, edits)?;
         }
         Ok(())
     }
 
-    /// Writes what is too large for the batch's own write ahead of it; gives back the rest.
-    fn put_rows(
-        &mut self,
-        plan: &Plan,
-        edits: &mut Vec<Edit>,
-    ) -> Result<(Option<u32>, u32), CheckpointError> {
-        let batch = plan.publication.record.batch;
-        let chunks: &[Vec<u8>] =
-            if plan.rows_are_state { &[] } else { plan.publication.rows.chunks() };
-        let letters = cut_letters(&plan.publication.dead_letters);
-        let bytes: usize = chunks.iter().map(Vec::len).sum::<usize>()
-            + plan.publication.dead_letters.iter().map(letter_bytes).sum::<usize>();
-        let rows = (0..).zip(chunks).map(|(n, rows)| codec::encode_result_rows(batch, n, rows));
-        let letters_of =
-            (0..).zip(&letters).map(|(n, letters)| codec::encode_dead_letters(batch, n, letters));
-        for entry in rows.chain(letters_of) {
-            if bytes > AHEAD_BYTES {
-                self.write(vec![Edit::Put(entry)], Durability::Unsynced)?;
-            } else {
-                edits.push(Edit::Put(entry));
-            }
-        }
-        let count = |len: usize| u32::try_from(len).expect("a batch has fewer than 2^32 chunks");
-        Ok(((!plan.rows_are_state).then(|| count(chunks.len())), count(letters.len())))
-    }
-
     fn delete_outbox_of_last(&self, edits: &mut Vec<Edit>) {
         let Some(old) = &self.contents.descriptor else { return };
-        let keys = (0..old.row_chunks.unwrap_or(0))
-            .map(|chunk| OutboxKey::ResultRows(old.batch, chunk))
-            .chain((0..old.dead_letter_chunks).map(|n| OutboxKey::DeadLetters(old.batch, n)))
-            .chain([OutboxKey::Descriptor(old.batch)]);
-        edits.extend(keys.map(|key| Edit::Delete(Family::Outbox, key.encode())));
+        let rows = old.rows.map_or(0, |rows| rows.count);
+        edits.extend(outbox::delete_chunks(old.batch, rows, old.dead_letters.count));
+        edits.push(Edit::Delete(Family::Outbox, OutboxKey::Descriptor(old.batch).encode()));
     }
 
     fn put_record(&mut self, record: &BatchRecord, edits: &mut Vec<Edit>) {
@@ -341,6 +354,10 @@ impl<S: Store> Checkpoint for Ledger<S> {
         Ok(incarnation)
     }
 
+    fn ahead(&self) -> Box<dyn Ahead> {
+        Box::new(outbox::AheadWriter::new(self.writer.clone()))
+    }
+
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
         let record = &plan.publication.record;
         self.follows(record);
@@ -350,39 +367,43 @@ impl<S: Store> Checkpoint for Ledger<S> {
         self.delete_closed(record, &mut head, &mut edits);
         let touched = self.put_touched(&plan.touched, &mut head, &mut edits);
         if let Err(error) = self.merge_older(record, &touched, &mut head, &mut edits) {
-            self.failed = true;
+            self.writer.failed.store(true, Ordering::SeqCst);
             return Err(error);
         }
-        let (row_chunks, dead_letter_chunks) = self.put_rows(&plan, &mut edits)?;
+        let (rows, dead_letters) = put_output(&plan, &mut edits);
         self.delete_outbox_of_last(&mut edits);
         let descriptor = Descriptor {
             batch: record.batch,
             output_mode: record.output_mode,
             watermarks: record.watermarks,
             touched,
-            row_chunks,
-            dead_letter_chunks,
+            rows,
+            dead_letters,
         };
         edits.push(Edit::Put(codec::encode_descriptor(&descriptor)));
         self.put_record(record, &mut edits);
         edits.push(Edit::Put(codec::encode_head(&head)));
         self.write(edits, Durability::Synced)?;
+        let outbox = Outbox::new(self.writer.families.clone(), &descriptor);
         self.contents.head = Some(head);
         self.contents.descriptor = Some(descriptor);
         self.contents.last = Some(record.clone());
         if record.batch.0 % FLUSH_EVERY == FLUSH_EVERY - 1 {
             self.flush()?;
         }
-        Ok(Durable::new(plan.publication))
+        Ok(Durable::new(without_stored(plan), outbox))
     }
 
     fn durable_again(&mut self, publication: Publication) -> Result<Durable, CheckpointError> {
-        let directory = self.store.directory();
-        let Some(last) = &self.contents.last else {
+        let directory = self.families().directory();
+        let (Some(last), Some(descriptor)) = (&self.contents.last, &self.contents.descriptor)
+        else {
             return Err(corrupt(directory, "there is no batch to publish again"));
         };
         let batch = last.batch;
-        let computed = rows_digest(&publication.rows);
+        let outbox = Outbox::new(self.writer.families.clone(), descriptor);
+        let stored = outbox.rows_digest(publication.rows.columns())?;
+        let computed = stored.unwrap_or_else(|| RowsHasher::digest_of(&publication.rows));
         if publication.record != *last
             || publication.identity.digest != last.link()
             || computed != last.rows_digest
@@ -396,12 +417,13 @@ impl<S: Store> Checkpoint for Ledger<S> {
                 ),
             ));
         }
-        Ok(Durable::new(publication))
+        Ok(Durable::new(publication, outbox))
     }
 
     fn announce(&mut self, durable: Durable) -> Result<Visible, CheckpointError> {
-        let announcement = Announcement::from(&durable.publication.identity);
-        self.attempt("announcing a batch", |store| store.announce(&announcement))?;
+        let announcement = Announcement::from(durable.identity());
+        let store = &mut self.store;
+        self.writer.attempt("announcing a batch", || store.announce(&announcement))?;
         Ok(Visible::new(durable))
     }
 
@@ -423,8 +445,8 @@ impl<S: Store> Checkpoint for Ledger<S> {
     }
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
-        self.contents.restore_groups(&self.store, None, restore)?;
-        self.facts()
+        self.contents.restore_groups(self.families(), None, restore)?;
+        self.recovered()
     }
 }
 
@@ -440,18 +462,36 @@ impl Contents {
     }
 }
 
-fn letter_bytes(letter: &DeadLetter) -> usize {
-    match &letter.payload {
-        Some(Payload::Text(text)) => 32 + text.len(),
-        Some(Payload::Omitted(_)) | None => 32,
+/// Writes what did not go ahead of a batch; counts all of it.
+fn put_output(plan: &Plan, edits: &mut Vec<Edit>) -> (Option<Chunks>, Chunks) {
+    let Publication { record, rows, dead_letters, .. } = &plan.publication;
+    let WrittenAhead { rows: mut row_chunks, dead_letters: mut letter_chunks } = plan.ahead;
+    if !plan.rows_are_state {
+        for chunk in rows.chunks() {
+            edits.push(Edit::Put(outbox::encode_rows(record.batch, &mut row_chunks, chunk)));
+        }
     }
+    for chunk in cut_letters(dead_letters) {
+        edits.push(Edit::Put(outbox::encode_letters(record.batch, &mut letter_chunks, chunk)));
+    }
+    ((!plan.rows_are_state).then_some(row_chunks), letter_chunks)
+}
+
+/// What is published, without what is read back from the store.
+fn without_stored(plan: Plan) -> Publication {
+    let mut publication = plan.publication;
+    if !plan.rows_are_state {
+        publication.rows = Rows::new(publication.rows.columns().clone());
+    }
+    publication.dead_letters = Arc::new([]);
+    publication
 }
 
 fn cut_letters(letters: &[DeadLetter]) -> Vec<&[DeadLetter]> {
     let mut bytes = 0;
     let cut = letters.chunk_by(|letter, _| {
-        bytes += letter_bytes(letter);
-        let together = bytes < DEAD_LETTER_CHUNK_BYTES;
+        bytes += letter.bytes();
+        let together = bytes < Rows::CHUNK_BYTES;
         if !together {
             bytes = 0;
         }

@@ -12,13 +12,12 @@ use std::{
 };
 
 use crate::{
-    batch::{Genesis, Plan, Publication, VisibleFact},
+    batch::VisibleFact,
     checkpoint::{
-        Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
+        Announcement, CheckpointError, Recovered,
         codec::Family,
-        ledger::{Durability, Edit, Families, Ledger, Store, Visit},
+        ledger::{Durability, Edit, Families, Ledger, SharedFamilies, Store, Visit},
     },
-    types::{BatchId, Incarnation, SinkName},
 };
 
 type Image = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
@@ -101,7 +100,7 @@ impl MemoryDisk {
     }
 
     /// How many keys a family has.
-    pub(in crate::checkpoint) fn keys_of(&self, family: &str) -> usize {
+    pub(crate) fn keys_of(&self, family: &str) -> usize {
         self.lock().current.keys().filter(|(found, _)| found.name() == family).count()
     }
 
@@ -154,8 +153,9 @@ fn apply(image: &mut Image, edit: Edit) {
     }
 }
 
-#[derive(Debug)]
-struct MemoryStore {
+/// The store of a [`MemoryCheckpoint`].
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
     disk: MemoryDisk,
     directory: PathBuf,
 }
@@ -191,8 +191,8 @@ impl Families for MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
-    fn write(&mut self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
+impl SharedFamilies for MemoryStore {
+    fn write(&self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
         let mut disk = self.disk.lock();
         if !disk.take_write() {
             return Err(self.refused("writing the checkpoint"));
@@ -205,6 +205,12 @@ impl Store for MemoryStore {
             disk.sync();
         }
         Ok(())
+    }
+}
+
+impl Store for MemoryStore {
+    fn families(&self) -> Arc<dyn SharedFamilies> {
+        Arc::new(self.clone())
     }
 
     fn flush(&mut self) -> Result<(), CheckpointError> {
@@ -227,19 +233,15 @@ impl Store for MemoryStore {
 }
 
 /// A checkpoint on a [`MemoryDisk`].
-#[derive(Debug)]
-pub struct MemoryCheckpoint {
-    ledger: Ledger<MemoryStore>,
-}
+pub type MemoryCheckpoint = Ledger<MemoryStore>;
 
-impl MemoryCheckpoint {
+impl Ledger<MemoryStore> {
     /// Opens what is on the disk.
     ///
     /// # Errors
     /// `Corrupt` when what is there does not belong together.
     pub fn open(disk: &MemoryDisk) -> Result<MemoryCheckpoint, CheckpointError> {
-        let store = MemoryStore { disk: disk.clone(), directory: PathBuf::from("(memory)") };
-        Ok(MemoryCheckpoint { ledger: Ledger::open(store)? })
+        Ledger::over(MemoryStore { disk: disk.clone(), directory: PathBuf::from("(memory)") })
     }
 
     /// What is there, without the groups.
@@ -247,40 +249,6 @@ impl MemoryCheckpoint {
     /// # Errors
     /// As [`MemoryCheckpoint::open`].
     pub fn facts(&self) -> Result<Recovered, CheckpointError> {
-        self.ledger.facts()
-    }
-}
-
-impl Checkpoint for MemoryCheckpoint {
-    fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
-        self.ledger.begin(genesis, sinks)
-    }
-
-    fn next_incarnation(&mut self) -> Result<Incarnation, CheckpointError> {
-        self.ledger.next_incarnation()
-    }
-
-    fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
-        self.ledger.persist(plan)
-    }
-
-    fn durable_again(&mut self, publication: Publication) -> Result<Durable, CheckpointError> {
-        self.ledger.durable_again(publication)
-    }
-
-    fn announce(&mut self, durable: Durable) -> Result<Visible, CheckpointError> {
-        self.ledger.announce(durable)
-    }
-
-    fn mark(&mut self, sink: &SinkName, batch: BatchId) -> Result<(), CheckpointError> {
-        self.ledger.mark(sink, batch)
-    }
-
-    fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {
-        self.ledger.forget_sink(sink)
-    }
-
-    fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
-        self.ledger.load(restore)
+        self.recovered()
     }
 }

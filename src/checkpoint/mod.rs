@@ -9,71 +9,34 @@
 //! groups of a batch's closed windows stay until the batch after it is written, which is after every
 //! sink was given it.
 //!
+//! Output that is not state (rows of a stateless pipeline, dead letters) can be larger than memory: it
+//! goes [`Ahead`] of its batch while that is read, chunk by chunk, unsynced and under the batch's
+//! number, and [`Visible`] gives it back chunk by chunk. Until the batch itself is durable nobody sees
+//! it.
+//!
 //! Not here: the bytes (`codec`), RocksDB (`rocks`), what a start may do (`batch::recover`).
 
 pub mod codec;
 mod ledger;
 pub mod memory;
+mod published;
 pub mod rocks;
 #[cfg(test)]
 mod trials;
 pub mod visible;
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
+pub use published::{Durable, Visible};
 pub use visible::{Announcement, VisibleFile};
 
 use crate::{
-    batch::{BatchRecord, DeadLetter, Genesis, Mark, Plan, Publication, VisibleFact},
+    batch::{
+        BatchRecord, Genesis, Mark, OutputChunk, Plan, Publication, VisibleFact, WrittenAhead,
+    },
     types::{BatchId, Incarnation, SinkName, Timestamp},
     window::Group,
 };
-
-/// Proof that a batch is durable: written and synced.
-#[derive(Clone, Debug)]
-pub struct Durable {
-    publication: Arc<Publication>,
-}
-
-impl Durable {
-    /// Only a store that has synced the batch, or read it back and synced it, may say so.
-    pub(in crate::checkpoint) fn new(publication: Publication) -> Durable {
-        Durable { publication: Arc::new(publication) }
-    }
-
-    /// Number of the batch.
-    #[must_use]
-    pub fn batch(&self) -> BatchId {
-        self.publication.identity.batch
-    }
-}
-
-/// Proof that a batch is durable and announced: it may be seen.
-#[derive(Clone, Debug)]
-pub struct Visible {
-    publication: Arc<Publication>,
-}
-
-impl Visible {
-    /// Only the announce file's writer may say so.
-    pub(in crate::checkpoint) fn new(durable: Durable) -> Visible {
-        Visible { publication: durable.publication }
-    }
-
-    /// What may be seen.
-    #[must_use]
-    pub fn publication(&self) -> &Publication {
-        &self.publication
-    }
-}
-
-#[cfg(test)]
-impl Visible {
-    /// A token for the unit tests of those who take one; there is no store behind it.
-    pub(crate) fn for_test(publication: Publication) -> Visible {
-        Visible::new(Durable::new(publication))
-    }
-}
 
 /// A checkpoint directory held open by this process alone.
 ///
@@ -92,8 +55,13 @@ pub trait Checkpoint: Send {
     /// The write failed.
     fn next_incarnation(&mut self) -> Result<Incarnation, CheckpointError>;
 
-    /// Writes a batch in one synced, atomic write: groups, positions, watermarks, history and, where
-    /// they are not state, rows and dead letters. Deletes what batch n−1 closed.
+    /// Output for the batch that is being read, to be written ahead of it beside this checkpoint,
+    /// also from another thread.
+    fn ahead(&self) -> Box<dyn Ahead>;
+
+    /// Writes a batch in one synced, atomic write: groups, positions, watermarks, history, the rows
+    /// that are not state and the dead letters that did not go ahead, and which of those that did
+    /// belong to it; these are durable with it. Deletes what batch n−1 closed and its output.
     ///
     /// # Errors
     /// The write or its sync failed: the batch may or may not be on disk. Stop and recover; never
@@ -104,6 +72,7 @@ pub trait Checkpoint: Send {
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError>;
 
     /// Proof for the newest batch, read back after a restart; `publication` was computed again.
+    /// Stored rows are read and their digest compared.
     ///
     /// # Errors
     /// `Corrupt` when its digest is not the stored one.
@@ -135,11 +104,39 @@ pub trait Checkpoint: Send {
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError>;
 }
 
+/// Takes output of the batch that is being read, ahead of the batch itself.
+///
+/// Nothing that goes here is seen by anyone before a batch that names it is durable. What no batch
+/// names, because the process ended first, is deleted when the checkpoint is opened.
+pub trait Ahead: Send {
+    /// Begins a batch, or the same one anew: what was written for it before is deleted first.
+    ///
+    /// # Errors
+    /// The write failed.
+    fn begin(&mut self, batch: BatchId) -> Result<(), CheckpointError>;
+
+    /// Writes the next chunk, unsynced. It takes its place in the log before the batch's own synced
+    /// write, which makes it durable.
+    ///
+    /// # Errors
+    /// The write failed: stop and recover, as with [`Checkpoint::persist`].
+    fn write(&mut self, chunk: &OutputChunk) -> Result<(), CheckpointError>;
+
+    /// What was written for the batch, to be named by its plan.
+    fn written(&self) -> WrittenAhead;
+
+    /// Deletes what was written for a batch that will not be persisted.
+    ///
+    /// # Errors
+    /// The write failed; the next start deletes it.
+    fn discard(&mut self) -> Result<(), CheckpointError>;
+}
+
 /// Takes a group read from disk: its closing instant, itself, and whether the newest batch wrote it.
 pub type RestoreGroup<'a> =
     dyn FnMut(Timestamp, Group<'_>, bool) -> Result<(), CheckpointError> + 'a;
 
-/// What a checkpoint holds, besides its groups.
+/// What a checkpoint holds, besides its groups and its newest batch's output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovered {
     /// Who it belongs to; `None` when nothing was ever written.
@@ -148,10 +145,6 @@ pub struct Recovered {
     pub last: Option<BatchRecord>,
     /// How far each sink got.
     pub marks: Vec<Mark>,
-    /// The encoded rows of the newest batch, where they are not state.
-    pub stored_rows: Vec<Vec<u8>>,
-    /// The dead letters of the newest batch.
-    pub dead_letters: Vec<DeadLetter>,
     /// What the announce file says.
     pub visible: VisibleFact,
     /// The newest start, 0 before the first.

@@ -1,7 +1,7 @@
 //! The checkpoint on disk: a RocksDB directory held by one process.
 //!
 //! A state directory holds `.lock`, the announce file `visible` and RocksDB's own directory `db`.
-//! Opening has two stages. [`RocksCheckpoint::examine`] takes the lock and reads everything from a
+//! Opening has two stages. `RocksCheckpoint::examine` takes the lock and reads everything from a
 //! database opened read-only, so that a refusal changes nothing; [`Examined::into_open`] then opens it
 //! for writing, and on return what was read is durable.
 //!
@@ -21,26 +21,27 @@ mod view;
 pub use care::{Backup, Report, Rollback, backup, backup_pipeline, restore, verify};
 pub use view::RocksView;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
-    batch::{Genesis, Plan, Publication, VisibleFact},
+    batch::VisibleFact,
     checkpoint::{
-        Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
-        VisibleFile,
+        Announcement, CheckpointError, Recovered, VisibleFile,
         codec::Family,
-        ledger::{Contents, Durability, Edit, Families, Ledger, Store, Visit, corrupt},
+        ledger::{
+            Contents, Durability, Edit, Families, Ledger, SharedFamilies, Store, Visit, corrupt,
+        },
     },
-    types::{BatchId, Incarnation, SinkName},
+    types::{BatchId, Incarnation},
 };
 use database::{Database, LogEnd, Presence};
 use directory::StateDirectory;
 
 /// A checkpoint in a state directory.
-#[derive(Debug)]
-pub struct RocksCheckpoint {
-    ledger: Ledger<RocksStore>,
-}
+pub type RocksCheckpoint = Ledger<RocksStore>;
 
 /// A state directory that was read, is locked and has not been changed.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub struct Examined {
     recovered: Recovered,
 }
 
-impl RocksCheckpoint {
+impl Ledger<RocksStore> {
     /// Locks a state directory, making it where there is none, and reads what it holds without
     /// changing it.
     ///
@@ -121,11 +122,12 @@ impl Examined {
             .map_err(|error| self.directory.storage("opening the announce file", &error))?;
         self.directory.sync()?;
         let (expected, path) = (self.contents.head, self.directory.path().to_owned());
-        let ledger = Ledger::open(RocksStore { database, visible, _directory: self.directory })?;
+        let held = Arc::new(HeldDatabase { database, _directory: self.directory });
+        let ledger = Ledger::over(RocksStore { held, visible })?;
         if ledger.contents().head != expected {
             return Err(corrupt(&path, "opened for writing it is not what was read before"));
         }
-        Ok(RocksCheckpoint { ledger })
+        Ok(ledger)
     }
 }
 
@@ -134,8 +136,6 @@ fn nothing_recovered(visible: VisibleFact) -> Recovered {
         genesis: None,
         last: None,
         marks: Vec::new(),
-        stored_rows: Vec::new(),
-        dead_letters: Vec::new(),
         visible,
         incarnation: Incarnation(0),
         rollback_accepted: false,
@@ -158,7 +158,7 @@ fn read_database(directory: &Path, visible: VisibleFact) -> Result<Read, Checkpo
     let refusal = match strict {
         Ok(database) => {
             let contents = Contents::read(&database)?;
-            let recovered = contents.recovered(&database, visible)?;
+            let recovered = contents.recovered(visible);
             return Ok((contents, recovered, LogEnd::Whole));
         }
         Err(refusal) => refusal,
@@ -195,21 +195,28 @@ fn read_up_to_torn_record(
             "its log is damaged ({refusal}); what can be read ends {ends}, and `visible` is missing"
         ))),
         VisibleFact::At(..) | VisibleFact::Absent => {
-            let recovered = contents.recovered(&database, visible)?;
+            let recovered = contents.recovered(visible);
             Ok((contents, recovered, LogEnd::TornRecord))
         }
     }
 }
 
+/// The store of a [`RocksCheckpoint`].
 #[derive(Debug)]
-struct RocksStore {
-    database: Database,
+pub struct RocksStore {
+    held: Arc<HeldDatabase>,
     visible: VisibleFile,
+}
+
+/// A database that no other process has, for as long as anyone here does.
+#[derive(Debug)]
+struct HeldDatabase {
+    database: Database,
     /// Unlocked when this is dropped, after the database.
     _directory: StateDirectory,
 }
 
-impl Families for RocksStore {
+impl Families for HeldDatabase {
     fn directory(&self) -> &Path {
         self.database.directory()
     }
@@ -223,73 +230,37 @@ impl Families for RocksStore {
     }
 }
 
-impl Store for RocksStore {
-    fn write(&mut self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
+impl SharedFamilies for HeldDatabase {
+    fn write(&self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
         self.database.write(edits, durability)
+    }
+}
+
+impl Store for RocksStore {
+    fn families(&self) -> Arc<dyn SharedFamilies> {
+        self.held.clone()
     }
 
     fn flush(&mut self) -> Result<(), CheckpointError> {
-        self.database.flush()
+        self.held.database.flush()
     }
 
     fn announce(&mut self, announcement: &Announcement) -> Result<(), CheckpointError> {
         self.visible.announce(announcement).map_err(|error| CheckpointError::Storage {
-            directory: self.database.directory().to_owned(),
+            directory: self.held.directory().to_owned(),
             attempt: "announcing a batch",
             problem: error.to_string(),
         })
     }
 
     fn visible(&self) -> Result<VisibleFact, CheckpointError> {
-        read_visible(self.database.directory())
-    }
-}
-
-impl Checkpoint for RocksCheckpoint {
-    fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
-        self.ledger.begin(genesis, sinks)
-    }
-
-    fn next_incarnation(&mut self) -> Result<Incarnation, CheckpointError> {
-        self.ledger.next_incarnation()
-    }
-
-    fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
-        self.ledger.persist(plan)
-    }
-
-    fn durable_again(&mut self, publication: Publication) -> Result<Durable, CheckpointError> {
-        self.ledger.durable_again(publication)
-    }
-
-    fn announce(&mut self, durable: Durable) -> Result<Visible, CheckpointError> {
-        self.ledger.announce(durable)
-    }
-
-    fn mark(&mut self, sink: &SinkName, batch: BatchId) -> Result<(), CheckpointError> {
-        self.ledger.mark(sink, batch)
-    }
-
-    fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {
-        self.ledger.forget_sink(sink)
-    }
-
-    fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
-        self.ledger.load(restore)
+        read_visible(self.held.directory())
     }
 }
 
 /// Where RocksDB's own files are.
 fn database_path(directory: &Path) -> PathBuf {
     directory.join("db")
-}
-
-#[cfg(test)]
-impl RocksCheckpoint {
-    /// Moves everything into sorted files, as RocksDB does when its buffers are full.
-    fn flush_for_test(&mut self) {
-        self.ledger.flush().unwrap();
-    }
 }
 
 #[cfg(test)]

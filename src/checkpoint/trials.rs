@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     batch::{
-        BatchRecord, Begun, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan,
-        Publication, Range, rows_digest,
+        BatchRecord, Begun, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, OutputChunk,
+        Payload, Plan, Publication, Range, RowsHasher, WrittenAhead,
     },
-    checkpoint::{Checkpoint, CheckpointError, Recovered},
+    checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
     spec::OutputMode,
     types::{
         BatchId, Column, DataType, Digest, FaultReason, Incarnation, LeaderEpoch, Lineage, Offset,
@@ -101,9 +101,21 @@ impl Trial {
 
     /// A batch of a stateless pipeline with rows and a dead letter for each.
     pub fn stateless(&mut self, texts: &[&str]) -> Plan {
-        let mut rows = Rows::new(columns());
-        texts.iter().for_each(|text| rows.push(&[Value::String(text)]));
-        let mut plan = self.close(Vec::new(), rows, false, (Watermarks::FIRST, Watermarks::FIRST));
+        self.stateless_after(&[], WrittenAhead::default(), texts)
+    }
+
+    /// The same, where output `ahead` was written already.
+    pub fn stateless_after(
+        &mut self,
+        ahead: &[&str],
+        written: WrittenAhead,
+        texts: &[&str],
+    ) -> Plan {
+        let all: Vec<_> = ahead.iter().chain(texts).copied().collect();
+        let mut plan =
+            self.close(Vec::new(), rows(&all), false, (Watermarks::FIRST, Watermarks::FIRST));
+        plan.ahead = written;
+        plan.publication.rows = rows(texts);
         plan.publication.dead_letters = texts.iter().map(|text| dead_letter(text)).collect();
         plan
     }
@@ -120,7 +132,9 @@ impl Trial {
         let range = |partition, begin| {
             (Partition(partition), Range { begin: Offset(begin), end: position(begin + 10) })
         };
-        let counts = Counts { rows_in: 20, rows_out: rows.len(), ..Counts::default() };
+        let dead_letters = if rows_are_state { 0 } else { rows.len() };
+        let counts =
+            Counts { rows_in: 20, rows_out: rows.len(), dead_letters, ..Counts::default() };
         let mut totals = self.last.as_ref().map_or_else(Counts::default, |last| last.totals);
         totals.add(&counts);
         let mut record = BatchRecord {
@@ -134,20 +148,15 @@ impl Trial {
             output_mode: self.output_mode,
             counts,
             totals,
-            rows_digest: rows_digest(&rows),
+            rows_digest: RowsHasher::digest_of(&rows),
             previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
             digest: Digest::ZERO,
         };
         record.digest = record.link();
         self.last = Some(record.clone());
-        let identity = Identity {
-            lineage: genesis().lineage,
-            incarnation: self.incarnation,
-            batch,
-            digest: record.digest,
-        };
+        let identity = identity(&record);
         let publication = Publication { identity, record, rows, dead_letters: [].into() };
-        Plan { touched, rows_are_state, publication }
+        Plan { touched, rows_are_state, ahead: WrittenAhead::default(), publication }
     }
 
     /// What must be restored: the model's groups that the newest batch did not find closed.
@@ -173,6 +182,53 @@ pub(super) fn dead_letter(text: &str) -> DeadLetter {
         column: Some("price".to_owned()),
         payload: Some(Payload::Text(text.to_owned())),
     }
+}
+
+fn identity(record: &BatchRecord) -> Identity {
+    let BatchRecord { batch, incarnation, digest, .. } = *record;
+    Identity { lineage: genesis().lineage, incarnation, batch, digest }
+}
+
+/// A table of one column of texts.
+pub(super) fn rows(texts: &[&str]) -> Rows {
+    let mut rows = Rows::new(columns());
+    texts.iter().for_each(|text| rows.push(&[Value::String(text)]));
+    rows
+}
+
+/// Writes a row and a dead letter ahead for each text, each a chunk of its own.
+pub(super) fn write_ahead(ahead: &mut dyn Ahead, texts: &[&str]) -> Result<(), CheckpointError> {
+    for text in texts {
+        ahead.write(&OutputChunk::Rows(rows(&[text]).chunks()[0].clone()))?;
+        ahead.write(&OutputChunk::DeadLetters(vec![dead_letter(text)]))?;
+    }
+    Ok(())
+}
+
+/// What a checkpoint gives out of a trial's newest stateless batch again; each row must have its
+/// dead letter.
+pub(super) fn published_again(
+    checkpoint: &mut dyn Checkpoint,
+    trial: &Trial,
+) -> Result<Rows, CheckpointError> {
+    let record = trial.last.clone().expect("there was a batch");
+    let identity = identity(&record);
+    let rows = Rows::new(columns());
+    let durable = checkpoint.durable_again(Publication {
+        identity,
+        record,
+        rows,
+        dead_letters: [].into(),
+    })?;
+    let whole = checkpoint.announce(durable)?.whole()?;
+    let mut reader = whole.rows.reader();
+    let mut letters = whole.dead_letters.iter();
+    while let Some(row) = reader.next() {
+        let [Value::String(text)] = row else { panic!("{row:?} is a text") };
+        assert_eq!(letters.next(), Some(&dead_letter(text)));
+    }
+    assert_eq!(letters.next(), None, "there are as many letters as rows");
+    Ok(whole.rows)
 }
 
 /// Persists and announces.

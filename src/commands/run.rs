@@ -25,7 +25,7 @@ use crate::{
         DeadLetterSpec, MaxOffsets, Overrides, Pipeline, RunOptions, SinkSpec, StartingOffsets,
         StartingTimestamps, Trigger,
     },
-    types::{BatchId, FaultReason},
+    types::{BatchId, FaultReason, Rows},
 };
 
 const DEFAULT_CHECKPOINT_DIR: &str = "./checkpoints";
@@ -186,6 +186,7 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             .or(run.shutdown_timeout_ms.map(Duration::from_millis))
             .unwrap_or(DEFAULT_SHUTDOWN),
         keep_dead_letters: dead_letter.is_some(),
+        output_chunk_bytes: Rows::CHUNK_BYTES,
         spec_text,
         brokers: client.brokers().to_owned(),
     };

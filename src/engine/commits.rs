@@ -102,7 +102,7 @@ fn commit_all(shared: &Shared, mut committer: Box<dyn Committer>) {
             Ok(()) => failing = false,
             Err(error) if !failing => {
                 failing = true;
-                let batch = batch.publication().identity.batch.0;
+                let batch = batch.identity().batch.0;
                 tracing::warn!(batch, %error, "Kafka did not confirm a commit; the next one covers it");
             }
             Err(_) => {}

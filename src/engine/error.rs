@@ -51,9 +51,6 @@ pub enum EngineError {
     /// Stored groups that are not of this pipeline.
     #[error("the checkpoint is damaged: {0}")]
     Results(#[from] ResultsError),
-    /// Stored rows that are not of this pipeline.
-    #[error("the checkpoint is damaged: {0}")]
-    Damaged(String),
     /// A pipeline the decoder cannot serve.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -76,9 +73,9 @@ impl EngineError {
             EngineError::Closed => 0,
             EngineError::Decode(_) | EngineError::StartingOffsets(_) => 2,
             EngineError::Checkpoint(CheckpointError::Locked { .. }) => 10,
-            EngineError::Checkpoint(CheckpointError::Corrupt { .. })
-            | EngineError::Results(_)
-            | EngineError::Damaged(_) => 11,
+            EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::Results(_) => {
+                11
+            }
             EngineError::Checkpoint(CheckpointError::Misfit { .. }) | EngineError::Misfit(_) => 12,
             EngineError::Refused { refusal, .. } if refusal.is_misfit() => 12,
             EngineError::Checkpoint(CheckpointError::Stale { .. })
@@ -91,6 +88,8 @@ impl EngineError {
             EngineError::BadRecord(_) => 40,
             EngineError::Sink { error, .. } => match error {
                 SinkError::Closed => 0,
+                SinkError::Checkpoint(CheckpointError::Storage { .. }) => 14,
+                SinkError::Checkpoint(_) => 11,
                 SinkError::Diverged(_) => 13,
                 SinkError::Foreign(_) => 12,
                 SinkError::Storage(_) => 14,

@@ -2,7 +2,9 @@
 //!
 //! The loop reads batch n+1 while batch n is on its way out on a thread of its own (`outlet`); a
 //! plan is handed over only when the one before it has left through every sink, so at most one batch
-//! is unpublished. Start at [`run`].
+//! is unpublished. Output of the batch that is read goes ahead into the checkpoint whenever a chunk is
+//! full, so that no batch is too large for memory; where the batch is dropped, so is that. Start at
+//! [`run`].
 //!
 //! Invariants kept here:
 //! - *Visibility*: nothing of a batch leaves before it is durable and announced, neither to a sink
@@ -31,8 +33,8 @@ pub use error::EngineError;
 pub use steps::{Effect, Steps};
 
 use crate::{
-    batch::{Counts, Due, HoldBack, Job, Permissions, cut, due},
-    checkpoint::{Checkpoint, Recovered},
+    batch::{Counts, Due, HoldBack, Job, OpenBatch, Permissions, Plan, cut, due},
+    checkpoint::{Ahead, Checkpoint, Recovered},
     engine::{
         outlet::{Departed, Left, Outlet},
         trigger::Ends,
@@ -41,7 +43,7 @@ use crate::{
     source::{Progress, Source, SourceError},
     spec::{MaxOffsets, Pipeline, StartingOffsets, Trigger},
     stop::Stop,
-    types::{BatchId, Offset, Partition, Timestamp},
+    types::{BatchId, Offset, Partition, Position, Timestamp},
 };
 
 /// How often a read looks up to see whether it should stop.
@@ -72,6 +74,9 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Whether late and malformed records are kept for a dead-letter sink.
     pub keep_dead_letters: bool,
+    /// Into pieces of how many bytes at most the output of an open batch is cut to be written ahead;
+    /// [`crate::types::Rows::CHUNK_BYTES`] outside of tests.
+    pub output_chunk_bytes: usize,
     /// The spec as the user wrote it, kept in the checkpoint.
     pub spec_text: String,
     /// The brokers as the user named them, for messages.
@@ -150,12 +155,13 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         Err(EngineError::Closed) => return Ok(Summary { end: End::Closed, ..nothing() }),
         Err(error) => return Err(error),
     };
-    let start::Ready { job, source, outlet } = started;
+    let start::Ready { job, source, ahead, outlet } = started;
     let before =
         job.head().last.as_ref().map(|last| Departed { batch: last.batch, totals: last.totals });
     let mut run = Run {
         job,
         source,
+        ahead,
         outlet,
         ends: Ends::new(settings),
         settings,
@@ -206,6 +212,7 @@ fn nothing() -> Summary {
 struct Run<'a> {
     job: Job,
     source: Box<dyn Source>,
+    ahead: Box<dyn Ahead>,
     outlet: Outlet,
     ends: Ends,
     settings: &'a Settings,
@@ -308,22 +315,53 @@ impl Run<'_> {
             Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
             Due::NoData | Due::Data => {}
         }
+        let Some((open, reached)) = self.read(&ends)? else {
+            self.ahead.discard()?;
+            return Ok(Worked::Dropped);
+        };
+        self.warn_of_milliseconds(open.newest().0);
+        let plan = self.job.close(open, &reached, self.clock.now_ms())?;
+        let plan = Plan { ahead: self.ahead.written(), ..plan };
+        self.hint_at_first_window();
+        if !self.outlet.hand_over(plan)? {
+            self.ahead.discard()?;
+            return Ok(Worked::Dropped);
+        }
+        self.batches += 1;
+        Ok(Worked::Batch)
+    }
+
+    /// Reads a batch to its ends; `None` when it was told to stop first.
+    fn read(
+        &mut self,
+        ends: &BTreeMap<Partition, Offset>,
+    ) -> Result<Option<(OpenBatch, Reached)>, EngineError> {
         let clock_ms = self.clock.now_ms();
+        let batch = self.job.head().next_batch();
+        self.ahead.begin(batch)?;
         let mut open = self.job.open(ends.clone(), clock_ms);
-        let reached = loop {
+        loop {
             if self.stop.is_requested() {
-                return Ok(Worked::Dropped);
+                return Ok(None);
             }
             let job = &mut self.job;
             let read =
-                self.source.read(&ends, READ_PATIENCE, &mut |record| job.add(&mut open, record));
+                self.source.read(ends, READ_PATIENCE, &mut |record| job.add(&mut open, record));
             match read {
-                Ok(Progress::Reached(reached)) => break reached,
-                Ok(Progress::Waiting) => self.outlet.check()?,
+                Ok(progress) => {
+                    for chunk in open.take_full_output() {
+                        self.ahead.write(&chunk)?;
+                    }
+                    if let Progress::Reached(reached) = progress {
+                        return Ok(Some((open, reached)));
+                    }
+                    self.outlet.check()?;
+                }
                 Err(SourceError::Reread(problem)) => {
                     tracing::warn!(problem, "the open batch is dropped and read again");
                     self.stop.wait_timeout(READ_PATIENCE);
                     self.source.assign(&self.job.head().positions)?;
+                    self.ahead.begin(batch)?;
                     open = self.job.open(ends.clone(), clock_ms);
                 }
                 Err(SourceError::Unreachable(problem)) => {
@@ -331,15 +369,7 @@ impl Run<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-        };
-        self.warn_of_milliseconds(open.newest().0);
-        let plan = self.job.close(open, &reached, self.clock.now_ms())?;
-        self.hint_at_first_window();
-        if !self.outlet.hand_over(plan)? {
-            return Ok(Worked::Dropped);
         }
-        self.batches += 1;
-        Ok(Worked::Batch)
     }
 
     /// A partition found since the last batch makes a batch by itself, as in Spark.
@@ -447,6 +477,9 @@ impl Run<'_> {
         }
     }
 }
+
+/// The positions behind everything a batch read.
+type Reached = BTreeMap<Partition, Position>;
 
 /// What a trigger came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

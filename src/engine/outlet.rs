@@ -184,7 +184,7 @@ impl Exit {
                 }
                 Effect::Mark(sink, batch) => {
                     let name = self.sinks[sink].name();
-                    self.checkpoint.mark(name, batch.publication().identity.batch)?;
+                    self.checkpoint.mark(name, batch.identity().batch)?;
                 }
             }
         }
@@ -199,8 +199,9 @@ impl Exit {
             match sink.publish(batch) {
                 Ok(()) => return Ok(()),
                 Err(SinkError::Closed) => return Err(EngineError::Closed),
+                Err(SinkError::Checkpoint(error)) => return Err(EngineError::Checkpoint(error)),
                 Err(SinkError::Retry(problem)) if !self.stop.is_requested() => {
-                    let batch = batch.publication().identity.batch.0;
+                    let batch = batch.identity().batch.0;
                     tracing::warn!(sink = %sink.name(), batch, problem, "a sink does not take a batch; trying again");
                     self.stop.wait_timeout(RETRY_PAUSE);
                 }
@@ -213,7 +214,7 @@ impl Exit {
 }
 
 fn log_batch(batch: &Visible, took: Duration) {
-    let record = &batch.publication().record;
+    let record = batch.record();
     tracing::info!(
         batch = record.batch.0,
         rows_in = record.counts.rows_in,

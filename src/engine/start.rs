@@ -12,7 +12,7 @@ use crate::{
         Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Superseded, WitnessFact,
         recover, ways_out,
     },
-    checkpoint::{Checkpoint, CheckpointError, Recovered},
+    checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
     engine::{
         Clock, EngineError, Parts, Settings, Steps,
         commits::Commits,
@@ -22,7 +22,7 @@ use crate::{
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{LeaderEpoch, Lineage, Offset, Partition, Position, Rows, SinkName, Timestamp},
+    types::{LeaderEpoch, Lineage, Offset, Partition, Position, SinkName, Timestamp},
     window::{Table, Watermarks, WindowPlan},
 };
 
@@ -40,6 +40,7 @@ pub(super) enum Started {
 pub(super) struct Ready {
     pub(super) job: Job,
     pub(super) source: Box<dyn Source>,
+    pub(super) ahead: Box<dyn Ahead>,
     pub(super) outlet: Outlet,
 }
 
@@ -91,7 +92,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         checkpoint.begin(genesis, &names)?;
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
-    let (job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings.keep_dead_letters)?;
+    let (job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
     let newest = job.head().last.as_ref().map(|last| last.batch);
     for sink in &mut sinks {
         let name = sink.name().0.clone();
@@ -108,7 +109,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         exit.carry_out(Steps::again(durable, sinks))?;
     }
     announce_start(&job, &topic, settings);
-    Ok(Started::Ready(Box::new(Ready { job, source, outlet: Outlet::new(exit) })))
+    let ahead = exit.checkpoint.ahead();
+    Ok(Started::Ready(Box::new(Ready { job, source, ahead, outlet: Outlet::new(exit) })))
 }
 
 /// The sinks that lack the newest batch; `None` when it need not even be announced again.
@@ -388,7 +390,7 @@ fn restore(
     checkpoint: &mut dyn Checkpoint,
     pipeline: Pipeline,
     genesis: &Genesis,
-    keep_dead_letters: bool,
+    settings: &Settings,
 ) -> Result<(Job, Option<crate::batch::Publication>), EngineError> {
     let incarnation = checkpoint.next_incarnation()?;
     let pipeline = Arc::new(pipeline);
@@ -399,7 +401,8 @@ fn restore(
         positions: genesis.starting.clone(),
         watermarks: Watermarks::FIRST,
     };
-    let mut job = Job::new(pipeline.clone(), head, keep_dead_letters)?;
+    let mut job = Job::new(pipeline.clone(), head, settings.keep_dead_letters)?
+        .with_output_chunks_of(settings.output_chunk_bytes);
     let stride = WindowPlan::new(&pipeline).map_or(0, |plan| plan.stride());
     let mut touched: Vec<(Timestamp, Table)> = Vec::new();
     let recovered = checkpoint.load(&mut |closing, group, newest| {
@@ -416,14 +419,7 @@ fn restore(
         Ok(())
     })?;
     let Some(last) = recovered.last else { return Ok((job, None)) };
-    let stored_rows = if pipeline.is_stateful() {
-        None
-    } else {
-        let rows = Rows::from_chunks(pipeline.output_columns(), recovered.stored_rows);
-        Some(rows.map_err(|error| EngineError::Damaged(error.to_string()))?)
-    };
-    let dead_letters = recovered.dead_letters.into();
-    let publication = job.resume(last, &touched, stored_rows, dead_letters)?;
+    let publication = job.resume(last, &touched)?;
     Ok((job, Some(publication)))
 }
 

@@ -47,6 +47,31 @@ impl World {
         world
     }
 
+    /// Sixty transactions over two partitions, of which every seventh is malformed.
+    fn with_transactions(keeps: Keeps) -> World {
+        let world = World::new(keeps);
+        for index in 0..60 {
+            let amount = if index % 7 == 3 { "\"much\"".to_owned() } else { format!("{index}.5") };
+            let value = format!(
+                r#"{{"transaction_id":"t{index}","user_id":"u","amount":{amount},"type":"x"}}"#
+            );
+            world.topic.append(Partition(index % 2), Some(value.as_bytes()));
+        }
+        // Few at a time, so that output goes ahead while a batch is read.
+        world.topic.set_records_at_once(Some(4));
+        world
+    }
+
+    fn stateless_settings() -> Settings {
+        Settings {
+            max_offsets: MaxOffsets::Limited(25),
+            keep_dead_letters: true,
+            output_chunk_bytes: 60,
+            spec_text: spec::preset("transactions").expect("the preset is there").to_owned(),
+            ..World::settings()
+        }
+    }
+
     fn settings() -> Settings {
         Settings {
             trigger: Trigger::AvailableNow,
@@ -58,6 +83,7 @@ impl World {
             startup_timeout: Some(Duration::ZERO),
             shutdown_timeout: Duration::from_secs(5),
             keep_dead_letters: false,
+            output_chunk_bytes: crate::types::Rows::CHUNK_BYTES,
             spec_text: spec::preset("sales").expect("the preset is there").to_owned(),
             brokers: "memory".to_owned(),
         }
@@ -115,6 +141,76 @@ fn whatever_write_fails_the_next_start_gives_what_an_undisturbed_run_gives() {
         }
     }
     assert!(failed > 20, "there were writes to fail: {failed}");
+}
+
+/// Everything that was published but who published it: rows, dead letters and records.
+fn published(world: &World) -> Vec<crate::batch::Publication> {
+    let mut published = world.sink.published();
+    for publication in &mut published {
+        publication.identity.incarnation = crate::types::Incarnation(0);
+        publication.identity.lineage = crate::types::Lineage(0);
+        publication.identity.digest = crate::types::Digest::ZERO;
+        publication.record.incarnation = crate::types::Incarnation(0);
+        publication.record.digest = crate::types::Digest::ZERO;
+        publication.record.previous = crate::types::Digest::ZERO;
+    }
+    published
+}
+
+#[test]
+fn output_that_goes_ahead_is_published_whole_whatever_write_fails() {
+    let straight = World::with_transactions(Keeps::Marker);
+    let settings = World::stateless_settings();
+    straight.run(&settings).expect("nothing is in its way");
+    let expected = published(&straight);
+    assert_eq!(expected.iter().map(|batch| batch.rows.len()).sum::<u64>(), 60);
+    assert_eq!(expected.iter().map(|batch| batch.dead_letters.len()).sum::<usize>(), 9);
+    // Cut into no chunks at all, a batch is the same to its digest.
+    let whole = World::with_transactions(Keeps::Marker);
+    whole.run(&Settings { output_chunk_bytes: 1 << 20, ..settings.clone() }).expect("as before");
+    assert_eq!(published(&whole), expected);
+    let mut failed = 0;
+    for writes in 0.. {
+        let world = World::with_transactions(Keeps::Marker);
+        world.disk.fail_writes_after(writes);
+        let ended = world.run(&settings);
+        // What was not synced may have reached the disk or not.
+        if writes % 2 == 0 {
+            world.disk.sync();
+        }
+        world.disk.crash();
+        if let Err(error) = &ended {
+            assert_eq!(error.exit_code(), 14, "{error}");
+            failed += 1;
+            world.run(&settings).expect("the disk is well again");
+        }
+        assert_eq!(published(&world), expected, "after {writes} writes");
+        if ended.is_ok() {
+            break;
+        }
+    }
+    assert!(failed > 40, "chunks are writes of their own: {failed}");
+}
+
+#[test]
+fn a_batch_that_is_read_again_or_stopped_leaves_no_output_behind() {
+    let straight = World::with_transactions(Keeps::Marker);
+    let settings = World::stateless_settings();
+    straight.run(&settings).expect("nothing is in its way");
+    let world = World::with_transactions(Keeps::Marker);
+    for reads in [3, 6] {
+        world.topic.fail_after(Call::Read, reads, SourceError::Reread("damaged".to_owned()));
+    }
+    world.run(&settings).expect("the second reading is whole");
+    assert_eq!(published(&world), published(&straight));
+
+    let world = World::with_transactions(Keeps::Marker);
+    let lost = SourceError::Refused("not allowed any more".to_owned());
+    world.topic.fail_after(Call::Read, 12, lost);
+    world.run(&settings).expect_err("it cannot read on");
+    assert!(world.disk.keys_of("outbox") > 0, "what was ahead is still there");
+    world.run(&settings).expect("it may read again");
+    assert_eq!(published(&world), published(&straight));
 }
 
 #[test]

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     batch::{MarkerFact, Shared},
+    checkpoint::CheckpointError,
     sink::SinkError,
     types::{BatchId, Lineage},
 };
@@ -172,7 +173,7 @@ impl BatchFiles {
         &mut self,
         batch: BatchId,
         lines: u64,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
     ) -> Result<(), SinkError> {
         let directory = self.directory.as_ref().expect("a sink begins before it publishes");
         let name = file_name(batch);
@@ -275,7 +276,10 @@ impl BatchFiles {
                 .map_err(|_| foreign(format!("its lineage {text:?} is not 32 hexadecimal digits")))
         };
         let shared = query.went_on_from.iter().map(|from| {
-            Ok(Shared { lineage: lineage(&from.lineage)?, until: from.batch.map(BatchId) })
+            Ok::<_, SinkError>(Shared {
+                lineage: lineage(&from.lineage)?,
+                until: from.batch.map(BatchId),
+            })
         });
         Ok(Some((lineage(&query.lineage)?, shared.collect::<Result<_, _>>()?)))
     }
@@ -297,8 +301,8 @@ impl BatchFiles {
             went_on_from: shared.iter().map(from).collect(),
         };
         self.place(directory, QUERY, |out| {
-            serde_json::to_writer(&mut *out, &query)?;
-            out.write_all(b"\n")
+            serde_json::to_writer(&mut *out, &query).map_err(io::Error::from)?;
+            Ok(out.write_all(b"\n")?)
         })
     }
 
@@ -406,17 +410,20 @@ impl BatchFiles {
         &self,
         directory: &OwnedFd,
         name: &str,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
     ) -> Result<(), SinkError> {
         let temporary = temporary_name(name);
         let placed = write_synced(directory, &temporary, write).and_then(|()| {
-            fs::renameat(directory, temporary.as_str(), directory, name)?;
-            Ok(())
+            fs::renameat(directory, temporary.as_str(), directory, name)
+                .map_err(|errno| WriteError::Output(errno.into()))
         });
         if let Err(error) = placed {
             // Makes room on a full disk; what stays is removed at the next start.
             let _ = fs::unlinkat(directory, temporary.as_str(), AtFlags::empty());
-            return Err(self.storage("writing", &self.path.join(name), error));
+            return Err(match error {
+                WriteError::Output(error) => self.storage("writing", &self.path.join(name), error),
+                WriteError::Input(error) => SinkError::Checkpoint(error),
+            });
         }
         self.sync_directory(directory)
     }
@@ -428,15 +435,19 @@ impl BatchFiles {
         directory: &OwnedFd,
         name: &str,
         there: File,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
     ) -> Result<(), SinkError> {
         let failed = |error| self.storage("reading", &self.path.join(name), error);
         let mut comparison = Comparison::new(&there);
-        let outcome = write(&mut comparison).and_then(|()| comparison.is_at_end());
+        let outcome = write(&mut comparison);
         if comparison.differs {
             return Err(self.diverged(name));
         }
-        if !outcome.map_err(failed)? {
+        outcome.map_err(|error| match error {
+            WriteError::Output(error) => failed(error),
+            WriteError::Input(error) => SinkError::Checkpoint(error),
+        })?;
+        if !comparison.is_at_end().map_err(failed)? {
             return Err(self.diverged(name));
         }
         there.sync_all().map_err(|error| self.storage("syncing", &self.path.join(name), error))?;
@@ -495,6 +506,26 @@ impl BatchFiles {
 
 const OWN_DIRECTORY: &str = "Give this run a directory of its own";
 
+/// Why lines were not written.
+pub(super) enum WriteError {
+    /// The file does not take them.
+    Output(io::Error),
+    /// They cannot be read.
+    Input(CheckpointError),
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> WriteError {
+        WriteError::Output(error)
+    }
+}
+
+impl From<CheckpointError> for WriteError {
+    fn from(error: CheckpointError) -> WriteError {
+        WriteError::Input(error)
+    }
+}
+
 /// Why a file was not opened.
 enum OpenError {
     NotAFile,
@@ -541,17 +572,19 @@ impl Write for Comparison<'_> {
 fn write_synced(
     directory: &OwnedFd,
     name: &str,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+    write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
+) -> Result<(), WriteError> {
     match fs::unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(WriteError::Output(errno.into())),
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = fs::openat(directory, name, flags, Mode::from_raw_mode(0o666))?;
+    let file =
+        fs::openat(directory, name, flags, Mode::from_raw_mode(0o666)).map_err(io::Error::from)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::from(file));
     write(&mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(())
 }
 
 fn open_or_create(directory: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {

@@ -15,8 +15,8 @@ use std::{
 };
 
 use crate::{
-    batch::{MarkerFact, Publication},
-    checkpoint::Visible,
+    batch::MarkerFact,
+    checkpoint::{CheckpointError, Visible},
     sink::{Sink, SinkError},
     types::{BatchId, Lineage, Row, SinkName, Value, double_text, timestamp_text},
 };
@@ -146,25 +146,26 @@ impl Sink for ConsoleSink {
     }
 
     fn publish(&mut self, batch: &Visible) -> Result<(), SinkError> {
-        let publication = batch.publication();
-        let text = render(publication, self.options);
+        let text = render(batch, self.options)?;
         self.write_whole(text.as_bytes()).map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => SinkError::Closed,
             _ => SinkError::Storage(format!(
                 "printing batch {} to stdout failed: {error}. Mend what stdout is connected to and \
                  start again; the batch will be printed then",
-                publication.identity.batch
+                batch.identity().batch
             )),
         })
     }
 }
 
-/// The text of one batch.
-#[must_use]
-pub fn render(publication: &Publication, options: ConsoleOptions) -> String {
-    let table = Cells::of(publication, options);
+/// The text of one batch; as many of its rows as are shown are in memory at once.
+///
+/// # Errors
+/// Its rows cannot be read back.
+pub fn render(batch: &Visible, options: ConsoleOptions) -> Result<String, CheckpointError> {
+    let table = Cells::of(batch, options)?;
     let widths = table.widths();
-    let mut text = format!("{BANNER}\nBatch: {}\n{BANNER}\n", publication.identity.batch);
+    let mut text = format!("{BANNER}\nBatch: {}\n{BANNER}\n", batch.identity().batch);
     write_rule(&widths, &mut text);
     for (index, line) in table.lines().enumerate() {
         write_line(line, &widths, options.truncate, &mut text);
@@ -173,7 +174,7 @@ pub fn render(publication: &Publication, options: ConsoleOptions) -> String {
         }
     }
     write_rule(&widths, &mut text);
-    let cut = publication.rows.len() > options.num_rows;
+    let cut = batch.record().counts.rows_out > options.num_rows;
     if cut {
         let plural = if options.num_rows == 1 { "" } else { "s" };
         text.push_str(&format!("only showing top {} row{plural}\n", options.num_rows));
@@ -181,7 +182,7 @@ pub fn render(publication: &Publication, options: ConsoleOptions) -> String {
     if !cut || options.layout == Layout::Spark35 {
         text.push('\n');
     }
-    text
+    Ok(text)
 }
 
 /// The header and the rows that are shown, as text.
@@ -199,16 +200,24 @@ struct Cell {
 }
 
 impl Cells {
-    fn of(publication: &Publication, options: ConsoleOptions) -> Cells {
-        let columns = publication.rows.columns();
+    fn of(batch: &Visible, options: ConsoleOptions) -> Result<Cells, CheckpointError> {
+        let columns = batch.columns();
         let mut cells: Vec<Cell> =
             columns.iter().map(|column| Cell::new(escape(column.name.clone()))).collect();
-        let mut reader = publication.rows.reader();
-        for _ in 0..options.num_rows {
-            let Some(row) = reader.next() else { break };
-            cells.extend(row_cells(row, options.truncate));
+        let mut left = options.num_rows;
+        let mut pieces = batch.rows();
+        while left > 0
+            && let Some(rows) = pieces.next().transpose()?
+        {
+            let mut reader = rows.reader();
+            while left > 0
+                && let Some(row) = reader.next()
+            {
+                cells.extend(row_cells(row, options.truncate));
+                left -= 1;
+            }
         }
-        Cells { columns: columns.len(), cells }
+        Ok(Cells { columns: columns.len(), cells })
     }
 
     fn lines(&self) -> impl Iterator<Item = &[Cell]> {
@@ -378,7 +387,7 @@ mod tests {
         let rows: Vec<Vec<Value<'_>>> =
             rows.iter().map(|row| row.iter().map(|text| Value::String(text)).collect()).collect();
         let rows: Vec<_> = rows.iter().map(Vec::as_slice).collect();
-        render(&fixtures::publication(7, fixtures::columns(&columns), &rows), options)
+        render(&fixtures::visible(7, fixtures::columns(&columns), &rows), options).unwrap()
     }
 
     /// The table alone, without banner and closing line.
@@ -407,7 +416,7 @@ mod tests {
             Value::Decimal(Decimal { unscaled: 125_050, scale: 2 }),
             Value::Boolean(true),
         ];
-        let publication = fixtures::publication(12, columns, &[&full, &[Value::Null; 6]]);
+        let batch = fixtures::visible(12, columns, &[&full, &[Value::Null; 6]]);
         let expected = "\
 -------------------------------------------
 Batch: 12
@@ -420,7 +429,7 @@ Batch: 12
 +-------------------+-------+-----+------+-------+----+
 
 ";
-        assert_eq!(render(&publication, DEFAULT), expected);
+        assert_eq!(render(&batch, DEFAULT).unwrap(), expected);
     }
 
     #[test]

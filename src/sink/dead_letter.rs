@@ -63,12 +63,14 @@ impl Sink for DeadLetterSink {
     }
 
     fn publish(&mut self, batch: &Visible) -> Result<(), SinkError> {
-        let publication = batch.publication();
-        let letters = &publication.dead_letters;
-        let count = u64::try_from(letters.len()).expect("a count of things in memory fits 64 bits");
         let topic = &self.topic;
-        self.files.publish(publication.identity.batch, count, |out| {
-            letters.iter().try_for_each(|letter| write_letter(topic, letter, out))
+        self.files.publish(batch.identity().batch, batch.record().counts.dead_letters, |out| {
+            for letters in batch.dead_letters() {
+                for letter in letters?.iter() {
+                    write_letter(topic, letter, out)?;
+                }
+            }
+            Ok(())
         })
     }
 }

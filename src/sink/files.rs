@@ -49,13 +49,14 @@ impl Sink for FileSink {
     }
 
     fn publish(&mut self, batch: &Visible) -> Result<(), SinkError> {
-        let publication = batch.publication();
-        let rows = &publication.rows;
-        self.files.publish(publication.identity.batch, rows.len(), |out| {
-            let writer = RowWriter::new(rows.columns());
-            let mut reader = rows.reader();
-            while let Some(row) = reader.next() {
-                writer.write(row, out)?;
+        self.files.publish(batch.identity().batch, batch.record().counts.rows_out, |out| {
+            let writer = RowWriter::new(batch.columns());
+            for rows in batch.rows() {
+                let rows = rows?;
+                let mut reader = rows.reader();
+                while let Some(row) = reader.next() {
+                    writer.write(row, out)?;
+                }
             }
             Ok(())
         })

@@ -35,7 +35,7 @@ pub(crate) fn publication(batch: u64, columns: Arc<[Column]>, rows: &[Row<'_, '_
             watermarks: Watermarks::FIRST,
             next_watermarks: Watermarks::FIRST,
             output_mode: OutputMode::Append,
-            counts: Counts::default(),
+            counts: Counts { rows_out: table.len(), ..Counts::default() },
             totals: Counts::default(),
             rows_digest: Digest::ZERO,
             previous: Digest::ZERO,
@@ -54,6 +54,7 @@ pub(super) fn visible(batch: u64, columns: Arc<[Column]>, rows: &[Row<'_, '_>]) 
 /// A visible batch without rows and with these dead letters.
 pub(super) fn visible_letters(batch: u64, letters: Vec<DeadLetter>) -> Visible {
     let mut publication = publication(batch, columns(&[]), &[]);
+    publication.record.counts.dead_letters = letters.len() as u64;
     publication.dead_letters = letters.into();
     Visible::for_test(publication)
 }

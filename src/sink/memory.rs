@@ -97,7 +97,7 @@ impl MemorySink {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, publication: &Publication) -> Result<(), SinkError> {
+    fn take(&self, publication: Publication) -> Result<(), SinkError> {
         let mut store = self.store();
         let batch = publication.identity.batch;
         let known = match self.keeps {
@@ -111,7 +111,7 @@ impl MemorySink {
                 self.name
             ))),
             None => {
-                store.published.push(publication.clone());
+                store.published.push(publication);
                 Ok(())
             }
         }
@@ -149,17 +149,17 @@ impl Sink for MemorySink {
 
     fn publish(&mut self, batch: &Visible) -> Result<(), SinkError> {
         let trouble = self.store().troubles.pop_front().unwrap_or(Trouble::None);
-        let attempt = format!("batch {} to sink {}", batch.publication().identity.batch, self.name);
+        let attempt = format!("batch {} to sink {}", batch.identity().batch, self.name);
         match trouble {
-            Trouble::None => self.take(batch.publication()),
+            Trouble::None => self.take(batch.whole()?),
             Trouble::Busy => Err(SinkError::Retry(format!("{attempt} was not taken"))),
             Trouble::AnswerLost => {
-                self.take(batch.publication())?;
+                self.take(batch.whole()?)?;
                 Err(SinkError::Retry(format!("{attempt} has no answer")))
             }
             Trouble::Broken => Err(SinkError::Storage(format!("{attempt} failed"))),
             Trouble::BrokenAfterwards => {
-                self.take(batch.publication())?;
+                self.take(batch.whole()?)?;
                 Err(SinkError::Storage(format!("{attempt} failed at its end")))
             }
             Trouble::Refusing => Err(SinkError::Refused(format!("{attempt} is refused"))),

@@ -17,7 +17,7 @@ pub mod memory;
 
 use crate::{
     batch::MarkerFact,
-    checkpoint::Visible,
+    checkpoint::{CheckpointError, Visible},
     types::{BatchId, Lineage, SinkName},
 };
 
@@ -40,7 +40,8 @@ pub trait Sink: Send {
     /// The sink failed or belongs to someone else.
     fn begin(&mut self, lineage: Lineage, newest: Option<BatchId>) -> Result<(), SinkError>;
 
-    /// Publishes a batch whole. On return it is as durable as the sink can make it.
+    /// Publishes a batch whole. On return it is as durable as the sink can make it. Its rows and dead
+    /// letters may be more than memory holds; [`Visible`] gives them out piece by piece.
     ///
     /// # Errors
     /// `Retry` when the same call may succeed later.
@@ -91,6 +92,9 @@ pub enum SinkError {
     /// The reader of stdout went away: the run ends with 0 and the batch unpublished.
     #[error("the reader of stdout is gone")]
     Closed,
+    /// What it is to publish cannot be read back from the checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// It holds something else under this batch's name (exit 13).
     #[error("{0}")]
     Diverged(String),

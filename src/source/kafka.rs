@@ -439,9 +439,8 @@ struct KafkaCommitter {
 
 impl Committer for KafkaCommitter {
     fn commit(&mut self, batch: &Visible) -> Result<(), SourceError> {
-        let publication = batch.publication();
-        let positions = publication.record.positions();
-        let metadata = witness::metadata(&publication.identity, self.begun);
+        let positions = batch.record().positions();
+        let metadata = witness::metadata(batch.identity(), self.begun);
         self.client
             .ask(COMMIT_TIMEOUT, |asking| asking.commit(&self.topic, &positions, &metadata))
             .map_err(|error| failure(&self.client, &self.attempted, error))

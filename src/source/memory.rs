@@ -472,10 +472,9 @@ struct MemoryCommitter {
 
 impl Committer for MemoryCommitter {
     fn commit(&mut self, batch: &Visible) -> Result<(), SourceError> {
-        let publication = batch.publication();
         self.topic.change(|state| {
             state.check(Call::Commit)?;
-            state.commits.push((publication.record.positions(), publication.identity));
+            state.commits.push((batch.record().positions(), *batch.identity()));
             state.begun = self.begun;
             Ok(())
         })

@@ -1,20 +1,19 @@
 //! Result rows: a compact, append-only table of typed values.
 //!
-//! Rows are kept encoded, row after row, in chunks of about one MiB, so that a million rows cost
-//! what their bytes cost and reading them back allocates nothing. The same bytes are hashed into a
-//! batch's digest and stored in the outbox, so the encoding is frozen (see the fixtures of
-//! `checkpoint/codec`): per value a tag byte, then little-endian fields.
+//! Rows are kept encoded, row after row, in chunks of at most one MiB, so that a million rows cost
+//! what their bytes cost and reading them back allocates nothing; full chunks can be taken away while
+//! rows are still being added. The same bytes are hashed into a batch's digest and stored in the
+//! outbox, so the encoding is frozen (see the fixtures of `checkpoint/codec`): per value a tag byte,
+//! then little-endian fields.
 //!
-//! Invariant: every chunk inside a [`Rows`] holds whole, valid rows of its columns.
+//! Invariants: every chunk inside a [`Rows`] holds whole, valid rows of its columns; where rows are
+//! cut into chunks means nothing, neither to a digest nor to equality.
 //!
 //! Not here: how values are printed (`sink`), how results are computed (`batch`).
 
 use std::sync::Arc;
 
 use super::{DataType, Decimal, Timestamp};
-
-/// A chunk is closed once it holds this many bytes.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// Name and type of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,18 +59,42 @@ pub struct RowsError {
 }
 
 /// A table of rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rows {
     columns: Arc<[Column]>,
+    chunk_bytes: usize,
     chunks: Vec<Vec<u8>>,
     count: u64,
+    /// How many of them are in the last chunk.
+    count_in_last: u64,
 }
 
+impl PartialEq for Rows {
+    fn eq(&self, other: &Rows) -> bool {
+        let bytes = |rows: &Rows| rows.chunks.iter().map(Vec::len).sum::<usize>();
+        self.columns == other.columns
+            && self.count == other.count
+            && bytes(self) == bytes(other)
+            && self.chunks.iter().flatten().eq(other.chunks.iter().flatten())
+    }
+}
+
+impl Eq for Rows {}
+
 impl Rows {
+    /// A chunk is closed before it grows beyond this; only a single larger row makes a larger chunk.
+    pub const CHUNK_BYTES: usize = 1 << 20;
+
     /// A table without rows.
     #[must_use]
     pub fn new(columns: Arc<[Column]>) -> Rows {
-        Rows { columns, chunks: Vec::new(), count: 0 }
+        Rows::with_chunks_of(columns, Rows::CHUNK_BYTES)
+    }
+
+    /// A table without rows whose chunks are at most this long, unless a single row is longer.
+    #[must_use]
+    pub fn with_chunks_of(columns: Arc<[Column]>, chunk_bytes: usize) -> Rows {
+        Rows { columns, chunk_bytes, chunks: Vec::new(), count: 0, count_in_last: 0 }
     }
 
     /// Takes chunks back that [`Rows::chunks`] once gave.
@@ -79,11 +102,12 @@ impl Rows {
     /// # Errors
     /// A chunk that does not hold whole rows of these columns.
     pub fn from_chunks(columns: Arc<[Column]>, chunks: Vec<Vec<u8>>) -> Result<Rows, RowsError> {
-        let mut count = 0;
+        let (mut count, mut count_in_last) = (0, 0);
         for chunk in &chunks {
-            count += check_chunk(&columns, chunk)?;
+            count_in_last = check_chunk(&columns, chunk)?;
+            count += count_in_last;
         }
-        Ok(Rows { columns, chunks, count })
+        Ok(Rows { columns, chunk_bytes: Rows::CHUNK_BYTES, chunks, count, count_in_last })
     }
 
     /// The columns.
@@ -116,12 +140,42 @@ impl Rows {
     /// When the number of values is not the number of columns.
     pub fn push(&mut self, row: Row<'_, '_>) {
         assert_eq!(row.len(), self.columns.len(), "a row has a value for each column");
-        if self.chunks.last().is_none_or(|chunk| chunk.len() >= CHUNK_BYTES) {
+        if self.chunks.is_empty() {
             self.chunks.push(Vec::new());
         }
         let chunk = self.chunks.last_mut().expect("a chunk was just made sure of");
+        let before = chunk.len();
         row.iter().for_each(|value| encode(*value, chunk));
+        if chunk.len() > self.chunk_bytes && before > 0 {
+            let overflowing = chunk.split_off(before);
+            chunk.shrink_to_fit();
+            self.chunks.push(overflowing);
+            self.count_in_last = 0;
+        }
         self.count += 1;
+        self.count_in_last += 1;
+    }
+
+    /// Takes away the chunks that no row will be added to any more; what is left is the last one.
+    pub fn take_full(&mut self) -> Vec<Vec<u8>> {
+        let full = self.chunks.len().saturating_sub(1);
+        if full > 0 {
+            self.count = self.count_in_last;
+        }
+        self.chunks.drain(..full).collect()
+    }
+
+    /// Puts the rows of another table with the same columns behind these.
+    ///
+    /// # Panics
+    /// When the columns are others.
+    pub fn append(&mut self, other: Rows) {
+        assert_eq!(self.columns, other.columns, "both tables have the same columns");
+        if !other.chunks.is_empty() {
+            self.count_in_last = other.count_in_last;
+        }
+        self.count += other.count;
+        self.chunks.extend(other.chunks);
     }
 
     /// Reads the rows in order.
@@ -304,11 +358,34 @@ mod tests {
             rows.push(&[Value::String(&text), Value::Null, Value::Null]);
         }
         assert!(rows.chunks().len() > 2);
+        assert!(rows.chunks().iter().all(|chunk| chunk.len() <= Rows::CHUNK_BYTES));
         let mut reader = rows.reader();
         let mut count = 0;
         while reader.next().is_some() {
             count += 1;
         }
         assert_eq!((count, rows.len()), (3000, 3000));
+    }
+
+    #[test]
+    fn full_chunks_can_be_taken_away_and_together_they_are_the_table() {
+        let (mut whole, mut rows) = (Rows::new(columns()), Rows::with_chunks_of(columns(), 100));
+        let mut taken = Vec::new();
+        for number in 0..50 {
+            let text = "x".repeat(number * 3);
+            for table in [&mut whole, &mut rows] {
+                table.push(&[Value::String(&text), Value::Null, Value::Null]);
+            }
+            taken.extend(rows.take_full());
+        }
+        assert!(taken.len() > 20 && rows.chunks().len() == 1);
+        let short = taken.iter().filter(|chunk| chunk.len() <= 100).count();
+        assert!(short > 10, "only a single longer row makes a longer chunk");
+        let mut again = Rows::from_chunks(columns(), taken).unwrap();
+        assert_eq!(again.len() + rows.len(), 50);
+        again.append(rows);
+        assert_eq!(again, whole);
+        again.push(&[Value::Null; 3]);
+        assert_ne!(again, whole);
     }
 }

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     batch::{
-        BatchRecord, Begun, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Payload, Range,
-        Superseded,
+        BatchRecord, Begun, Chunks, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Payload,
+        Range, Superseded,
     },
     spec::OutputMode,
     types::{
@@ -269,9 +269,9 @@ pub(in crate::checkpoint) struct Descriptor {
     /// Closing instants it touched, with the chunks it wrote for each: what update mode publishes.
     pub touched: Vec<(Timestamp, u32)>,
     /// Chunks of result rows; `None` where the rows are state.
-    pub row_chunks: Option<u32>,
+    pub rows: Option<Chunks>,
     /// Chunks of dead letters.
-    pub dead_letter_chunks: u32,
+    pub dead_letters: Chunks,
 }
 
 #[derive(Encode, Decode)]
@@ -280,8 +280,26 @@ struct StoredDescriptor {
     late_bound_ms: i64,
     closing_bound_ms: i64,
     touched: Vec<(i64, u32)>,
-    row_chunks: Option<u32>,
-    dead_letter_chunks: u32,
+    rows: Option<StoredChunks>,
+    dead_letters: StoredChunks,
+}
+
+#[derive(Encode, Decode)]
+struct StoredChunks {
+    count: u32,
+    seal: u64,
+}
+
+impl From<Chunks> for StoredChunks {
+    fn from(Chunks { count, seal }: Chunks) -> StoredChunks {
+        StoredChunks { count, seal }
+    }
+}
+
+impl From<StoredChunks> for Chunks {
+    fn from(StoredChunks { count, seal }: StoredChunks) -> Chunks {
+        Chunks { count, seal }
+    }
 }
 
 fn outbox_key(form: u8, batch: BatchId) -> Vec<u8> {
@@ -335,8 +353,8 @@ pub(in crate::checkpoint) fn encode_descriptor(descriptor: &Descriptor) -> Entry
         late_bound_ms: descriptor.watermarks.late_bound.0,
         closing_bound_ms: descriptor.watermarks.closing_bound.0,
         touched: descriptor.touched.iter().map(|(closing, chunks)| (closing.0, *chunks)).collect(),
-        row_chunks: descriptor.row_chunks,
-        dead_letter_chunks: descriptor.dead_letter_chunks,
+        rows: descriptor.rows.map(StoredChunks::from),
+        dead_letters: descriptor.dead_letters.into(),
     };
     let key = OutboxKey::Descriptor(descriptor.batch).encode();
     entry(Family::Outbox, key, Shape::Descriptor, &stored)
@@ -361,8 +379,8 @@ pub(in crate::checkpoint) fn decode_descriptor(
             .into_iter()
             .map(|(closing, chunks)| (Timestamp(closing), chunks))
             .collect(),
-        row_chunks: stored.row_chunks,
-        dead_letter_chunks: stored.dead_letter_chunks,
+        rows: stored.rows.map(Chunks::from),
+        dead_letters: stored.dead_letters.into(),
     })
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{chunk::decode_row, chunk::encode_row, *};
 use crate::{
-    batch::{BatchRecord, Begun, DeadLetter, DeadLetterReason, Genesis, Mark, Superseded},
+    batch::{BatchRecord, Begun, Chunks, DeadLetter, DeadLetterReason, Genesis, Mark, Superseded},
     checkpoint::trials::{self, Trial},
     spec::OutputMode,
     types::{
@@ -72,8 +72,8 @@ fn descriptor() -> Descriptor {
         output_mode: OutputMode::Update,
         watermarks: Watermarks::FIRST,
         touched: vec![(Timestamp(-1), 1), (Timestamp(30_000_000), 2)],
-        row_chunks: Some(3),
-        dead_letter_chunks: 1,
+        rows: Some(Chunks { count: 3, seal: 300 }),
+        dead_letters: Chunks { count: 1, seal: 9 },
     }
 }
 
@@ -135,7 +135,7 @@ fn the_bytes_of_format_1_never_change() {
     pinned(
         &encode_descriptor(&descriptor()),
         "010000000000000002",
-        "0109010000020101fc008793030201030154b96bd9",
+        "0109010000020101fc00879303020103fb2c0101092c957698",
     );
     pinned(
         &encode_result_rows(BatchId(2), 0, &[6, 1, 0, 0, 0, b'a']),

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Families, HISTORY_BATCHES, at_key, corrupt, merge::MergedRows, same_watermarks};
+use super::{
+    Families, HISTORY_BATCHES, at_key, corrupt, merge::MergedRows, outbox, same_watermarks,
+};
 use crate::{
-    batch::{BatchRecord, DeadLetter, Genesis, Mark, VisibleFact},
+    batch::{BatchRecord, Chunks, Genesis, Mark, VisibleFact},
     checkpoint::{
         CheckpointError, Recovered, RestoreGroup,
         codec::{
@@ -178,7 +180,7 @@ impl Contents {
     fn read_outbox(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
         let directory = families.directory();
         let newest = self.head.map(|head| head.batch);
-        let (mut rows, mut letters) = (0, 0);
+        let (mut rows, mut letters) = (Chunks::default(), Chunks::default());
         families.scan(Family::Outbox, &mut |key, value| {
             let damaged = |error| at_key(directory, Family::Outbox, key, &error);
             match OutboxKey::decode(key).map_err(damaged)? {
@@ -188,11 +190,11 @@ impl Contents {
                 }
                 OutboxKey::ResultRows(batch, _) if Some(batch) == newest => {
                     codec::decode_result_rows(key, value).map_err(damaged)?;
-                    rows += 1;
+                    outbox::take_in(&mut rows, value);
                 }
                 OutboxKey::DeadLetters(batch, _) if Some(batch) == newest => {
                     codec::decode_dead_letters(key, value, &mut Vec::new()).map_err(damaged)?;
-                    letters += 1;
+                    outbox::take_in(&mut letters, value);
                 }
                 OutboxKey::ResultRows(batch, _) | OutboxKey::DeadLetters(batch, _)
                     if Some(batch) > newest =>
@@ -208,19 +210,9 @@ impl Contents {
             Ok(())
         })?;
         match &self.descriptor {
-            Some(found)
-                if found.row_chunks.unwrap_or(0) != rows || found.dead_letter_chunks != letters =>
-            {
-                let batch = found.batch;
-                let problem = format!(
-                    "the outbox of batch {batch} holds {rows} chunks of rows and {letters} of dead \
-                     letters, not {} and {}",
-                    found.row_chunks.unwrap_or(0),
-                    found.dead_letter_chunks
-                );
-                Err(corrupt(directory, problem))
-            }
-            _ => Ok(()),
+            Some(descriptor) => descriptor_problem(descriptor, rows, letters)
+                .map_or(Ok(()), |problem| Err(corrupt(directory, problem))),
+            None => Ok(()),
         }
     }
 
@@ -334,38 +326,15 @@ impl Contents {
     }
 
     /// What the port calls recovered.
-    pub fn recovered(
-        &self,
-        families: &dyn Families,
-        visible: VisibleFact,
-    ) -> Result<Recovered, CheckpointError> {
-        let (mut stored_rows, mut dead_letters) = (Vec::new(), Vec::<DeadLetter>::new());
-        if let Some(descriptor) = &self.descriptor {
-            let directory = families.directory();
-            for chunk in 0..descriptor.row_chunks.unwrap_or(0) {
-                let key = OutboxKey::ResultRows(descriptor.batch, chunk).encode();
-                let value = must_get(families, &key)?;
-                let rows = codec::decode_result_rows(&key, &value)
-                    .map_err(|error| at_key(directory, Family::Outbox, &key, &error))?;
-                stored_rows.push(rows.to_vec());
-            }
-            for chunk in 0..descriptor.dead_letter_chunks {
-                let key = OutboxKey::DeadLetters(descriptor.batch, chunk).encode();
-                let value = must_get(families, &key)?;
-                codec::decode_dead_letters(&key, &value, &mut dead_letters)
-                    .map_err(|error| at_key(directory, Family::Outbox, &key, &error))?;
-            }
-        }
-        Ok(Recovered {
+    pub fn recovered(&self, visible: VisibleFact) -> Recovered {
+        Recovered {
             genesis: self.genesis.clone(),
             last: self.last.clone(),
             marks: self.marks.clone(),
-            stored_rows,
-            dead_letters,
             visible,
             incarnation: self.incarnation,
             rollback_accepted: self.rollback_accepted,
-        })
+        }
     }
 }
 
@@ -429,7 +398,26 @@ fn unfinished(directory: &std::path::Path, closing: Timestamp, run: &Run) -> Che
     )
 }
 
-fn must_get(families: &dyn Families, key: &[u8]) -> Result<Vec<u8>, CheckpointError> {
+/// Why these chunks are not the ones a batch names, if so.
+fn descriptor_problem(
+    descriptor: &Descriptor,
+    rows: Chunks,
+    dead_letters: Chunks,
+) -> Option<String> {
+    let batch = descriptor.batch;
+    let pairs = [
+        ("rows", descriptor.rows.unwrap_or_default(), rows),
+        ("dead letters", descriptor.dead_letters, dead_letters),
+    ];
+    pairs.into_iter().find(|(_, named, found)| named != found).map(|(what, named, found)| {
+        format!(
+            "the outbox of batch {batch} holds {} chunks of {what} with seal {:x}, not {} with {:x}",
+            found.count, found.seal, named.count, named.seal
+        )
+    })
+}
+
+pub(super) fn must_get(families: &dyn Families, key: &[u8]) -> Result<Vec<u8>, CheckpointError> {
     families.get(Family::Outbox, key)?.ok_or_else(|| {
         corrupt(families.directory(), format!("outbox {} is missing", key.escape_ascii()))
     })

@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 
 use crate::{
+    batch::WrittenAhead,
     checkpoint::{
         Checkpoint, CheckpointError,
         ledger::HISTORY_BATCHES,
         memory::{MemoryCheckpoint, MemoryDisk},
-        trials::{Trial, genesis, load, run, sink, totals},
+        trials::{Trial, genesis, load, published_again, rows, run, sink, totals, write_ahead},
     },
     spec::OutputMode,
     types::{BatchId, Incarnation},
@@ -99,23 +100,79 @@ fn after_a_failed_write_everything_is_refused() {
 }
 
 #[test]
-fn rows_written_ahead_of_a_batch_that_never_came_are_forgotten() {
+fn output_written_ahead_of_a_batch_that_never_came_is_deleted_at_open_and_never_mixes() {
     let (disk, mut checkpoint) = begun();
     let mut trial = Trial::new();
     run(&mut checkpoint, trial.stateless(&["a"])).unwrap();
-    let large = "x".repeat(2 << 20);
-    let mut lost = trial.clone();
-    // Two chunks go ahead, the batch's own write fails; what went ahead reached the disk.
-    disk.fail_writes_after(2);
-    checkpoint.persist(lost.stateless(&[&large, &large, &large])).unwrap_err();
+    let mut ahead = checkpoint.ahead();
+    ahead.begin(BatchId(1)).unwrap();
+    write_ahead(&mut *ahead, &["x", "y", "z"]).unwrap();
+    assert_eq!(disk.keys_of("outbox"), 3 + 6);
+    // The batch's own write fails; what went ahead reached the disk.
+    disk.fail_writes_after(0);
+    let plan = trial.clone().stateless_after(&["x", "y", "z"], ahead.written(), &[]);
+    checkpoint.persist(plan).unwrap_err();
+    let refused = write_ahead(&mut *ahead, &["x"]).unwrap_err();
+    assert!(refused.to_string().contains("earlier write failed"), "{refused}");
     disk.sync();
     disk.crash();
     let mut again = MemoryCheckpoint::open(&disk).unwrap();
-    let recovered = load(&mut again).unwrap().0;
-    assert_eq!(recovered.last, trial.last);
-    assert_eq!(recovered.stored_rows.len(), 1);
-    run(&mut again, trial.stateless(&["b"])).unwrap();
-    assert_eq!(load(&mut MemoryCheckpoint::open(&disk).unwrap()).unwrap().0.stored_rows.len(), 1);
+    assert_eq!(disk.keys_of("outbox"), 3);
+    assert_eq!(published_again(&mut again, &trial).unwrap(), rows(&["a"]));
+    // Cut anew with other boundaries, the batch has fewer chunks than there were.
+    let mut ahead = again.ahead();
+    ahead.begin(BatchId(1)).unwrap();
+    write_ahead(&mut *ahead, &["p"]).unwrap();
+    run(&mut again, trial.stateless_after(&["p"], ahead.written(), &["q"])).unwrap();
+    let mut again = MemoryCheckpoint::open(&disk).unwrap();
+    assert_eq!(published_again(&mut again, &trial).unwrap(), rows(&["p", "q"]));
+}
+
+#[test]
+fn output_of_a_dropped_batch_is_deleted_before_the_next_attempt_writes() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    let mut ahead = checkpoint.ahead();
+    ahead.begin(BatchId(0)).unwrap();
+    write_ahead(&mut *ahead, &["x", "y"]).unwrap();
+    ahead.begin(BatchId(0)).unwrap();
+    assert_eq!(disk.keys_of("outbox"), 0, "the same batch is read anew");
+    write_ahead(&mut *ahead, &["p"]).unwrap();
+    run(&mut checkpoint, trial.stateless_after(&["p"], ahead.written(), &[])).unwrap();
+    assert_eq!(published_again(&mut checkpoint, &trial).unwrap(), rows(&["p"]));
+    ahead.begin(BatchId(1)).unwrap();
+    write_ahead(&mut *ahead, &["x"]).unwrap();
+    ahead.discard().unwrap();
+    assert_eq!(disk.keys_of("outbox"), 3, "what batch 0 has stays");
+    assert_eq!(ahead.written(), WrittenAhead::default());
+}
+
+#[test]
+fn a_batch_makes_what_went_ahead_of_it_durable() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    let mut ahead = checkpoint.ahead();
+    ahead.begin(BatchId(0)).unwrap();
+    write_ahead(&mut *ahead, &["x", "y"]).unwrap();
+    run(&mut checkpoint, trial.stateless_after(&["x", "y"], ahead.written(), &["z"])).unwrap();
+    disk.crash();
+    let mut again = MemoryCheckpoint::open(&disk).unwrap();
+    assert_eq!(published_again(&mut again, &trial).unwrap(), rows(&["x", "y", "z"]));
+}
+
+#[test]
+fn a_chunk_of_another_attempt_cannot_stand_in_for_one() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    let mut ahead = checkpoint.ahead();
+    ahead.begin(BatchId(0)).unwrap();
+    write_ahead(&mut *ahead, &["x", "y"]).unwrap();
+    let written = ahead.written();
+    ahead.begin(BatchId(0)).unwrap();
+    write_ahead(&mut *ahead, &["x", "Y"]).unwrap();
+    run(&mut checkpoint, trial.stateless_after(&["x", "y"], written, &[])).unwrap();
+    let refused = MemoryCheckpoint::open(&disk).unwrap_err();
+    assert!(refused.to_string().contains("chunks of rows with seal"), "{refused}");
 }
 
 #[test]
@@ -137,13 +194,19 @@ fn a_lost_mark_only_falls_back_and_a_forgotten_sink_stays_forgotten() {
 fn publishing_again_needs_the_very_same_batch() {
     let (_, mut checkpoint) = begun();
     let mut trial = Trial::new();
-    let plan = trial.stateless(&["a"]);
+    let plan = trial.plan(&[(0, "a")], 0);
     let good = plan.publication.clone();
     checkpoint.persist(plan).unwrap();
     assert_eq!(checkpoint.durable_again(good.clone()).unwrap().batch(), BatchId(0));
     let mut other = good.clone();
-    other.rows = Trial::new().stateless(&["b"]).publication.rows;
+    other.rows = rows(&["b"]);
     let refused = checkpoint.durable_again(other).unwrap_err();
+    assert!(matches!(refused, CheckpointError::Corrupt { .. }), "{refused}");
+    // Rows that are not state are read back: they must be those of the record.
+    let mut plan = trial.stateless(&["a"]);
+    plan.publication.rows = rows(&["b"]);
+    checkpoint.persist(plan).unwrap();
+    let refused = published_again(&mut checkpoint, &trial).unwrap_err();
     assert!(matches!(refused, CheckpointError::Corrupt { .. }), "{refused}");
 }
 

@@ -258,7 +258,7 @@ pub fn backup(directory: &Path, destination: &Path) -> Result<Backup, Checkpoint
         });
     }
     make_empty(destination)?;
-    copy_database(source, destination)?;
+    copy_database(source, &view.contents.orphans, destination)?;
     if let Some(newest) = view.newest_announced_within() {
         VisibleFile::create_announced(destination, &newest)
             .map_err(|error| storage(destination, "writing the announce file", &error))?;
@@ -315,11 +315,19 @@ fn make_empty(destination: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-fn copy_database(source: &Database, destination: &Path) -> Result<(), CheckpointError> {
-    let mut copy = Database::open(destination, LogEnd::Whole)?;
+/// Copies everything but the output of a batch that is still read.
+fn copy_database(
+    source: &Database,
+    orphans: &[Vec<u8>],
+    destination: &Path,
+) -> Result<(), CheckpointError> {
+    let copy = Database::open(destination, LogEnd::Whole)?;
     for family in Family::ALL {
         let (mut edits, mut bytes) = (Vec::new(), 0);
         source.scan(family, &mut |key, value| {
+            if family == Family::Outbox && orphans.iter().any(|orphan| orphan == key) {
+                return Ok(());
+            }
             bytes += key.len() + value.len();
             let (key, value) = (key.to_vec(), value.to_vec());
             edits.push(Edit::Put(codec::Entry { family, key, value }));
@@ -403,7 +411,7 @@ pub fn restore(
         copy_file(backup, &staging, name, described)?;
     }
     if rollback == Rollback::AcceptOnce {
-        let mut database = Database::open(&staging, LogEnd::Whole)?;
+        let database = Database::open(&staging, LogEnd::Whole)?;
         let permission = vec![Edit::Put(codec::encode_rollback_accepted())];
         database.write(permission, Durability::Synced)?;
     }

@@ -172,7 +172,7 @@ fn views_beside_a_busy_writer_are_always_whole() {
         for batch in 0..400 {
             run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
             if batch % 90 == 0 {
-                checkpoint.flush_for_test();
+                checkpoint.flush().unwrap();
             }
         }
         done.store(true, Ordering::Release);

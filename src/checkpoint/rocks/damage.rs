@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     batch::{self, DatabaseFact, Decision, Facts, MarkerFact, Permissions, WitnessFact},
     checkpoint::{
+        Checkpoint as _,
         rocks::tests::{begun, files, filled, state_dir},
         trials::{Restored, Trial, load, run, sink, totals},
     },

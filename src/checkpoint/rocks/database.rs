@@ -26,6 +26,7 @@ type Db = DBWithThreadMode<MultiThreaded>;
 /// All families together hold at most this much that is only in the log, besides one being written.
 const WRITE_BUFFERS_BYTES: usize = 32 << 20;
 const WINDOWS_BUFFER_BYTES: usize = 16 << 20;
+const OUTBOX_BUFFER_BYTES: usize = 16 << 20;
 const OTHER_BUFFER_BYTES: usize = 2 << 20;
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
 const WAL_BYTES: u64 = 64 << 20;
@@ -130,11 +131,7 @@ impl Database {
         Ok(Database { db, directory: directory.to_owned() })
     }
 
-    pub fn write(
-        &mut self,
-        edits: Vec<Edit>,
-        durability: Durability,
-    ) -> Result<(), CheckpointError> {
+    pub fn write(&self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
         let mut batch = WriteBatch::default();
         for edit in edits {
             match edit {
@@ -154,7 +151,7 @@ impl Database {
             .map_err(|error| self.storage("writing the checkpoint", &error))
     }
 
-    pub fn flush(&mut self) -> Result<(), CheckpointError> {
+    pub fn flush(&self) -> Result<(), CheckpointError> {
         let families =
             Family::ALL.iter().map(|family| self.family(*family)).collect::<Result<Vec<_>, _>>()?;
         let mut options = FlushOptions::default();
@@ -293,10 +290,11 @@ fn descriptor(name: &str) -> ColumnFamilyDescriptor {
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_compression_type(rocksdb::DBCompressionType::None);
-    options.set_write_buffer_size(if name == Family::Windows.name() {
-        WINDOWS_BUFFER_BYTES
-    } else {
-        OTHER_BUFFER_BYTES
+    options.set_write_buffer_size(match name {
+        _ if name == Family::Windows.name() => WINDOWS_BUFFER_BYTES,
+        // Output goes ahead a mebibyte at a time.
+        _ if name == Family::Outbox.name() => OUTBOX_BUFFER_BYTES,
+        _ => OTHER_BUFFER_BYTES,
     });
     ColumnFamilyDescriptor::new(name, options)
 }

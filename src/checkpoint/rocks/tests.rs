@@ -8,7 +8,13 @@ use std::{
 };
 
 use super::*;
-use crate::checkpoint::trials::{self, Trial, genesis, load, run, sink, totals};
+use crate::{
+    checkpoint::{
+        Checkpoint as _,
+        trials::{self, Trial, genesis, load, run, sink, totals},
+    },
+    types::BatchId,
+};
 
 pub(super) fn begun(directory: &Path) -> (RocksCheckpoint, Trial) {
     let mut checkpoint = RocksCheckpoint::open(directory).unwrap();
@@ -121,16 +127,47 @@ fn rows_that_are_not_state_and_dead_letters_come_back() {
     let (mut checkpoint, mut trial) = begun(&directory);
     let large = "x".repeat(3 << 20);
     for texts in [&["a", "b"][..], &[&large, &large, "c"], &["d"]] {
-        let plan = trial.stateless(texts);
-        let (rows, letters) =
-            (plan.publication.rows.chunks().to_vec(), plan.publication.dead_letters.clone());
+        let mut ahead = checkpoint.ahead();
+        ahead.begin(BatchId(trial.next_batch())).unwrap();
+        trials::write_ahead(&mut *ahead, &["early", &large]).unwrap();
+        let plan = trial.stateless_after(&["early", &large], ahead.written(), texts);
+        let resumed = trial.last.clone().unwrap();
         run(&mut checkpoint, plan).unwrap();
-        drop(checkpoint);
+        drop((checkpoint, ahead));
         checkpoint = RocksCheckpoint::open(&directory).unwrap();
-        let (recovered, _) = load(&mut checkpoint).unwrap();
-        assert_eq!(recovered.stored_rows, rows);
-        assert_eq!(recovered.dead_letters[..], letters[..]);
+        assert_eq!(load(&mut checkpoint).unwrap().0.last, Some(resumed));
+        let all: Vec<_> = ["early", &large].into_iter().chain(texts.iter().copied()).collect();
+        let again = trials::published_again(&mut checkpoint, &trial).unwrap();
+        assert_eq!(again, trials::rows(&all));
     }
+}
+
+#[test]
+fn output_of_an_open_batch_is_invisible_and_no_damage() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    let (mut checkpoint, mut trial) = begun(&directory);
+    run(&mut checkpoint, trial.stateless(&["a"])).unwrap();
+    let before = care::verify(&directory);
+    assert!(before.is_err(), "a process holds it");
+    let mut ahead = checkpoint.ahead();
+    for batch in [1, 2] {
+        ahead.begin(BatchId(batch)).unwrap();
+        trials::write_ahead(&mut *ahead, &["x", "y"]).unwrap();
+    }
+    let view = RocksView::open(&directory).unwrap();
+    assert_eq!(view.recovered().last, trial.last);
+    assert_eq!(view.newest_durable(), Some(BatchId(0)));
+    let copy = root.path().join("copy");
+    care::backup(&directory, &copy).unwrap();
+    drop((checkpoint, ahead, view));
+    for (directory, values) in [(&directory, 11), (&copy, 3)] {
+        let report = care::verify(directory).unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        assert_eq!(report.values["outbox"], values, "a copy leaves what is not finished behind");
+    }
+    drop(RocksCheckpoint::open(&directory).unwrap());
+    assert_eq!(care::verify(&directory).unwrap().values["outbox"], 3);
 }
 
 #[test]

@@ -66,8 +66,7 @@ impl RocksView {
         }
     }
 
-    /// What was announced: `last` is the newest announced batch, with its rows and dead letters as
-    /// long as no newer one is durable.
+    /// What was announced: `last` is the newest announced batch.
     #[must_use]
     pub fn recovered(&self) -> &Recovered {
         &self.recovered
@@ -202,7 +201,7 @@ fn announced(
     database: &Database,
     visible: VisibleFact,
 ) -> Result<Recovered, CheckpointError> {
-    let mut recovered = contents.recovered(database, visible)?;
+    let mut recovered = contents.recovered(visible);
     let (Some(newest), Some(genesis)) = (contents.last.as_ref(), contents.genesis.as_ref()) else {
         return Ok(recovered);
     };
@@ -217,8 +216,6 @@ fn announced(
     };
     if before_newest {
         recovered.last = None;
-        recovered.stored_rows.clear();
-        recovered.dead_letters.clear();
         visit_history(database, &mut |record| {
             if record.batch.next() == newest.batch {
                 recovered.last = Some(record);

@@ -1,0 +1,183 @@
+//! What an open batch has to publish, so far: rows that are not state, and dead letters.
+//!
+//! Both can be more than memory holds, so that full chunks can be taken away while the batch is still
+//! read. The digest goes on over what was taken.
+//!
+//! Invariants: chunks leave in the order their rows and letters came; where they are cut changes no
+//! digest.
+//!
+//! Not here: where chunks go (`checkpoint`), when they are taken (`engine`).
+
+use std::{mem, sync::Arc};
+
+use crate::{
+    batch::{DeadLetter, OutputChunk},
+    types::{Column, Digest, Rows},
+};
+
+/// The output of an open batch.
+#[derive(Debug)]
+pub(super) struct Output {
+    chunk_bytes: usize,
+    rows: Rows,
+    hasher: RowsHasher,
+    rows_taken: u64,
+    letters: Vec<DeadLetter>,
+    letter_bytes: usize,
+    full_letters: Vec<Vec<DeadLetter>>,
+    letter_count: u64,
+}
+
+/// The output of a batch that was read to its end, and what is left of it.
+pub(super) struct Closed {
+    pub(super) row_count: u64,
+    pub(super) rows_digest: Digest,
+    pub(super) rows: Rows,
+    pub(super) letter_count: u64,
+    pub(super) letters: Vec<DeadLetter>,
+}
+
+impl Output {
+    pub(super) fn new(columns: Arc<[Column]>, chunk_bytes: usize) -> Output {
+        Output {
+            chunk_bytes,
+            hasher: RowsHasher::new(&columns),
+            rows: Rows::with_chunks_of(columns, chunk_bytes),
+            rows_taken: 0,
+            letters: Vec::new(),
+            letter_bytes: 0,
+            full_letters: Vec::new(),
+            letter_count: 0,
+        }
+    }
+
+    pub(super) fn rows(&mut self) -> &mut Rows {
+        &mut self.rows
+    }
+
+    pub(super) fn push_letter(&mut self, letter: DeadLetter) {
+        let bytes = letter.bytes();
+        if self.letter_bytes + bytes > self.chunk_bytes && !self.letters.is_empty() {
+            self.full_letters.push(mem::take(&mut self.letters));
+            self.letter_bytes = 0;
+        }
+        self.letter_bytes += bytes;
+        self.letter_count += 1;
+        self.letters.push(letter);
+    }
+
+    /// Takes away what nothing will be added to any more.
+    pub(super) fn take_full(&mut self) -> Vec<OutputChunk> {
+        let before = self.rows.len();
+        let rows = self.rows.take_full();
+        self.rows_taken += before - self.rows.len();
+        rows.iter().for_each(|chunk| self.hasher.update(chunk));
+        let letters = mem::take(&mut self.full_letters).into_iter().map(OutputChunk::DeadLetters);
+        rows.into_iter().map(OutputChunk::Rows).chain(letters).collect()
+    }
+
+    pub(super) fn close(mut self) -> Closed {
+        self.rows.chunks().iter().for_each(|chunk| self.hasher.update(chunk));
+        let letters = self.full_letters.into_iter().flatten().chain(self.letters);
+        Closed {
+            row_count: self.rows_taken + self.rows.len(),
+            rows_digest: self.hasher.digest(),
+            rows: self.rows,
+            letter_count: self.letter_count,
+            letters: letters.collect(),
+        }
+    }
+}
+
+/// Computes the digest of rows: their columns and their values, in order, chunk by chunk.
+#[derive(Debug)]
+pub(crate) struct RowsHasher(blake3::Hasher);
+
+impl RowsHasher {
+    pub(crate) fn new(columns: &[Column]) -> RowsHasher {
+        let mut hasher = blake3::Hasher::new_derive_key("sales-stream result rows 1");
+        for column in columns {
+            hasher.update(format!("{}\0{}\0", column.name, column.data_type).as_bytes());
+        }
+        RowsHasher(hasher)
+    }
+
+    /// Takes in the next encoded rows.
+    pub(crate) fn update(&mut self, chunk: &[u8]) {
+        self.0.update(chunk);
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+
+    /// The digest of a table that is here.
+    pub(crate) fn digest_of(rows: &Rows) -> Digest {
+        let mut hasher = RowsHasher::new(rows.columns());
+        rows.chunks().iter().for_each(|chunk| hasher.update(chunk));
+        hasher.digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        batch::{DeadLetterReason, Payload},
+        types::{DataType, Offset, Partition, Value},
+    };
+
+    fn columns() -> Arc<[Column]> {
+        [Column { name: "id".to_owned(), data_type: DataType::String }].into()
+    }
+
+    fn letter(text: &str) -> DeadLetter {
+        DeadLetter {
+            partition: Partition(0),
+            offset: Offset(1),
+            reason: DeadLetterReason::Late,
+            column: None,
+            payload: Some(Payload::Text(text.to_owned())),
+        }
+    }
+
+    proptest! {
+        /// Whatever is taken away and whenever: the digest, the counts and everything together are
+        /// those of output that stayed.
+        #[test]
+        fn what_is_taken_and_what_is_left_are_the_whole(
+            steps in prop::collection::vec((0usize..60, any::<bool>()), 0..60),
+            chunk_bytes in 1usize..300,
+        ) {
+            let mut output = Output::new(columns(), chunk_bytes);
+            let mut whole = Rows::new(columns());
+            let (mut bytes, mut taken) = (Vec::new(), Vec::new());
+            for (length, take) in &steps {
+                let text = "x".repeat(*length);
+                output.rows().push(&[Value::String(&text)]);
+                whole.push(&[Value::String(&text)]);
+                output.push_letter(letter(&text));
+                if *take {
+                    for chunk in output.take_full() {
+                        match chunk {
+                            OutputChunk::Rows(rows) => bytes.push(rows),
+                            OutputChunk::DeadLetters(letters) => taken.extend(letters),
+                        }
+                    }
+                }
+            }
+            let closed = output.close();
+            prop_assert_eq!(closed.rows_digest, RowsHasher::digest_of(&whole));
+            prop_assert_eq!((closed.row_count, closed.letter_count), (whole.len(), whole.len()));
+            let mut rows = Rows::from_chunks(columns(), bytes).expect("they were rows");
+            rows.append(closed.rows);
+            prop_assert_eq!(rows, whole);
+            taken.extend(closed.letters);
+            let expected: Vec<_> =
+                steps.iter().map(|(length, _)| letter(&"x".repeat(*length))).collect();
+            prop_assert_eq!(taken, expected);
+        }
+    }
+}
