@@ -16,6 +16,7 @@
 mod care;
 mod database;
 mod directory;
+mod records;
 mod view;
 
 pub use care::{Backup, Report, Rollback, backup, backup_pipeline, restore, verify};

@@ -14,7 +14,7 @@ use rocksdb::{
     WriteOptions,
 };
 
-use super::{database_path, directory};
+use super::{database_path, directory, records};
 use crate::checkpoint::{
     CheckpointError,
     codec::Family,
@@ -94,6 +94,7 @@ impl std::fmt::Debug for Database {
 impl Database {
     /// Opens for writing, making the database where there is none.
     pub fn open(directory: &Path, log_end: LogEnd) -> Result<Database, CheckpointError> {
+        records::refuse_endless(directory)?;
         let mut options = options(directory, log_end)?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -105,6 +106,7 @@ impl Database {
 
     /// Opens for reading; changes nothing on disk.
     pub fn read_only(directory: &Path, log_end: LogEnd) -> Result<Database, CheckpointError> {
+        records::refuse_endless(directory)?;
         let options = options(directory, log_end)?;
         let families = known_families(directory, &options)?;
         let db = Db::open_cf_descriptors_read_only(
@@ -119,6 +121,7 @@ impl Database {
 
     /// Opens beside a live writer, with RocksDB's notes in `scratch`; changes nothing in `directory`.
     pub fn secondary(directory: &Path, scratch: &Path) -> Result<Database, CheckpointError> {
+        records::refuse_endless(directory)?;
         let options = options(directory, LogEnd::Whole)?;
         let families = known_families(directory, &options)?;
         let db = Db::open_cf_descriptors_as_secondary(
