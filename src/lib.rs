@@ -6,7 +6,7 @@
 //! ```text
 //!  floor 8   main ─ commands                what the verbs do, exit codes; `demo`
 //!  floor 7   cli                            what can be typed; log, signals
-//!  floor 6   engine   inspect               the loop and the order of a batch's steps; read-only views
+//!  floor 6   engine   inspect   progress    the loop and the order of a batch's steps; read-only views
 //!  floor 5   source::kafka  checkpoint::rocks  sink::{console,files,dead_letter}   one library each,
 //!            (each with a memory twin)                                             beside it:
 //!            producer   broker   consume   topics                    clients to make and look at input
@@ -43,6 +43,7 @@ pub mod engine;
 pub mod inspect;
 pub mod kafka;
 pub mod producer;
+pub mod progress;
 pub mod sink;
 pub mod source;
 pub mod spec;

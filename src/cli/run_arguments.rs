@@ -11,8 +11,8 @@ use crate::{
     batch::Permission,
     sink::console::Truncate,
     spec::{
-        Compat, DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, SinkSpec, StartingOffsets,
-        StartingTimestamps, TimestampStrategy, Trigger, check_time_zone,
+        Compat, DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, ProgressSpec, SinkSpec,
+        StartingOffsets, StartingTimestamps, TimestampStrategy, Trigger, check_time_zone,
     },
 };
 
@@ -231,6 +231,11 @@ pub struct SinkArguments {
     /// batch at least once; none keeps state and offsets only.
     #[arg(long, value_name = "SINK", value_delimiter = '\n', env = "SALES_STREAM_SINK")]
     pub sink: Vec<SinkSpec>,
+    /// Write a line of JSON for each batch: jsonl:FILE (appended) or stderr [default: off]
+    ///
+    /// The keys are those of Spark's StreamingQueryProgress; what is ours stands under salesStream.
+    #[arg(long, value_name = "PLACE", env = "SALES_STREAM_PROGRESS")]
+    pub progress: Option<ProgressSpec>,
     /// Keep late and malformed records, with the reason, in files:DIR [default: only counted]
     #[arg(long, value_name = "files:DIR", env = "SALES_STREAM_DEAD_LETTER")]
     pub dead_letter: Option<DeadLetterSpec>,

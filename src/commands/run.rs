@@ -2,6 +2,7 @@
 //! given its parts.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,8 +13,9 @@ use crate::{
     batch::Permissions,
     checkpoint::{Checkpoint, rocks::RocksCheckpoint},
     cli::{RunArguments, Signals, say},
-    engine::{self, End, EngineError, Parts, Settings, Summary, SystemClock},
+    engine::{self, End, EngineError, Parts, Reporter, Settings, Summary, SystemClock},
     kafka::ClientSettings,
+    progress::{Progress, ProgressWriter},
     sink::{
         NoSink, Sink,
         console::{ConsoleOptions, ConsoleSink, Truncate},
@@ -22,8 +24,8 @@ use crate::{
     },
     source::kafka::{KafkaSource, KafkaSourceConfig},
     spec::{
-        DeadLetterSpec, MaxOffsets, Overrides, Pipeline, RunOptions, SinkSpec, StartingOffsets,
-        StartingTimestamps, Trigger,
+        DeadLetterSpec, MaxOffsets, Overrides, Pipeline, ProgressSpec, RunOptions, SinkSpec,
+        StartingOffsets, StartingTimestamps, Trigger,
     },
     types::{BatchId, FaultReason, Rows},
 };
@@ -45,6 +47,7 @@ struct Choices {
     sinks: Vec<SinkSpec>,
     dead_letter: Option<DeadLetterSpec>,
     console: ConsoleOptions,
+    progress: Option<ProgressSpec>,
 }
 
 pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Failure> {
@@ -68,12 +71,25 @@ pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Fail
 }
 
 fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
-    let Choices { pipeline, mut settings, client, group_id, state, sinks, dead_letter, console } =
-        choices;
+    let Choices {
+        pipeline,
+        mut settings,
+        client,
+        group_id,
+        state,
+        sinks,
+        dead_letter,
+        console,
+        progress,
+    } = choices;
     let examined = RocksCheckpoint::examine(&state)?;
     let recovered = examined.facts().clone();
     settings.permissions.given_with_backup = recovered.rollback_accepted;
     let topic = pipeline.topic.clone();
+    let reporter = match progress {
+        Some(place) => Some(progress_writer(&place, &pipeline, &sinks)?),
+        None => None,
+    };
     let source = KafkaSource::new(KafkaSourceConfig {
         settings: client,
         topic: topic.clone(),
@@ -87,10 +103,35 @@ fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
         recovered,
         open: Box::new(move || Ok(Box::new(examined.into_open()?) as Box<dyn Checkpoint>)),
         sinks,
+        reporter,
         clock: &SystemClock,
         stop: signals.stop().clone(),
     };
     engine::run(parts, &settings)
+}
+
+/// Writes progress where it was asked for.
+fn progress_writer(
+    place: &ProgressSpec,
+    pipeline: &Pipeline,
+    sinks: &[SinkSpec],
+) -> Result<Box<dyn Reporter>, EngineError> {
+    let out: Box<dyn io::Write + Send> = match place {
+        ProgressSpec::Stderr => Box::new(io::stderr()),
+        ProgressSpec::JsonLines(file) => {
+            let opened = File::options().create(true).append(true).open(file);
+            Box::new(opened.map_err(|error| EngineError::Progress {
+                file: file.clone(),
+                problem: error.to_string(),
+            })?)
+        }
+    };
+    let mut run_id = [0; 16];
+    rustix::rand::getrandom(&mut run_id, rustix::rand::GetRandomFlags::empty())
+        .expect("the system gives 16 random bytes");
+    let sinks: Vec<String> = sinks.iter().map(SinkSpec::to_string).collect();
+    let progress = Progress::new(pipeline, u128::from_le_bytes(run_id), sinks.join(", "));
+    Ok(Box::new(ProgressWriter::new(progress, out)))
 }
 
 fn make_sinks(
@@ -203,6 +244,7 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
         settings,
         client,
         dead_letter,
+        progress: typed.sinks.progress.clone().or(run.progress),
     })
 }
 

@@ -48,6 +48,14 @@ pub enum EngineError {
     /// A starting offset that cannot be used.
     #[error("{0}")]
     StartingOffsets(String),
+    /// The place for progress cannot be written.
+    #[error("--progress jsonl:{} cannot be written: {problem}", file.display())]
+    Progress {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What the system said.
+        problem: String,
+    },
     /// Stored groups that are not of this pipeline.
     #[error("the checkpoint is damaged: {0}")]
     Results(#[from] ResultsError),
@@ -71,7 +79,9 @@ impl EngineError {
     pub fn exit_code(&self) -> u8 {
         match self {
             EngineError::Closed => 0,
-            EngineError::Decode(_) | EngineError::StartingOffsets(_) => 2,
+            EngineError::Decode(_)
+            | EngineError::StartingOffsets(_)
+            | EngineError::Progress { .. } => 2,
             EngineError::Checkpoint(CheckpointError::Locked { .. }) => 10,
             EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::Results(_) => {
                 11

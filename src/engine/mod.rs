@@ -20,16 +20,21 @@ mod clock;
 mod commits;
 mod error;
 mod outlet;
+mod report;
 mod start;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod trigger;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 pub use clock::{Clock, SystemClock};
 pub use error::EngineError;
+pub use report::{Report, Reporter, Timing, WayOut};
 pub use steps::{Effect, Steps};
 
 use crate::{
@@ -96,6 +101,8 @@ pub struct Parts<'a> {
         Box<dyn FnOnce() -> Result<Box<dyn Checkpoint>, crate::checkpoint::CheckpointError> + 'a>,
     /// Where results go.
     pub sinks: Vec<Box<dyn Sink>>,
+    /// Who is told of each batch that has left.
+    pub reporter: Option<Box<dyn Reporter>>,
     /// The clock.
     pub clock: &'a dyn Clock,
     /// The request to stop.
@@ -238,6 +245,7 @@ impl Run<'_> {
                 return Ok(self.stopped());
             }
             let trigger_ms = self.clock.now_ms();
+            let asked = Instant::now();
             let attended = self.source.wait(Duration::ZERO).map(|_| ());
             self.bear(attended)?;
             let latest = match self.ends.latest(&mut *self.source, &mut self.job, trigger_ms) {
@@ -255,7 +263,16 @@ impl Run<'_> {
             } else {
                 cut(&self.job.head().positions, &latest, self.limit())
             };
-            let worked = self.batch(ends)?;
+            let timing = Timing {
+                trigger_ms,
+                latest_offset: asked.elapsed(),
+                latest,
+                before: self.job.head().last.as_ref().map(|last| {
+                    last.ranges.iter().map(|(at, range)| (*at, range.end.offset)).collect()
+                }),
+                ..Timing::default()
+            };
+            let worked = self.batch(ends, timing)?;
             self.outlet.check()?;
             match (worked, self.settings.trigger) {
                 (Worked::Dropped, _) => return Ok(self.stopped()),
@@ -303,7 +320,11 @@ impl Run<'_> {
     }
 
     /// Runs the batch that is due, if one is.
-    fn batch(&mut self, ends: BTreeMap<Partition, Offset>) -> Result<Worked, EngineError> {
+    fn batch(
+        &mut self,
+        ends: BTreeMap<Partition, Offset>,
+        mut timing: Timing,
+    ) -> Result<Worked, EngineError> {
         let head = self.job.head();
         let new_data = ends.iter().any(|(partition, end)| {
             head.positions.get(partition).is_none_or(|at| at.offset < *end)
@@ -315,15 +336,19 @@ impl Run<'_> {
             Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
             Due::NoData | Due::Data => {}
         }
+        let reading = Instant::now();
         let Some((open, reached)) = self.read(&ends)? else {
             self.ahead.discard()?;
             return Ok(Worked::Dropped);
         };
+        timing.read = reading.elapsed();
         self.warn_of_milliseconds(open.newest().0);
+        let planning = Instant::now();
         let plan = self.job.close(open, &reached, self.clock.now_ms())?;
         let plan = Plan { ahead: self.ahead.written(), ..plan };
+        timing.plan = planning.elapsed();
         self.hint_at_first_window();
-        if !self.outlet.hand_over(plan)? {
+        if !self.outlet.hand_over(plan, timing)? {
             self.ahead.discard()?;
             return Ok(Worked::Dropped);
         }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     batch::{Counts, Plan},
     checkpoint::{Checkpoint, Visible},
-    engine::{Effect, EngineError, Steps, commits::Commits},
+    engine::{Effect, EngineError, Report, Reporter, Steps, Timing, WayOut, commits::Commits},
     sink::{Sink, SinkError},
     stop::Stop,
     types::BatchId,
@@ -23,7 +23,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The way out, seen from the loop.
 pub(super) struct Outlet {
-    plans: Option<SyncSender<Plan>>,
+    plans: Option<SyncSender<(Plan, Timing)>>,
     outcomes: Receiver<Result<Departed, EngineError>>,
     thread: Option<JoinHandle<Exit>>,
     /// Plans handed over whose outcome has not been looked at: 0 or 1.
@@ -53,22 +53,24 @@ pub(super) struct Exit {
     pub(super) checkpoint: Box<dyn Checkpoint>,
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) commits: Commits,
+    pub(super) reporter: Option<Box<dyn Reporter>>,
     pub(super) stop: Stop,
 }
 
 impl Outlet {
     pub(super) fn new(mut exit: Exit) -> Outlet {
         let stop = exit.stop.clone();
-        let (plans, incoming) = sync_channel::<Plan>(1);
+        let (plans, incoming) = sync_channel::<(Plan, Timing)>(1);
         let (outgoing, outcomes) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("outlet".to_owned())
             .spawn(move || {
-                while let Ok(plan) = incoming.recv() {
+                while let Ok((plan, timing)) = incoming.recv() {
                     let record = &plan.publication.record;
                     let departed = Departed { batch: record.batch, totals: record.totals };
                     let sinks = (0..exit.sinks.len()).collect();
-                    let outcome = exit.carry_out(Steps::new(plan, sinks)).map(|()| departed);
+                    let outcome =
+                        exit.carry_out(Steps::new(plan, sinks), &timing).map(|()| departed);
                     let failed = outcome.is_err();
                     if outgoing.send(outcome).is_err() || failed {
                         break;
@@ -90,7 +92,7 @@ impl Outlet {
 
     /// Hands a plan over, once the one before it has left. `false`: it was told to stop while it
     /// waited, and the plan is dropped; nothing of it was written.
-    pub(super) fn hand_over(&mut self, plan: Plan) -> Result<bool, EngineError> {
+    pub(super) fn hand_over(&mut self, plan: Plan, timing: Timing) -> Result<bool, EngineError> {
         while self.under_way > 0 {
             match self.outcomes.recv_timeout(LOOK_UP) {
                 Ok(outcome) => self.note(outcome),
@@ -102,7 +104,7 @@ impl Outlet {
         self.fail()?;
         let plans = self.plans.as_ref().expect("nothing is handed over after the end");
         // The thread only ends after a failure, which was looked at just now.
-        plans.send(plan).expect("the outlet takes plans until it fails");
+        plans.send((plan, timing)).expect("the outlet takes plans until it fails");
         self.under_way += 1;
         Ok(true)
     }
@@ -170,23 +172,46 @@ impl Outlet {
 }
 
 impl Exit {
-    /// Carries out everything that is left of a batch.
-    pub(super) fn carry_out(&mut self, mut steps: Steps) -> Result<(), EngineError> {
+    /// Carries out everything that is left of a batch, and then tells of it.
+    pub(super) fn carry_out(
+        &mut self,
+        mut steps: Steps,
+        timing: &Timing,
+    ) -> Result<(), EngineError> {
         let started = Instant::now();
+        let mut way_out = WayOut::default();
+        let mut left = None;
         while let Some(effect) = steps.next_effect() {
+            let began = Instant::now();
             match effect {
-                Effect::Persist(plan) => steps.persisted(self.checkpoint.persist(*plan)?),
-                Effect::Announce(durable) => steps.announced(&self.checkpoint.announce(durable)?),
-                Effect::Publish(sink, batch) => self.publish(sink, &batch)?,
+                Effect::Persist(plan) => {
+                    steps.persisted(self.checkpoint.persist(*plan)?);
+                    way_out.persist += began.elapsed();
+                }
+                Effect::Announce(durable) => {
+                    steps.announced(&self.checkpoint.announce(durable)?);
+                    way_out.announce += began.elapsed();
+                }
+                Effect::Publish(sink, batch) => {
+                    self.publish(sink, &batch)?;
+                    way_out.publish += began.elapsed();
+                }
                 Effect::Commit(batch) => {
                     log_batch(&batch, started.elapsed());
+                    left = Some(batch.clone());
                     self.commits.commit(batch);
+                    way_out.mark += began.elapsed();
                 }
                 Effect::Mark(sink, batch) => {
                     let name = self.sinks[sink].name();
                     self.checkpoint.mark(name, batch.identity().batch)?;
+                    way_out.mark += began.elapsed();
                 }
             }
+        }
+        if let (Some(batch), Some(reporter)) = (left, &mut self.reporter) {
+            let (identity, record) = (*batch.identity(), batch.record());
+            reporter.report(&Report { identity, record, timing, way_out });
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::{
     },
     checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
     engine::{
-        Clock, EngineError, Parts, Settings, Steps,
+        Clock, EngineError, Parts, Settings, Steps, Timing,
         commits::Commits,
         outlet::{Exit, Outlet},
     },
@@ -45,7 +45,7 @@ pub(super) struct Ready {
 }
 
 pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, EngineError> {
-    let Parts { pipeline, mut source, recovered, open, mut sinks, clock, stop } = parts;
+    let Parts { pipeline, mut source, recovered, open, mut sinks, reporter, clock, stop } = parts;
     if let Some(genesis) = &recovered.genesis {
         check_identity(genesis, &pipeline)?;
     }
@@ -101,12 +101,12 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     }
     settle_marks(&mut *checkpoint, &recovered, &names, &job)?;
     let commits = Commits::new(source.committer(genesis.begun));
-    let mut exit = Exit { checkpoint, sinks, commits, stop };
+    let mut exit = Exit { checkpoint, sinks, commits, reporter, stop };
     if let (Some(pending), Some(publication)) = (pending(&decision), again) {
         let durable = exit.checkpoint.durable_again(publication)?;
         let sinks = (0..names.len()).filter(|&index| pending.contains(&names[index])).collect();
         tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
-        exit.carry_out(Steps::again(durable, sinks))?;
+        exit.carry_out(Steps::again(durable, sinks), &Timing::default())?;
     }
     announce_start(&job, &topic, settings);
     let ahead = exit.checkpoint.ahead();

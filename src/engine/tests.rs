@@ -99,6 +99,7 @@ impl World {
             recovered,
             open: Box::new(move || Ok(Box::new(opened) as Box<dyn Checkpoint>)),
             sinks: vec![Box::new(self.sink.clone())],
+            reporter: None,
             clock: &Fixed,
             stop: Stop::new(),
         };

@@ -1,0 +1,352 @@
+//! Progress: one line of JSON for each batch, with the keys of Spark's `StreamingQueryProgress` in its
+//! order and meaning, and our own under `salesStream`.
+//!
+//! Times are Unix milliseconds as ISO 8601 in UTC, rates are records a second rounded to one place, as
+//! Spark's; a rate that cannot be told (no time has passed) is left out. Start at [`Progress::line`].
+//!
+//! Not here: when a batch may be told of (`engine::report`).
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    engine::{Report, Reporter},
+    spec::{Compat, Pipeline},
+    types::{Lineage, Offset, Partition, Timestamp, timestamp_iso},
+};
+
+/// What stays the same from line to line.
+#[derive(Debug)]
+pub struct Progress {
+    name: String,
+    topic: String,
+    run_id: u128,
+    sink: String,
+    compat: Option<Compat>,
+    shuffle_partitions: u32,
+    is_watermarked: bool,
+    trigger_before_ms: Option<i64>,
+}
+
+impl Progress {
+    /// Lines of one run of a pipeline; `run_id` tells this run from others, `sink` names its sinks.
+    #[must_use]
+    pub fn new(pipeline: &Pipeline, run_id: u128, sink: String) -> Progress {
+        let event_time = pipeline.event_time.as_ref();
+        Progress {
+            name: pipeline.name.clone(),
+            topic: pipeline.topic.clone(),
+            run_id,
+            sink,
+            compat: pipeline.semantics.compat,
+            shuffle_partitions: match pipeline.semantics.compat {
+                Some(_) => pipeline.semantics.shuffle_partitions,
+                None => 1,
+            },
+            is_watermarked: event_time.is_some_and(|time| time.watermark_delay_ms.is_some()),
+            trigger_before_ms: None,
+        }
+    }
+
+    /// The line of a batch, without its end.
+    ///
+    /// # Panics
+    /// Never: every value can be written as JSON.
+    #[must_use]
+    pub fn line(&mut self, report: &Report<'_>) -> String {
+        let line = self.shape(report);
+        serde_json::to_string(&line).expect("numbers and texts can be written as JSON")
+    }
+
+    fn shape(&mut self, report: &Report<'_>) -> Line<'_> {
+        let Report { record, timing, way_out, identity } = *report;
+        let rows_in = record.counts.rows_in;
+        let (checkpoint, out) =
+            (way_out.persist + way_out.announce, way_out.publish + way_out.mark);
+        let whole = timing.latest_offset + timing.read + timing.plan + checkpoint + out;
+        let trigger_ms = if timing.trigger_ms == 0 { record.clock_ms } else { timing.trigger_ms };
+        let since = self.trigger_before_ms.replace(trigger_ms).map(|before| trigger_ms - before);
+        let input_rate = since.and_then(|passed_ms| rate(rows_in, passed_ms));
+        let processed_rate = rate(rows_in, i64::try_from(whole.as_millis()).unwrap_or(i64::MAX));
+        let ends: BTreeMap<_, _> =
+            record.ranges.iter().map(|(partition, range)| (*partition, range.end.offset)).collect();
+        let begins = match &timing.before {
+            Some(before) => Some(before.clone()),
+            None if record.batch.0 == 0 => None,
+            None => Some(
+                record.ranges.iter().map(|(partition, range)| (*partition, range.begin)).collect(),
+            ),
+        };
+        let latest = if timing.latest.is_empty() { ends.clone() } else { timing.latest.clone() };
+        let topic = |offsets| BTreeMap::from([(self.topic.clone(), named(offsets))]);
+        Line {
+            id: uuid_of(identity.lineage),
+            run_id: uuid(self.run_id),
+            name: &self.name,
+            timestamp: millis_iso(trigger_ms, self.compat),
+            batch_id: record.batch.0,
+            batch_duration: millis(whole),
+            num_input_rows: rows_in,
+            input_rows_per_second: input_rate,
+            processed_rows_per_second: processed_rate,
+            duration_ms: Durations {
+                add_batch: millis(timing.read + timing.plan + way_out.publish),
+                commit_offsets: millis(way_out.mark),
+                get_batch: 0,
+                latest_offset: millis(timing.latest_offset),
+                query_planning: 0,
+                trigger_execution: millis(whole),
+                wal_commit: millis(checkpoint),
+            },
+            event_time: self.event_times(report),
+            state_operators: self.operators(report),
+            sources: [SourceProgress {
+                description: format!("KafkaV2[Subscribe[{}]]", self.topic),
+                start_offset: begins.map(topic),
+                latest_offset: topic(latest.clone()),
+                end_offset: topic(ends.clone()),
+                num_input_rows: rows_in,
+                input_rows_per_second: input_rate,
+                processed_rows_per_second: processed_rate,
+                metrics: behind(&ends, &latest),
+            }],
+            sink: SinkProgress { description: &self.sink, num_output_rows: record.counts.rows_out },
+            observed_metrics: Empty {},
+            sales_stream: Own {
+                late_rows: record.counts.late,
+                malformed_rows: record.counts.malformed(),
+                filtered_rows: record.counts.filtered,
+                nulled_results: record.counts.nulled,
+                inexact_sums: record.counts.inexact_sums,
+                checkpoint_ms: millis(checkpoint),
+                publish_ms: millis(way_out.publish),
+                digest: identity.digest.to_string(),
+            },
+        }
+    }
+
+    /// Spark's map: `avg`, `max`, `min` where there were records, `watermark` where there is one.
+    fn event_times(&self, report: &Report<'_>) -> BTreeMap<&'static str, String> {
+        let mut times = BTreeMap::new();
+        if !self.is_watermarked {
+            return times;
+        }
+        let text = |time_ms| millis_iso(time_ms, self.compat);
+        times.insert("watermark", text(report.record.watermarks.closing_bound.0));
+        times
+    }
+
+    fn operators(&self, _report: &Report<'_>) -> Vec<OperatorProgress> {
+        let _ = self.shuffle_partitions;
+        Vec::new()
+    }
+}
+
+/// Writes each line down; where that fails it says so once and goes on without.
+pub struct ProgressWriter {
+    progress: Progress,
+    out: Option<Box<dyn Write + Send>>,
+}
+
+impl ProgressWriter {
+    /// Lines go to `out`, each flushed.
+    #[must_use]
+    pub fn new(progress: Progress, out: Box<dyn Write + Send>) -> ProgressWriter {
+        ProgressWriter { progress, out: Some(out) }
+    }
+
+    fn write(&mut self, mut line: String) -> io::Result<()> {
+        line.push('\n');
+        match &mut self.out {
+            Some(out) => out.write_all(line.as_bytes()).and_then(|()| out.flush()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Reporter for ProgressWriter {
+    fn report(&mut self, report: &Report<'_>) {
+        let line = self.progress.line(report);
+        if let Err(error) = self.write(line) {
+            self.out = None;
+            tracing::warn!(%error, "progress cannot be written; going on without it");
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    id: String,
+    run_id: String,
+    name: &'a str,
+    timestamp: String,
+    batch_id: u64,
+    batch_duration: u64,
+    num_input_rows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_rows_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processed_rows_per_second: Option<f64>,
+    duration_ms: Durations,
+    event_time: BTreeMap<&'static str, String>,
+    state_operators: Vec<OperatorProgress>,
+    sources: [SourceProgress; 1],
+    sink: SinkProgress<'a>,
+    observed_metrics: Empty,
+    sales_stream: Own,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Durations {
+    add_batch: u64,
+    commit_offsets: u64,
+    get_batch: u64,
+    latest_offset: u64,
+    query_planning: u64,
+    trigger_execution: u64,
+    wal_commit: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OperatorProgress {
+    operator_name: &'static str,
+    num_rows_total: u64,
+    num_rows_updated: u64,
+    all_updates_time_ms: u64,
+    num_rows_removed: u64,
+    all_removals_time_ms: u64,
+    commit_time_ms: u64,
+    memory_used_bytes: u64,
+    num_rows_dropped_by_watermark: u64,
+    num_shuffle_partitions: u32,
+    num_state_store_instances: u32,
+    custom_metrics: Empty,
+}
+
+type TopicOffsets = BTreeMap<String, BTreeMap<String, i64>>;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceProgress {
+    description: String,
+    start_offset: Option<TopicOffsets>,
+    end_offset: TopicOffsets,
+    latest_offset: TopicOffsets,
+    num_input_rows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_rows_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processed_rows_per_second: Option<f64>,
+    metrics: Behind,
+}
+
+/// Spark writes these numbers as texts.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Behind {
+    avg_offsets_behind_latest: String,
+    max_offsets_behind_latest: String,
+    min_offsets_behind_latest: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SinkProgress<'a> {
+    description: &'a str,
+    num_output_rows: u64,
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Own {
+    late_rows: u64,
+    malformed_rows: u64,
+    filtered_rows: u64,
+    nulled_results: u64,
+    inexact_sums: u64,
+    checkpoint_ms: u64,
+    publish_ms: u64,
+    digest: String,
+}
+
+fn named(offsets: BTreeMap<Partition, Offset>) -> BTreeMap<String, i64> {
+    offsets.into_iter().map(|(partition, offset)| (partition.to_string(), offset.0)).collect()
+}
+
+fn behind(ends: &BTreeMap<Partition, Offset>, latest: &BTreeMap<Partition, Offset>) -> Behind {
+    let behind: Vec<i64> = ends
+        .iter()
+        .map(|(partition, end)| latest.get(partition).map_or(0, |latest| latest.0 - end.0).max(0))
+        .collect();
+    let count = behind.len().max(1) as f64;
+    let average = behind.iter().map(|records| *records as f64).sum::<f64>() / count;
+    let text = |records: Option<&i64>| records.copied().unwrap_or(0).to_string();
+    Behind {
+        avg_offsets_behind_latest: crate::types::double_text(average),
+        max_offsets_behind_latest: text(behind.iter().max()),
+        min_offsets_behind_latest: text(behind.iter().min()),
+    }
+}
+
+/// Records a second, to one place; `None` where no time has passed.
+fn rate(records: u64, passed_ms: i64) -> Option<f64> {
+    (passed_ms > 0).then(|| (records as f64 * 10_000.0 / passed_ms as f64).round() / 10.0)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds always have three places here. Spark 3.5 writes years beyond 9999 without `+`.
+fn millis_iso(time_ms: i64, compat: Option<Compat>) -> String {
+    let whole = timestamp_iso(Timestamp(time_ms.div_euclid(1000).saturating_mul(1_000_000)));
+    let text = format!("{}.{:03}Z", whole.trim_end_matches('Z'), time_ms.rem_euclid(1000));
+    match (compat, text.strip_prefix('+')) {
+        (Some(Compat::Spark35), Some(unsigned)) => unsigned.to_owned(),
+        _ => text,
+    }
+}
+
+fn uuid_of(lineage: Lineage) -> String {
+    uuid(lineage.0)
+}
+
+fn uuid(number: u128) -> String {
+    let hex = format!("{number:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds_and_rates_one_place() {
+        assert_eq!(millis_iso(1_756_800_029_000, None), "2025-09-02T08:00:29.000Z");
+        assert_eq!(millis_iso(-1, None), "1969-12-31T23:59:59.999Z");
+        let far = 1_756_800_029_000_000;
+        assert!(millis_iso(far, Some(Compat::Spark4)).starts_with("+57640-"));
+        assert!(millis_iso(far, Some(Compat::Spark35)).starts_with("57640-"));
+        assert_eq!(rate(10, 3000), Some(3.3));
+        assert_eq!(rate(10, 0), None);
+    }
+
+    #[test]
+    fn a_lineage_is_shown_as_a_uuid() {
+        assert_eq!(
+            uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
+            "00112233-4455-6677-8899-aabbccddeeff"
+        );
+    }
+}
