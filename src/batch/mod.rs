@@ -18,14 +18,16 @@ mod history;
 mod job;
 #[cfg(test)]
 mod laws;
+mod operators;
 mod plan;
 mod recover;
 mod trigger;
 
+pub use crate::window::ResultsError;
 pub use cut::{Bounds, cut};
 pub use history::{BatchRecord, Counts, Range, Superseded};
 pub(crate) use job::rows_digest;
-pub use job::{BadRecord, Head, Job, OpenBatch, Record, ResultsError};
+pub use job::{BadRecord, Head, Job, OpenBatch, Record};
 pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Plan, Publication};
 pub use recover::{
     DatabaseFact, Decision, Facts, Mark, MarkerFact, Permissions, Refusal, VisibleFact,

@@ -25,7 +25,7 @@ pub use visible::{Announcement, VisibleFile};
 
 use crate::{
     batch::{BatchRecord, DeadLetter, Genesis, Mark, Plan, Publication, VisibleFact},
-    types::{BatchId, Incarnation, SinkName, Timestamp},
+    types::{BatchId, Incarnation, Place, SinkName},
     window::Group,
 };
 
@@ -127,17 +127,16 @@ pub trait Checkpoint: Send {
     /// The write failed.
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError>;
 
-    /// Reads everything back for a restart. `restore` is given every stored group once, by closing
-    /// instant, start and key; its flag says whether the newest batch touched the group.
+    /// Reads everything back for a restart. `restore` is given every stored row of state once, by
+    /// place, start and key; its flag says whether the newest batch wrote the row.
     ///
     /// # Errors
     /// `Corrupt` naming what does not fit, or whatever `restore` returned.
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError>;
 }
 
-/// Takes a group read from disk: its closing instant, itself, and whether the newest batch wrote it.
-pub type RestoreGroup<'a> =
-    dyn FnMut(Timestamp, Group<'_>, bool) -> Result<(), CheckpointError> + 'a;
+/// Takes a row of state read from disk: its place, itself, and whether the newest batch wrote it.
+pub type RestoreGroup<'a> = dyn FnMut(Place, Group<'_>, bool) -> Result<(), CheckpointError> + 'a;
 
 /// What a checkpoint holds, besides its groups.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,8 +22,8 @@ use crate::{
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets},
     stop::Stop,
-    types::{LeaderEpoch, Lineage, Partition, Position, Rows, SinkName, Timestamp},
-    window::{Table, Watermarks, WindowPlan},
+    types::{LeaderEpoch, Lineage, Partition, Position, Rows, SinkName},
+    window::Watermarks,
 };
 
 /// How long to wait before asking the brokers again.
@@ -336,30 +336,21 @@ fn restore(
         watermarks: Watermarks::FIRST,
     };
     let mut job = Job::new(pipeline.clone(), head, keep_dead_letters)?;
-    let stride = WindowPlan::new(&pipeline).map_or(0, |plan| plan.stride());
-    let mut touched: Vec<(Timestamp, Table)> = Vec::new();
-    let recovered = checkpoint.load(&mut |closing, group, newest| {
-        job.restore(closing, group).map_err(|error| CheckpointError::Corrupt {
+    let recovered = checkpoint.load(&mut |place, row, newest| {
+        job.restore(place, row, newest).map_err(|error| CheckpointError::Corrupt {
             directory: std::path::PathBuf::new(),
             problem: error.to_string(),
-        })?;
-        if newest {
-            if touched.last().is_none_or(|(instant, _)| *instant != closing) {
-                touched.push((closing, Table::new(stride)));
-            }
-            touched.last_mut().expect("just made sure of").1.put(group);
-        }
-        Ok(())
+        })
     })?;
     let Some(last) = recovered.last else { return Ok((job, None)) };
-    let stored_rows = if pipeline.is_stateful() {
+    let stored_rows = if job.rows_are_state() {
         None
     } else {
         let rows = Rows::from_chunks(pipeline.output_columns(), recovered.stored_rows);
         Some(rows.map_err(|error| EngineError::Damaged(error.to_string()))?)
     };
     let dead_letters = recovered.dead_letters.into();
-    let publication = job.resume(last, &touched, stored_rows, dead_letters)?;
+    let publication = job.resume(last, stored_rows, dead_letters)?;
     Ok((job, Some(publication)))
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     inspect::{View, WindowView, watermark},
+    spec::Query,
     types::{FaultReason, timestamp_text},
 };
 
@@ -86,7 +87,10 @@ impl View {
     }
 
     fn window_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pipeline.is_stateful() {
+        if self.pipeline.deduplication.is_some() {
+            writeln!(f, "\nremembered  {} keys of the deduplication", self.remembered)?;
+        }
+        if matches!(self.pipeline.query, Query::Aggregation(_)) {
             writeln!(f, "\n{:<23} {:<23} {:>9}", "open window start", "end", "groups")?;
         }
         for window in self.windows.iter().take(WINDOWS_SHOWN) {
@@ -123,7 +127,10 @@ impl View {
 }
 
 fn window_line(f: &mut fmt::Formatter<'_>, window: &WindowView) -> fmt::Result {
-    let (start, end) = (timestamp_text(window.start), timestamp_text(window.end));
+    let (start, end) = match window.window {
+        Some((start, end)) => (timestamp_text(start), timestamp_text(end)),
+        None => ("(no windows)".to_owned(), String::new()),
+    };
     writeln!(f, "{start:<23} {end:<23} {:>9}", window.groups)?;
     for row in &window.rows {
         let cells: Vec<_> = row.iter().map(|(name, value)| format!("{name}={value}")).collect();

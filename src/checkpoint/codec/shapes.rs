@@ -10,8 +10,8 @@ use crate::{
     batch::{BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Range, Superseded},
     spec::OutputMode,
     types::{
-        BatchId, Digest, FaultReason, Incarnation, LeaderEpoch, Lineage, Offset, Partition,
-        Position, SinkName, Timestamp, Watermark,
+        BatchId, Digest, FaultReason, Incarnation, Keeper, LeaderEpoch, Lineage, Offset,
+        OperatorCounts, Partition, Place, Position, SinkName, Timestamp, Watermark,
     },
     window::Watermarks,
 };
@@ -243,8 +243,8 @@ pub(in crate::checkpoint) struct Descriptor {
     pub output_mode: OutputMode,
     /// Windows whose end is in (late bound, closing bound] are what append mode publishes.
     pub watermarks: Watermarks,
-    /// Closing instants it touched, with the chunks it wrote for each: what update mode publishes.
-    pub touched: Vec<(Timestamp, u32)>,
+    /// Places it touched, with the chunks it wrote for each: what update mode publishes.
+    pub touched: Vec<(Place, u32)>,
     /// Chunks of result rows; `None` where the rows are state.
     pub row_chunks: Option<u32>,
     /// Chunks of dead letters.
@@ -256,7 +256,8 @@ struct StoredDescriptor {
     output_mode: u8,
     late_bound_ms: i64,
     closing_bound_ms: i64,
-    touched: Vec<(i64, u32)>,
+    groups: Vec<(i64, u32)>,
+    keys: Vec<(i64, u32)>,
     row_chunks: Option<u32>,
     dead_letter_chunks: u32,
 }
@@ -311,7 +312,8 @@ pub(in crate::checkpoint) fn encode_descriptor(descriptor: &Descriptor) -> Entry
         output_mode: output_mode_number(descriptor.output_mode),
         late_bound_ms: descriptor.watermarks.late_bound.0,
         closing_bound_ms: descriptor.watermarks.closing_bound.0,
-        touched: descriptor.touched.iter().map(|(closing, chunks)| (closing.0, *chunks)).collect(),
+        groups: stored_places(&descriptor.touched, Keeper::Groups),
+        keys: stored_places(&descriptor.touched, Keeper::Keys),
         row_chunks: descriptor.row_chunks,
         dead_letter_chunks: descriptor.dead_letter_chunks,
     };
@@ -333,14 +335,23 @@ pub(in crate::checkpoint) fn decode_descriptor(
             late_bound: Watermark(stored.late_bound_ms),
             closing_bound: Watermark(stored.closing_bound_ms),
         },
-        touched: stored
-            .touched
-            .into_iter()
-            .map(|(closing, chunks)| (Timestamp(closing), chunks))
+        touched: places(&stored.groups, Keeper::Groups)
+            .chain(places(&stored.keys, Keeper::Keys))
             .collect(),
         row_chunks: stored.row_chunks,
         dead_letter_chunks: stored.dead_letter_chunks,
     })
+}
+
+fn stored_places(touched: &[(Place, u32)], keeper: Keeper) -> Vec<(i64, u32)> {
+    let of_keeper = touched.iter().filter(|(place, _)| place.keeper == keeper);
+    of_keeper.map(|(place, chunks)| (place.closing.0, *chunks)).collect()
+}
+
+fn places(stored: &[(i64, u32)], keeper: Keeper) -> impl Iterator<Item = (Place, u32)> {
+    stored
+        .iter()
+        .map(move |(closing, chunks)| (Place { keeper, closing: Timestamp(*closing) }, *chunks))
 }
 
 /// Result rows as [`crate::types::Rows`] keeps them: already encoded.
@@ -428,6 +439,8 @@ struct StoredRecord {
     output_mode: u8,
     counts: StoredCounts,
     totals: StoredCounts,
+    /// Of each operator: rows in all, updated, removed, dropped.
+    operators: Vec<[u64; 4]>,
     rows_digest: [u8; 32],
     previous: [u8; 32],
     digest: [u8; 32],
@@ -446,6 +459,7 @@ struct StoredCounts {
     rows_in: u64,
     filtered: u64,
     late: u64,
+    duplicates: u64,
     /// By the fault's number; an older version may have known fewer.
     faults: Vec<u64>,
     groups_touched: u64,
@@ -480,6 +494,7 @@ pub(in crate::checkpoint) fn encode_record(record: &BatchRecord) -> Entry {
         output_mode: output_mode_number(record.output_mode),
         counts: stored_counts(&record.counts),
         totals: stored_counts(&record.totals),
+        operators: record.operators.iter().map(stored_operator).collect(),
         rows_digest: record.rows_digest.0,
         previous: record.previous.0,
         digest: record.digest.0,
@@ -510,6 +525,7 @@ pub(in crate::checkpoint) fn decode_record(
         output_mode: output_mode(stored.output_mode)?,
         counts: counts(stored.counts)?,
         totals: counts(stored.totals)?,
+        operators: stored.operators.into_iter().map(operator).collect(),
         rows_digest: Digest(stored.rows_digest),
         previous: Digest(stored.previous),
         digest: Digest(stored.digest),
@@ -521,6 +537,7 @@ fn stored_counts(counts: &Counts) -> StoredCounts {
         rows_in,
         filtered,
         late,
+        duplicates,
         faults,
         groups_touched,
         rows_out,
@@ -533,6 +550,7 @@ fn stored_counts(counts: &Counts) -> StoredCounts {
         rows_in,
         filtered,
         late,
+        duplicates,
         faults,
         groups_touched,
         rows_out,
@@ -550,6 +568,7 @@ fn counts(stored: StoredCounts) -> Result<Counts, CodecError> {
         rows_in,
         filtered,
         late,
+        duplicates,
         faults: _,
         groups_touched,
         rows_out,
@@ -561,6 +580,7 @@ fn counts(stored: StoredCounts) -> Result<Counts, CodecError> {
         rows_in,
         filtered,
         late,
+        duplicates,
         faults,
         groups_touched,
         rows_out,
@@ -568,6 +588,15 @@ fn counts(stored: StoredCounts) -> Result<Counts, CodecError> {
         inexact_sums,
         dead_letters,
     })
+}
+
+fn stored_operator(counts: &OperatorCounts) -> [u64; 4] {
+    let OperatorCounts { total, updated, removed, dropped } = *counts;
+    [total, updated, removed, dropped]
+}
+
+fn operator([total, updated, removed, dropped]: [u64; 4]) -> OperatorCounts {
+    OperatorCounts { total, updated, removed, dropped }
 }
 
 fn output_mode_number(mode: OutputMode) -> u8 {

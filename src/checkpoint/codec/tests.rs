@@ -8,8 +8,8 @@ use crate::{
     checkpoint::trials::{self, Trial},
     spec::OutputMode,
     types::{
-        BatchId, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, SinkName,
-        Timestamp,
+        BatchId, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Place,
+        SinkName, Timestamp,
     },
     window::{Accumulator, Scalar, Sum, Watermarks},
 };
@@ -29,7 +29,7 @@ fn pinned(entry: &Entry, key: &str, value: &str) {
 }
 
 fn chunk_of(rows: &[Row<'_>]) -> Vec<Entry> {
-    let mut writer = ChunkWriter::new(Timestamp(30_000_000), BatchId(2));
+    let mut writer = ChunkWriter::new(Place::groups(Timestamp(30_000_000)), BatchId(2));
     rows.iter().for_each(|row| writer.push(*row));
     writer.finish()
 }
@@ -71,7 +71,11 @@ fn descriptor() -> Descriptor {
         batch: BatchId(2),
         output_mode: OutputMode::Update,
         watermarks: Watermarks::FIRST,
-        touched: vec![(Timestamp(-1), 1), (Timestamp(30_000_000), 2)],
+        touched: vec![
+            (Place::groups(Timestamp(-1)), 1),
+            (Place::groups(Timestamp(30_000_000)), 2),
+            (Place::keys(Place::NEVER), 1),
+        ],
         row_chunks: Some(3),
         dead_letter_chunks: 1,
     }
@@ -240,12 +244,12 @@ proptest! {
     #[test]
     fn keys_sort_as_what_they_stand_for(a: (i64, u64, u32), b: (i64, u64, u32)) {
         let key = |(closing, batch, chunk)| ChunkKey {
-            closing: Timestamp(closing), batch: BatchId(batch), chunk,
+            place: Place::groups(Timestamp(closing)), batch: BatchId(batch), chunk,
         };
         prop_assert_eq!(key(a).cmp(&key(b)), key(a).encode().cmp(&key(b).encode()));
         prop_assert_eq!(ChunkKey::decode(&key(a).encode()), Ok(key(a)));
-        prop_assert!(key(a).encode() < behind_chunks_of(Timestamp(a.0)));
-        prop_assert_eq!(b.0 > a.0, key(b).encode() >= behind_chunks_of(Timestamp(a.0)));
+        prop_assert!(key(a).encode() < behind_chunks_of(Place::groups(Timestamp(a.0))));
+        prop_assert_eq!(b.0 > a.0, key(b).encode() >= behind_chunks_of(Place::groups(Timestamp(a.0))));
         let partition = |number| position_key(Partition(number));
         let (x, y) = (a.2.cast_signed(), b.2.cast_signed());
         prop_assert_eq!(x.cmp(&y), partition(x).cmp(&partition(y)));
@@ -265,7 +269,7 @@ proptest! {
         payload in prop::collection::vec(any::<u8>(), 0..200),
         shape in 0u8..14,
     ) {
-        let chunk = ChunkKey { closing: Timestamp(5), batch: BatchId(1), chunk: 0 }.encode();
+        let chunk = ChunkKey { place: Place::groups(Timestamp(5)), batch: BatchId(1), chunk: 0 }.encode();
         let keys = [
             (Family::Meta, GENESIS_KEY.to_vec()), (Family::Meta, HEAD_KEY.to_vec()),
             (Family::Windows, chunk), (Family::History, record_key(BatchId(3))),
@@ -293,7 +297,7 @@ proptest! {
             [Accumulator::Count(count), Accumulator::Sum(Sum { exact, inexact, count })];
         let mut totals = Vec::new();
         encode_totals(&accumulators, &mut totals);
-        let mut writer = ChunkWriter::new(Timestamp(closing), BatchId(1));
+        let mut writer = ChunkWriter::new(Place::groups(Timestamp(closing)), BatchId(1));
         let rows: Vec<_> = keys.iter().map(|key| Row {
             start: Timestamp(start), end: Timestamp(end), key, totals: Some(&totals),
         }).collect();
