@@ -391,10 +391,7 @@ fn gap_of(pipeline: &Pipeline, event: &Event<'_>) -> Option<i64> {
     match gap {
         SessionGap::Fixed(gap_us) => Some(*gap_us),
         SessionGap::Dynamic(expression) => match decode::evaluate(expression, event) {
-            Value::String(text) => {
-                let gap = spec::parse_duration(text).ok()?;
-                i64::try_from(gap.as_micros()).ok()
-            }
+            Value::String(text) => spec::parse_interval(text).ok(),
             _ => None,
         },
     }

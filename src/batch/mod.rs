@@ -21,7 +21,11 @@ mod laws;
 mod operators;
 mod plan;
 mod recover;
+#[cfg(test)]
+mod trials;
 mod trigger;
+#[cfg(test)]
+mod worked;
 
 pub use crate::window::ResultsError;
 pub use cut::{Bounds, cut};
