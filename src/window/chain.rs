@@ -256,7 +256,7 @@ impl Chain {
         if let Some(deduplicator) = &mut self.deduplicator {
             deduplicator.forget(watermarks.closing_bound);
         }
-        let touched = std::mem::take(&mut self.touched).into_iter().collect();
+        let touched: Vec<_> = std::mem::take(&mut self.touched).into_iter().collect();
         match &mut self.groups {
             Some(Groups::Windows(windows)) => {
                 window_results(windows, &touched, watermarks, &mut closed)?;
@@ -338,7 +338,7 @@ fn counts(total: u64, updated: u64, removed: u64) -> OperatorCounts {
 /// The rows of a batch, and the windows it closes taken out; how many groups these had.
 fn window_results(
     windows: &mut Windows,
-    touched: &Vec<(Timestamp, Table)>,
+    touched: &[(Timestamp, Table)],
     watermarks: Watermarks,
     closed: &mut Closed,
 ) -> Result<u64, ResultsError> {

@@ -21,6 +21,9 @@ use crate::{
     window::{Changes, Group, Table, key, plan::together},
 };
 
+/// A key and the instant at which it is forgotten.
+type Expiring = (Timestamp, Arc<[u8]>);
+
 type Keyed<T> = HashMap<Arc<[u8]>, T, FixedState>;
 
 /// The keys that were seen and are not forgotten.
@@ -33,7 +36,7 @@ pub struct Deduplicator {
     /// Every key with the instant at which it is forgotten.
     seen: Keyed<Timestamp>,
     /// The same by that instant, several instants together; without those that are never forgotten.
-    expiring: BTreeMap<Timestamp, Vec<(Timestamp, Arc<[u8]>)>>,
+    expiring: BTreeMap<Timestamp, Vec<Expiring>>,
 }
 
 /// The records that one batch may keep.

@@ -8,8 +8,8 @@ use crate::{
     checkpoint::trials::{self, Trial},
     spec::OutputMode,
     types::{
-        BatchId, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Place,
-        SinkName, Timestamp,
+        BatchId, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset, OperatorCounts,
+        Partition, Place, SinkName, Timestamp,
     },
     window::{Accumulator, Scalar, Sum, Watermarks},
 };
@@ -58,6 +58,8 @@ fn all_accumulators() -> Vec<Accumulator> {
 fn record() -> BatchRecord {
     let record = Trial::new().plan(&[(0, "a")], 30).publication.record;
     let digest = |byte| Digest([byte; 32]);
+    let operators = vec![OperatorCounts { total: 300, updated: 2, removed: 1, dropped: 4 }];
+    let record = BatchRecord { operators, ..record };
     BatchRecord { rows_digest: digest(1), previous: digest(2), digest: digest(3), ..record }
 }
 
@@ -123,7 +125,7 @@ fn the_bytes_of_format_1_never_change() {
     pinned(
         &encode_descriptor(&descriptor()),
         "010000000000000002",
-        "0109010000020101fc008793030201030154b96bd9",
+        "0109010000020101fc008793030201fdfeffffffffffffff010103013708a4a4",
     );
     pinned(
         &encode_result_rows(BatchId(2), 0, &[6, 1, 0, 0, 0, b'a']),
@@ -138,11 +140,11 @@ fn the_bytes_of_format_1_never_change() {
     pinned(
         &encode_record(&record()),
         "0000000000000000",
-        "010c01fd80e8f31332030000180200001406020a1e06000000fb60ea001400000a00000000000000\
-         00000000000000001400000a00000000000000000000000000000001010101010101010101010101\
-         01010101010101010101010101010101010101020202020202020202020202020202020202020202\
-         02020202020202020202020303030303030303030303030303030303030303030303030303030303\
-         03030362bee9ef",
+        "010c01fd80e8f31332030000180200001406020a1e06000000fb60ea00140000000a000000000000\
+         000000000000000000140000000a00000000000000000000000000000001fb2c0102010401010101\
+         01010101010101010101010101010101010101010101010101010101020202020202020202020202\
+         02020202020202020202020202020202020202020303030303030303030303030303030303030303\
+         03030303030303030303030340266caa",
     );
 }
 
@@ -158,6 +160,13 @@ fn the_bytes_of_groups_in_format_1_never_change() {
         "0107010200fc008793030161014a000601090004010001000000000000e03f02020300010301010302fd\
          000000000002000003030000000000000080030402c3a90305010306fefeffffffffffffffffffffffff\
          ffffff2600fc008793030162002497c27e",
+    );
+    let mut keys = ChunkWriter::new(Place::keys(Timestamp(40_000_000)), BatchId(2));
+    keys.push(Row { start: Timestamp(31), end: Timestamp(31), key: b"a", totals: Some(&[]) });
+    pinned(
+        &keys.finish()[0],
+        "038000000002625a00000000000000000200000000",
+        "01070101fcc2b3c4040001610100cca386a7",
     );
     pinned(
         &encode_row(Timestamp(30_000_000), row(b"a", Some(&[0, 6]))),
