@@ -35,7 +35,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = rest.iter().skip(1).map(|text| ClientSettings::parse_option(text));
     let options = options.collect::<Result<Vec<_>, _>>()?;
     let settings = ClientSettings::new(brokers.as_str(), options, Trust::SafeOptionsOnly)?;
-    let config = KafkaSourceConfig { settings, topic: topic.clone(), group_id: "count".into() };
+    let config = KafkaSourceConfig {
+        settings,
+        topic: topic.clone(),
+        group_id: "count".into(),
+        startup_timeout: None,
+    };
     for _ in 0..runs {
         run(config.clone())?;
     }

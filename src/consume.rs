@@ -68,7 +68,12 @@ impl fmt::Display for Consumed {
         let Consumed { topic, records, partitions } = self;
         let records_word = if *records == 1 { "record" } else { "records" };
         let partitions_word = if *partitions == 1 { "partition" } else { "partitions" };
-        write!(f, "consumed {records} {records_word} of {topic} ({partitions} {partitions_word})")
+        write!(f, "consumed {records} {records_word} of {topic}")?;
+        match partitions {
+            // Stopped before Kafka said how many there are.
+            0 => Ok(()),
+            _ => write!(f, " ({partitions} {partitions_word})"),
+        }
     }
 }
 
@@ -80,14 +85,16 @@ pub enum ConsumeError {
     Kafka(#[from] KafkaFailure),
     /// No such topic.
     #[error(
-        "there is no topic {topic} at {brokers}: create it with `sales-stream topics create {topic} \
-         --partitions 3`, or look at `sales-stream topics list`"
+        "there is no topic {topic} at {}: create it with `sales-stream topics create {topic} \
+         --partitions 3{option}`, or look at `sales-stream topics list{option}`",
+        settings.brokers(),
+        option = settings.brokers_option()
     )]
     NoTopic {
         /// The topic.
         topic: String,
         /// The cluster.
-        brokers: String,
+        settings: ClientSettings,
     },
     /// No such partition.
     #[error("topic {topic} has partitions 0 to {last}, not {partition}")]
@@ -145,9 +152,19 @@ pub fn run(
             ("auto.offset.reset", "earliest"),
         ],
     )?;
-    let partitions = choose_partitions(&consumer, options)?;
-    assign(&consumer, options, &partitions)?;
-    let shown = show(&consumer, options, out, stop);
+    let prepared = {
+        let (settings, options) = (settings.clone(), options.clone());
+        kafka::unless_stopped(stop, move || {
+            let partitions = choose_partitions(&consumer, &settings, &options)?;
+            assign(&consumer, &options, &partitions)?;
+            Ok::<_, ConsumeError>((consumer, partitions))
+        })
+    };
+    let Some(prepared) = prepared else {
+        return Ok(Consumed { topic: options.topic.clone(), records: 0, partitions: 0 });
+    };
+    let (consumer, partitions) = prepared?;
+    let shown = show(&consumer, settings, options, out, stop);
     // Closing may wait for a broker that is gone; nothing depends on it.
     kafka::drop_within(consumer, Duration::from_secs(2));
     Ok(Consumed { topic: options.topic.clone(), records: shown?, partitions: partitions.len() })
@@ -155,12 +172,12 @@ pub fn run(
 
 fn choose_partitions(
     consumer: &KafkaConsumer,
+    settings: &ClientSettings,
     options: &ConsumeOptions,
 ) -> Result<Vec<i32>, ConsumeError> {
     let topic = &options.topic;
     let found = kafka::topic_partitions(consumer, topic, options.timeout)?.ok_or_else(|| {
-        let brokers = consumer.context().brokers().to_owned();
-        ConsumeError::NoTopic { topic: topic.clone(), brokers }
+        ConsumeError::NoTopic { topic: topic.clone(), settings: settings.clone() }
     })?;
     let all: Vec<i32> = found.iter().map(|partition| partition.id).collect();
     match options.partition {
@@ -201,6 +218,7 @@ fn assign(
 /// The loop: gives the number of records shown.
 fn show(
     consumer: &KafkaConsumer,
+    settings: &ClientSettings,
     options: &ConsumeOptions,
     out: &mut dyn Write,
     stop: &Stop,
@@ -226,7 +244,7 @@ fn show(
                 }
                 shown += 1;
             }
-            Some(Err(error)) => give_up_if_hopeless(consumer, options, error)?,
+            Some(Err(error)) => give_up_if_hopeless(settings, options, error)?,
         }
     }
     reader_left(out.flush(), options)?;
@@ -250,7 +268,7 @@ fn reader_left(written: io::Result<()>, options: &ConsumeOptions) -> Result<bool
 /// Most errors pass (the client tries again and its context logs them); a refusal or a topic that is
 /// gone does not.
 fn give_up_if_hopeless(
-    consumer: &KafkaConsumer,
+    settings: &ClientSettings,
     options: &ConsumeOptions,
     error: KafkaError,
 ) -> Result<(), ConsumeError> {
@@ -258,8 +276,8 @@ fn give_up_if_hopeless(
         // The group is only a name here: no permission on it is needed to read.
         Some(RDKafkaErrorCode::GroupAuthorizationFailed) => Ok(()),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            let brokers = consumer.context().brokers().to_owned();
-            Err(ConsumeError::NoTopic { topic: options.topic.clone(), brokers })
+            let (topic, settings) = (options.topic.clone(), settings.clone());
+            Err(ConsumeError::NoTopic { topic, settings })
         }
         _ if kafka::kind_of(&error) == ErrorKind::Refused => {
             Err(KafkaFailure::new(format!("reading topic {}", options.topic), error).into())

@@ -14,9 +14,9 @@ mod settings;
 
 pub use context::{KafkaContext, Refusal};
 pub use error::{ErrorKind, KafkaFailure, kind_of};
-pub use settings::{ClientSettings, SettingsError, Trust};
+pub use settings::{ClientSettings, DEFAULT_BROKERS, SettingsError, Trust};
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaRespErr;
+
+use crate::stop::Stop;
 
 /// How long one question for metadata may wait before the client's own events are looked at: a
 /// refused login must be reported at once, not when the whole deadline has passed.
@@ -70,7 +72,10 @@ pub fn metadata(
         let left = deadline.saturating_duration_since(Instant::now());
         let slice = left.clamp(Duration::from_millis(1), METADATA_SLICE);
         let error = match consumer.client().fetch_metadata(topic, slice) {
-            Ok(metadata) => return Ok(metadata),
+            Ok(metadata) => {
+                consumer.context().note_answer();
+                return Ok(metadata);
+            }
             Err(error) => error,
         };
         serve_events(consumer);
@@ -78,8 +83,7 @@ pub fn metadata(
             return Err(KafkaFailure::refused(attempted, &refusal));
         }
         if kind_of(&error) != ErrorKind::Unreachable || left <= METADATA_SLICE {
-            let failure = KafkaFailure::new(attempted, error);
-            return Err(failure.with_brokers(consumer.context().brokers()));
+            return Err(KafkaFailure::new(attempted, error).of_client(consumer.context()));
         }
     }
 }
@@ -144,11 +148,35 @@ fn partitions_of(topic: &MetadataTopic) -> Vec<PartitionInfo> {
 
 /// Hands the client's waiting events (errors, log lines) to its context without waiting.
 fn serve_events(consumer: &KafkaConsumer) {
-    const ENOUGH: usize = 100;
-    for _ in 0..ENOUGH {
-        match consumer.poll(Duration::ZERO) {
-            None | Some(Ok(_)) => break,
-            Some(Err(_)) => {}
+    // One call serves one event, and does not tell whether that was the last.
+    const EVENTS: usize = 16;
+    for _ in 0..EVENTS {
+        // Nothing is read with this client; its errors reach the context.
+        drop(consumer.poll(Duration::ZERO));
+    }
+}
+
+/// Does something that waits for brokers on a thread of its own; `None` as soon as `stop` is requested,
+/// with the thread left behind.
+pub fn unless_stopped<T: Send + 'static>(
+    stop: &Stop,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+    let (done, waiting) = mpsc::channel();
+    thread::Builder::new()
+        .name("kafka-question".into())
+        .spawn(move || {
+            // The waiting side may have given up.
+            let _ = done.send(work());
+        })
+        .expect("the system has room for one more thread");
+    loop {
+        match waiting.recv_timeout(BETWEEN_LOOKS) {
+            Ok(answer) => return Some(answer),
+            Err(_) if stop.is_requested() => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => panic!("the work sends its answer or panics"),
         }
     }
 }
@@ -185,6 +213,15 @@ mod tests {
         let message = failure.to_string();
         assert!(message.contains(NOBODY) && message.contains("--brokers"), "{message}");
         assert!(message.contains("sales-stream demo"), "{message}");
+    }
+
+    #[test]
+    fn a_request_to_stop_does_not_wait_for_an_answer() {
+        let stop = Stop::new();
+        assert_eq!(unless_stopped(&stop, || 7), Some(7));
+        stop.request();
+        let (_release, never) = mpsc::channel::<()>();
+        assert_eq!(unless_stopped(&stop, move || never.recv().is_ok()), None);
     }
 
     #[test]

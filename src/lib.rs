@@ -4,7 +4,8 @@
 //! (state, watermark, offsets) before anyone may see it. This page is the map of the code.
 //!
 //! ```text
-//!  floor 7   main ─ cli ─ commands          options, signals, exit codes; `demo`
+//!  floor 8   main ─ commands                what the verbs do, exit codes; `demo`
+//!  floor 7   cli                            what can be typed; log, signals
 //!  floor 6   engine   inspect               the loop and the order of a batch's steps; read-only views
 //!  floor 5   source::kafka  checkpoint::rocks  sink::{console,files,dead_letter}   one library each,
 //!            (each with a memory twin)                                             beside it:
@@ -17,8 +18,8 @@
 //!  floor 0   types                          shared words
 //! ```
 //!
-//! Imports point down only (`cli` and `commands`, on one floor, know each other). Floors 0 to 3 are pure: no I/O, clock, randomness, log or async. One batch
-//! goes through the house like this:
+//! Imports point down only. Floors 0 to 3 are pure: no I/O, clock, randomness, log or async. One
+//! batch goes through the house like this:
 //!
 //! ```text
 //!  records ─► decode ─► window ─► batch::Plan ─► persist ─► announce ─► publish ─► commit ─► mark

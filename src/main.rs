@@ -5,5 +5,5 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
-    sales_stream::cli::exit_now(sales_stream::cli::main())
+    sales_stream::cli::exit_now(sales_stream::commands::main())
 }

@@ -113,9 +113,11 @@ pub enum TopicError {
     /// It was made, but cannot be used yet.
     #[error(
         "topic {name} was made, but after {waited_s} s not all of its partitions have a leader: check \
-         that all brokers run, and look again with `sales-stream topics list`"
+         that all brokers run, and look again with `sales-stream topics list{option}`"
     )]
     NoLeader {
+        /// ` --brokers …`, where needed.
+        option: String,
         /// Name of the topic.
         name: String,
         /// Seconds waited.
@@ -167,10 +169,10 @@ pub fn create(settings: &ClientSettings, topic: &CreateTopic) -> Result<TopicCre
         )) => return Err(not_supported()),
         Err(error) => {
             let failure = KafkaFailure::new(format!("creating topic {name}"), error);
-            return Err(failure.with_brokers(settings.brokers()).into());
+            return Err(failure.of_client(consumer.context()).into());
         }
     };
-    let found = wait_for_leaders(&consumer, topic, existed, deadline)?;
+    let found = wait_for_leaders(settings, &consumer, topic, existed, deadline)?;
     let partitions = judge_existing(topic, found)?;
     Ok(TopicCreated { name, partitions, existed })
 }
@@ -233,6 +235,8 @@ fn request_creation(
     /// "The cluster's default", since protocol version 4 (Kafka 2.4, KIP-464).
     const CLUSTER_DEFAULT: i32 = -1;
     let context = KafkaContext::new(settings.brokers());
+    // Whether the topic is there was asked before.
+    context.note_answer();
     let admin: AdminClient<KafkaContext> = settings.client_config().create_with_context(context)?;
     let replication = TopicReplication::Fixed(topic.replication.unwrap_or(CLUSTER_DEFAULT));
     let wanted = NewTopic::new(&topic.name, topic.partitions, replication);
@@ -249,6 +253,7 @@ fn request_creation(
 
 /// Waits until the topic is known with all its partitions, each with a leader; gives their number.
 fn wait_for_leaders(
+    settings: &ClientSettings,
     consumer: &KafkaConsumer,
     topic: &CreateTopic,
     existed: bool,
@@ -269,7 +274,8 @@ fn wait_for_leaders(
         }
         if left.is_zero() {
             let waited_s = topic.timeout.as_secs();
-            return Err(TopicError::NoLeader { name: topic.name.clone(), waited_s });
+            let option = settings.brokers_option();
+            return Err(TopicError::NoLeader { option, name: topic.name.clone(), waited_s });
         }
         thread::sleep(BETWEEN_LOOKS);
     }

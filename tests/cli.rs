@@ -4,7 +4,7 @@ mod support;
 
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -136,6 +136,77 @@ fn no_broker_within_the_startup_timeout_is_22_and_says_what_to_type() {
 }
 
 #[test]
+fn no_broker_is_said_in_one_sentence_as_soon_as_the_time_is_up() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("a").join("b");
+    let mut run = sales_stream();
+    run.args(["--brokers", NOBODY, "--startup-timeout", "1s", "--checkpoint-dir"]).arg(&state);
+    let started = Instant::now();
+    let told = refuse(&mut run, 22);
+    assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
+    assert!(told.starts_with("error: ") && told.lines().count() == 1, "{told}");
+    assert!(told.contains("Connection refused"), "{told}");
+    assert!(!home.path().join("a").exists(), "a refused start leaves nothing behind");
+    let mut consume = sales_stream();
+    consume.args(["consume", "sales", "--brokers", NOBODY, "--timeout", "500ms"]);
+    let told = refuse(&mut consume, 22);
+    assert!(told.starts_with("error: ") && told.lines().count() == 1, "{told}");
+}
+
+#[test]
+fn clients_that_wait_for_a_broker_end_at_once_when_told_to() {
+    // Takes connections and never says a word; by then the client watches for signals.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    for (verb, code, summary) in [
+        (&["produce", "sales"][..], 0, "produced 0 events to sales\n"),
+        (&["produce", "transactions"], 0, "produced 0 events to real-time-transactions\n"),
+        (&["consume", "sales"], 0, "consumed 0 records of sales\n"),
+        (&["topics", "create", "sales"], 143, "stopped: "),
+        (&["topics", "list"], 143, "stopped before"),
+    ] {
+        let mut command = sales_stream();
+        command.args(verb).args(["--brokers", &address, "--timeout", "60s"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let _connection = mute.accept().unwrap();
+        process.signal(Signal::TERM);
+        assert!(process.ends_within(Duration::from_secs(5)), "{verb:?} goes on");
+        let mut told = String::new();
+        process.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        assert_eq!(process.wait(), Some(code), "{verb:?}: {told}");
+        assert!(told.contains(summary), "{verb:?}: {told}");
+    }
+}
+
+#[test]
+fn a_kafka_option_that_librdkafka_does_not_take_is_a_usage_error_that_names_it() {
+    let home = tempfile::tempdir().unwrap();
+    for verb in [&[][..], &["consume", "sales"], &["produce", "sales"], &["topics", "list"]] {
+        for name in ["no.such", "security.protocol"] {
+            let mut command = sales_stream();
+            command.args(verb).args(["--kafka-option", &format!("{name}=hunter2")]);
+            command.current_dir(home.path());
+            let told = refuse(&mut command, 2);
+            assert!(told.contains(name) && told.contains("--kafka-option"), "{told}");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+    }
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "nothing was left");
+}
+
+#[test]
+fn a_place_where_no_state_can_be_kept_is_14() {
+    let home = tempfile::tempdir().unwrap();
+    let in_the_way = home.path().join("state");
+    fs::write(&in_the_way, "a file").unwrap();
+    let mut run = sales_stream();
+    run.args(["--brokers", NOBODY, "--startup-timeout", "1s", "--checkpoint-dir"]).arg(&in_the_way);
+    let told = refuse(&mut run, 14);
+    assert!(told.contains(in_the_way.to_str().unwrap()), "{told}");
+}
+
+#[test]
 fn variables_count_and_flags_win_over_them() {
     let home = tempfile::tempdir().unwrap();
     let mut run = sales_stream();
@@ -147,7 +218,9 @@ fn variables_count_and_flags_win_over_them() {
         .args(["--brokers", NOBODY]);
     let told = refuse(&mut run, 22);
     assert!(told.contains(NOBODY) && !told.contains("127.0.0.1:2"), "{told}");
-    assert!(home.path().join("sales").is_dir());
+    let mut missing = sales_stream();
+    missing.arg("inspect").env("SALES_STREAM_CHECKPOINT_DIR", home.path().join("nowhere"));
+    assert!(stderr(&missing.output().unwrap()).contains("nowhere"));
     refuse(sales_stream().env("SALES_STREAM_TRIGGER", "soon"), 2);
 }
 
@@ -199,6 +272,37 @@ fn a_reader_that_has_seen_enough_is_no_bug() {
         .arg(home.path())
         .stderr(closed_pipe());
     assert_eq!(Process::start(&mut run).wait(), Some(22));
+}
+
+#[test]
+fn a_demo_whose_reader_leaves_ends_at_once_with_its_processes() {
+    for lines in [1, 4] {
+        let mark = format!("{}-{lines}", std::process::id());
+        let mut command = sales_stream();
+        command.arg("demo").env("DEMO_MARK", &mark).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut demo = Process::start(&mut command);
+        let mut reader = BufReader::new(demo.0.stdout.take().unwrap());
+        for _ in 0..lines {
+            reader.read_line(&mut String::new()).unwrap();
+        }
+        drop(reader);
+        assert!(demo.ends_within(Duration::from_secs(10)), "{lines}: it goes on");
+        let mut told = String::new();
+        demo.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        assert_eq!(demo.wait(), Some(0), "{told}");
+        assert!(!told.contains("error:"), "{told}");
+        assert_eq!(marked(&mark), 0, "no process outlives it");
+    }
+}
+
+/// Live processes with this mark in their environment.
+fn marked(mark: &str) -> usize {
+    let mark = format!("DEMO_MARK={mark}\0");
+    let has_mark = |path: std::path::PathBuf| {
+        fs::read(path.join("environ"))
+            .is_ok_and(|text| text.windows(mark.len()).any(|part| part == mark.as_bytes()))
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter(|entry| has_mark(entry.path())).count()
 }
 
 /// The writing end of a pipe that nobody reads.

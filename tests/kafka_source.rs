@@ -23,16 +23,25 @@ use rdkafka::{
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use sales_stream::{
-    batch::{BadRecord, Identity, Record, WitnessFact},
+    batch::{
+        BadRecord, BatchRecord, Begun, Counts, Identity, Plan, Publication, Range as Read, Record,
+        WitnessFact,
+    },
+    checkpoint::{
+        Checkpoint as _, Visible,
+        memory::{MemoryCheckpoint, MemoryDisk},
+    },
     kafka::{ClientSettings, Trust},
     source::{
         Progress, Source, SourceError,
         kafka::{KafkaSource, KafkaSourceConfig},
     },
+    spec::OutputMode,
     types::{
         BatchId, Digest, FaultReason, Incarnation, LeaderEpoch, Lineage, Offset, Partition,
-        Position,
+        Position, Rows,
     },
+    window::Watermarks,
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -50,7 +59,8 @@ fn mock(partitions: i32) -> MockCluster<'static, DefaultProducerContext> {
 fn source(brokers: &str, topic: &str, group_id: &str) -> KafkaSource {
     let settings = ClientSettings::new(brokers, Vec::new(), Trust::SafeOptionsOnly).unwrap();
     let (topic, group_id) = (topic.to_owned(), group_id.to_owned());
-    KafkaSource::new(KafkaSourceConfig { settings, topic, group_id }).unwrap()
+    KafkaSource::new(KafkaSourceConfig { settings, topic, group_id, startup_timeout: None })
+        .unwrap()
 }
 
 /// Idempotent: without it a batch that a new topic's leader is not yet ready for is sent again
@@ -146,9 +156,52 @@ fn assert_numbers(seen: &Seen, partition: i32, range: Range<i64>) {
     assert_eq!(records, range.end - range.start, "records of partition {partition} in {range:?}");
 }
 
-fn identity(batch: u64) -> Identity {
-    let (lineage, digest) = (Lineage(7), Digest([9; 32]));
-    Identity { lineage, incarnation: Incarnation(1), batch: BatchId(batch), digest }
+/// Makes batches that may be committed: durable and announced in a checkpoint in memory.
+struct Batches {
+    checkpoint: MemoryCheckpoint,
+    last: Option<BatchRecord>,
+}
+
+impl Batches {
+    fn new() -> Batches {
+        let checkpoint = MemoryCheckpoint::open(&MemoryDisk::new()).unwrap();
+        Batches { checkpoint, last: None }
+    }
+
+    /// The next batch, which ends at these offsets.
+    fn next(&mut self, offsets: &[i64]) -> Visible {
+        let read = |end| Read { begin: Offset(0), end };
+        let ranges = positions(offsets).into_iter();
+        let mut record = BatchRecord {
+            batch: self.last.as_ref().map_or(BatchId(0), |last| last.batch.next()),
+            incarnation: Incarnation(1),
+            clock_ms: 0,
+            took_ms: 0,
+            ranges: ranges.map(|(partition, end)| (partition, read(end))).collect(),
+            watermarks: Watermarks::FIRST,
+            next_watermarks: Watermarks::FIRST,
+            output_mode: OutputMode::Append,
+            counts: Counts::default(),
+            totals: Counts::default(),
+            rows_digest: Digest::ZERO,
+            previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
+            digest: Digest::ZERO,
+        };
+        record.digest = record.link();
+        self.last = Some(record.clone());
+        let (batch, digest) = (record.batch, record.digest);
+        let identity = Identity { lineage: Lineage(7), incarnation: Incarnation(1), batch, digest };
+        let rows = Rows::new([].into());
+        let publication = Publication { identity, record, rows, dead_letters: [].into() };
+        let plan = Plan { touched: Vec::new(), rows_are_state: true, publication };
+        let durable = self.checkpoint.persist(plan).unwrap();
+        self.checkpoint.announce(durable).unwrap()
+    }
+}
+
+fn witness_of(batch: &Visible, begun: Begun) -> WitnessFact {
+    let Identity { lineage, batch, digest, .. } = batch.publication().identity;
+    WitnessFact::At(lineage, batch, digest, begun)
 }
 
 #[test]
@@ -319,10 +372,10 @@ fn waiting_ends_with_data_and_not_with_the_end_of_a_partition() {
     let mut source = source(&brokers, TOPIC, "g");
     source.assign(&positions(&[0])).unwrap();
     read_to(&mut source, &[3]);
-    assert!(!source.wait(Duration::from_millis(300)));
+    assert!(!source.wait(Duration::from_millis(300)).unwrap());
     produce(&brokers, TOPIC, 0, 3..4);
     let deadline = Instant::now() + DEADLINE;
-    while !source.wait(Duration::from_millis(20)) {
+    while !source.wait(Duration::from_millis(20)).unwrap() {
         assert!(Instant::now() < deadline);
     }
     assert_numbers(&read_to(&mut source, &[4]).0, 0, 3..4);
@@ -401,13 +454,16 @@ fn commits_are_read_back_as_the_witness() {
     let partitions = [Partition(0), Partition(1)];
     let mut first = source(&brokers, TOPIC, "g");
     assert_eq!(patiently(|| first.witness(&partitions)), WitnessFact::None);
-    let mut committer = first.committer();
-    patiently(|| committer.commit(&positions(&[3, 4]), &identity(9)));
-    patiently(|| committer.commit(&positions(&[5, 6]), &identity(10)));
+    let mut batches = Batches::new();
+    let committed = [batches.next(&[3, 4]), batches.next(&[5, 6])];
+    for begun in [Begun::Freely, Begun::StartOver, Begun::AcceptedRollback] {
+        let mut committer = first.committer(begun);
+        committed.iter().for_each(|batch| patiently(|| committer.commit(batch)));
+        let mut second = source(&brokers, TOPIC, "g");
+        let expected = witness_of(&committed[1], begun);
+        assert_eq!(patiently(|| second.witness(&partitions)), expected);
+    }
     drop(first);
-    let expected = WitnessFact::At(Lineage(7), BatchId(10), Digest([9; 32]));
-    let mut second = source(&brokers, TOPIC, "g");
-    assert_eq!(patiently(|| second.witness(&partitions)), expected);
     let mut other = source(&brokers, TOPIC, "another group");
     assert_eq!(patiently(|| other.witness(&partitions)), WitnessFact::None);
 }
@@ -442,11 +498,12 @@ fn committing_beside_reading_is_safe() {
     produce(&brokers, TOPIC, 0, 0..5000);
     let mut source = source(&brokers, TOPIC, "g");
     source.assign(&positions(&[0])).unwrap();
-    let mut committer = source.committer();
+    let mut committer = source.committer(Begun::Freely);
     let committing = std::thread::spawn(move || {
-        for batch in 0..50 {
-            let offset = i64::try_from(batch).unwrap();
-            patiently(|| committer.commit(&positions(&[offset]), &identity(batch)));
+        let mut batches = Batches::new();
+        for offset in 0..50 {
+            let batch = batches.next(&[offset]);
+            patiently(|| committer.commit(&batch));
         }
     });
     for end in (100..=5000).step_by(100) {
@@ -761,8 +818,9 @@ fn real_commits_are_read_back_as_the_witness() {
     let partitions = [Partition(0), Partition(1)];
     let mut first = real.source();
     assert_eq!(patiently(|| first.witness(&partitions)), WitnessFact::None);
-    patiently(|| first.committer().commit(&positions(&[3, 4]), &identity(9)));
-    let expected = WitnessFact::At(Lineage(7), BatchId(9), Digest([9; 32]));
+    let batch = Batches::new().next(&[3, 4]);
+    patiently(|| first.committer(Begun::AcceptedRollback).commit(&batch));
+    let expected = witness_of(&batch, Begun::AcceptedRollback);
     assert_eq!(patiently(|| real.source().witness(&partitions)), expected);
 }
 

@@ -6,13 +6,13 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 use support::{
-    Broker, Process, available_now, batch_files, copy_dir, out_dir, produce, sales_stream, send,
-    send_sales, succeed,
+    Broker, Process, available_now, batch_files, copy_dir, expected_ints, out_dir, produce,
+    results, sales_stream, send, send_sales, succeed, topic_lines,
 };
 
 /// A run of everything there is, onto the console.
@@ -120,11 +120,11 @@ fn late_rows_are_dropped_and_counted_and_kept_when_asked() {
         &broker.address,
         "sales",
         0,
-        &[b"{\"store\":", b"", b"{\"store\":\"A\",\"price\":\"x\",\"ts\":70}"],
+        &[b"{\"store\":", b"", b"{\"store\":\"A\",\"price\":\"x\",\"ts\":70}", b"\xff\xfe"],
     );
     let output = succeed(&mut console(&broker, home.path(), &options));
     let closing = stderr(&output);
-    assert!(closing.contains("1 late") && closing.contains("3 malformed"), "{closing}");
+    assert!(closing.contains("1 late") && closing.contains("4 malformed"), "{closing}");
     let text: String = batch_files(&letters)
         .into_values()
         .map(|bytes| String::from_utf8(bytes).unwrap())
@@ -132,9 +132,11 @@ fn late_rows_are_dropped_and_counted_and_kept_when_asked() {
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let reasons: Vec<_> = lines.iter().map(|line| line["reason"].as_str().unwrap()).collect();
-    assert_eq!(reasons, ["late", "syntax", "empty", "wrong_type"]);
+    assert_eq!(reasons, ["late", "syntax", "empty", "wrong_type", "syntax"]);
     assert_eq!(lines[0]["offset"], 3);
     assert_eq!(lines[3]["column"], "price");
+    assert_eq!(lines[1]["payload"], "{\"store\":");
+    assert_eq!(lines[4]["payload_omitted"], "2 bytes", "no UTF-8 is no text");
 }
 
 #[test]
@@ -202,6 +204,107 @@ fn a_lost_checkpoint_is_noticed_and_start_over_begins_a_new_history_once() {
     assert!(stdout(&output).contains("Batch: 1"));
     let output = succeed(&mut console(&broker, home.path(), &["--start-over"]));
     assert_eq!(stdout(&output), "", "with the flag left in nothing happens a second time");
+    let mut flag = "--start-over".to_owned();
+    for loss in ["second", "third"] {
+        std::fs::remove_dir_all(home.path().join("checkpoint")).unwrap();
+        let message = refuse(&mut console(&broker, home.path(), &[&flag]), 13);
+        flag = way_out(&message, "--start-over");
+        let output = succeed(&mut console(&broker, home.path(), &[&flag]));
+        assert!(stdout(&output).contains("Batch: 1"), "the {loss} loss is accepted by name");
+        let output = succeed(&mut console(&broker, home.path(), &[&flag]));
+        assert_eq!(stdout(&output), "", "with the flag left in nothing happens a second time");
+    }
+}
+
+#[test]
+fn one_backup_is_gone_on_from_again_and_again_by_naming_what_is_given_up() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let out = out_dir(home.path(), "o");
+    let checkpoint = home.path().join("checkpoint-o");
+    let run = |more: &[&str]| {
+        let mut command = available_now(&broker.address, "sales", home.path(), "o");
+        command.args(more);
+        command
+    };
+    let put_back = || {
+        std::fs::remove_dir_all(&checkpoint).unwrap();
+        copy_dir(&home.path().join("older"), &checkpoint);
+    };
+    let mut sent = 0;
+    let mut send = |sales: &[(&str, &str, i64)]| {
+        send_sales(&broker.address, "sales", sales);
+        sent += sales.len() as u64;
+        sent
+    };
+    send(SALES);
+    succeed(&mut run(&[]));
+    copy_dir(&checkpoint, &home.path().join("older"));
+    send(&[("A", "1.00", 130), ("B", "1.00", 300)]);
+    succeed(&mut run(&["--max-offsets-per-trigger", "1"]));
+    put_back();
+    let mut flag = "--accept-rollback".to_owned();
+    succeed(&mut run(&[&flag]));
+    for time in 1..=2 {
+        let sent = send(&[("A", "2.00", 400 * time), ("B", "3.00", 400 * time + 90)]);
+        succeed(&mut run(&[&flag]));
+        put_back();
+        let before = batch_files(&out);
+        let message = refuse(&mut run(&[&flag]), 13);
+        assert_eq!(batch_files(&out), before, "a refusal changes nothing");
+        flag = way_out(&message, "--accept-rollback");
+        succeed(&mut run(&[&flag]));
+        let lines = topic_lines(&broker.address, "sales", sent);
+        assert_eq!(results(&out), expected_ints(&lines), "nothing is missing or there twice");
+    }
+    let aside = std::fs::read_dir(out.join("_rolled_back")).unwrap();
+    assert_eq!(aside.count(), 3, "each history that was given up has its files there");
+    let before = batch_files(&out);
+    let mut live = Process::start(run(&[&flag, "--trigger", "0s"]).stderr(Stdio::null()));
+    let sent = send(&[("A", "1.00", 2000)]);
+    let deadline = Instant::now() + support::PATIENCE;
+    while batch_files(&out) == before {
+        assert!(Instant::now() < deadline, "the batch is not published");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    live.kill_hard();
+    succeed(&mut run(&[&flag]));
+    let lines = topic_lines(&broker.address, "sales", sent);
+    assert_eq!(results(&out), expected_ints(&lines), "a flag left in the command does nothing");
+}
+
+#[test]
+fn a_newer_backup_does_not_take_a_directory_that_went_on_from_an_older_one() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let checkpoint = home.path().join("checkpoint-n");
+    let run = || available_now(&broker.address, "sales", home.path(), "n");
+    let put_back = |name: &str| {
+        std::fs::remove_dir_all(&checkpoint).unwrap();
+        copy_dir(&home.path().join(name), &checkpoint);
+    };
+    for (name, sales) in [("older", SALES), ("newer", &[("A", "1.00", 300)][..])] {
+        send_sales(&broker.address, "sales", sales);
+        succeed(&mut run());
+        copy_dir(&checkpoint, &home.path().join(name));
+    }
+    put_back("older");
+    succeed(run().arg("--accept-rollback"));
+    put_back("newer");
+    let message = refuse(&mut run(), 13);
+    let flag = way_out(&message, "--accept-rollback");
+    let message = refuse(run().arg(&flag), 12);
+    assert!(message.contains("another place"), "{message}");
+    let elsewhere = format!("--sink=files:{}", out_dir(home.path(), "elsewhere").display());
+    let mut run = console(&broker, home.path(), &["--group-id=sales-n", &elsewhere, &flag]);
+    run.arg("--checkpoint-dir").arg(&checkpoint);
+    succeed(&mut run);
+}
+
+/// The flag with its lineage, as a refusal says it is to be typed.
+fn way_out(message: &str, flag: &str) -> String {
+    let start = message.find(&format!("{flag}=")).unwrap_or_else(|| panic!("{message}"));
+    message[start..start + flag.len() + 33].to_owned()
 }
 
 #[test]
@@ -263,9 +366,11 @@ fn a_reader_that_goes_away_ends_the_run_cleanly() {
     let home = tempfile::tempdir().unwrap();
     send_sales(&broker.address, "sales", SALES);
     let mut command = console(&broker, home.path(), &[]);
-    let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
     drop(process.0.stdout.take());
     assert_eq!(process.wait(), Some(0));
+    let told = BufReader::new(process.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(!told.into_iter().any(|line| line.starts_with("error:")));
     let output = succeed(&mut console(&broker, home.path(), &[]));
     assert!(stdout(&output).starts_with("-------------------------------------------\nBatch: "));
     assert!(stdout(&output).contains("|B    |2 "), "what was not printed is printed now");
@@ -278,6 +383,110 @@ fn no_broker_is_said_in_a_sentence_and_ends_with_22_when_a_timeout_is_given() {
     command.args(["--brokers", "localhost:1", "--startup-timeout", "1s", "--checkpoint-dir"]);
     let message = refuse(command.arg(home.path()), 22);
     assert!(message.contains("sales-stream demo") && message.contains("--brokers"), "{message}");
+}
+
+#[test]
+fn a_topic_that_was_never_there_is_22_and_one_that_is_gone_is_20() {
+    let other = Broker::start(&["other:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let message = refuse(&mut console(&other, home.path(), &[]), 22);
+    let hint = format!("topics create sales --partitions 3 --brokers {}`", other.address);
+    assert!(message.contains(&hint), "{message}");
+    assert!(!home.path().join("checkpoint").exists(), "a refused start leaves nothing behind");
+
+    let broker = Broker::start(&["sales:1"]);
+    send_sales(&broker.address, "sales", SALES);
+    succeed(&mut console(&broker, home.path(), &[]));
+    let message = refuse(&mut console(&other, home.path(), &[]), 20);
+    assert!(message.contains("up to batch 1") && message.contains("lost"), "{message}");
+}
+
+#[test]
+fn a_run_told_to_stop_while_no_broker_answers_says_where_it_stands() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&broker.address, "sales", SALES);
+    succeed(&mut console(&broker, home.path(), &[]));
+    drop(broker);
+    let mut command = sales_stream();
+    command
+        .args(["--brokers", "127.0.0.1:1", "--checkpoint-dir"])
+        .arg(home.path().join("checkpoint"));
+    let mut run = Process::start(command.stderr(Stdio::piped()));
+    let mut lines = BufReader::new(run.0.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("waiting for it")));
+    run.signal(Signal::TERM);
+    assert_eq!(run.wait(), Some(0));
+    let told: Vec<_> = lines.map(Result::unwrap).collect();
+    assert!(told.iter().any(|line| line.contains("goes on after batch 1")), "{told:?}");
+}
+
+#[test]
+fn append_mode_explains_itself_to_a_new_query_only() {
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    send_sales(&broker.address, "sales", &SALES[..2]);
+    let first = stderr(&succeed(&mut console(&broker, home.path(), &[])));
+    // The window of second 5 ends at 30, and the watermark is 30 s behind.
+    assert!(first.contains("ends at 1970-01-01 00:00:30 UTC"), "{first}");
+    assert!(first.contains("an event of 1970-01-01 00:01:00 UTC or later"), "{first}");
+    send_sales(&broker.address, "sales", &[("B", "1.00", 40)]);
+    let second = stderr(&succeed(&mut console(&broker, home.path(), &[])));
+    assert!(!second.contains("append mode prints"), "{second}");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let broker = Broker::start(&["sales:3"]);
+    produce(&broker.address, "sales", 30_000, &["--time-scale", "60", "--stores", "20"]);
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let home = tempfile::tempdir().unwrap();
+        let options = ["--max-offsets-per-trigger", "500", "--num-rows", "1000"];
+        let mut command = console(&broker, home.path(), &options);
+        command.arg(format!("--group-id=second-{code}"));
+        // Nobody reads, so that the last batch cannot leave.
+        let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+        assert!(!process.ends_within(Duration::from_secs(2)), "nobody reads what it prints");
+        process.signal(Signal::TERM);
+        let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("a second signal ends at once")));
+        assert!(!process.ends_within(Duration::from_millis(300)), "it waits for the reader");
+        process.signal(second);
+        assert!(process.ends_within(Duration::from_secs(5)), "it goes on");
+        assert_eq!(process.wait(), Some(code));
+    }
+}
+
+#[test]
+fn triggers_are_aligned_to_the_clock() {
+    const INTERVAL_MS: i64 = 2000;
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    let mut producer = sales_stream();
+    producer.args(["produce", "sales", "--brokers", &broker.address, "--rate", "20"]);
+    let _producer = Process::start(producer.stdout(Stdio::null()).stderr(Stdio::null()));
+    let mut command = console(&broker, home.path(), &["--trigger", "2s"]);
+    let mut run = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut lines = BufReader::new(run.0.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "Batch: 5"));
+    run.signal(Signal::TERM);
+    let history = inspect(home.path())["batches"].clone();
+    let times: Vec<i64> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|batch| batch["batch"].as_i64() > Some(0))
+        .map(|batch| {
+            let time: jiff::Timestamp = batch["time"].as_str().unwrap().parse().unwrap();
+            time.as_millisecond()
+        })
+        .collect();
+    // A busy machine may start one late, but not most of them.
+    let aligned = times.iter().filter(|time| *time % INTERVAL_MS < INTERVAL_MS / 4).count();
+    assert!(aligned * 2 > times.len(), "{times:?}");
+    let mut ticks: Vec<i64> = times.iter().map(|time| time / INTERVAL_MS).collect();
+    ticks.dedup();
+    assert_eq!(ticks.len(), times.len(), "one batch a tick: {times:?}");
 }
 
 #[test]
@@ -368,6 +577,13 @@ fn a_backup_is_restored_and_gone_on_from_once_its_rollback_is_accepted() {
     std::fs::remove_dir_all(&checkpoint).unwrap();
     succeed(care("restore").arg("--accept-rollback"));
     succeed(&mut run());
+    assert_eq!(batch_files(&out_dir(home.path(), "b")), before, "computed again, the same");
+    succeed(&mut run());
+    std::fs::remove_dir_all(&checkpoint).unwrap();
+    let lost = refuse(&mut run(), 13);
+    succeed(care("restore").arg("--accept-rollback"));
+    refuse(&mut run(), 13);
+    succeed(run().arg(way_out(&lost, "--accept-rollback")));
     assert_eq!(batch_files(&out_dir(home.path(), "b")), before, "computed again, the same");
     succeed(&mut run());
 }

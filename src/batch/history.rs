@@ -62,6 +62,21 @@ pub struct Superseded {
     pub seen: Option<BatchId>,
 }
 
+/// By what a history was begun.
+///
+/// It is told outside of the directory too (in the metadata of Kafka's commits), so that a permission
+/// left in a command is not used again on the very history it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begun {
+    /// Nobody knew another history; or a version that did not note it.
+    #[default]
+    Freely,
+    /// `--start-over`
+    StartOver,
+    /// `--accept-rollback`, or `checkpoints restore --accept-rollback`
+    AcceptedRollback,
+}
+
 /// What is counted of a batch, exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

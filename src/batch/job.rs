@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     batch::{
-        BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, Plan, Publication, Range,
+        BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, Payload, Plan, Publication,
+        Range,
         operators::{OperatorBatch, Operators},
     },
     decode::{self, Decoder},
@@ -452,12 +453,18 @@ fn bad_record(pipeline: &Pipeline, record: Record<'_>, fault: Fault) -> BadRecor
 }
 
 fn dead_letter(record: Record<'_>, reason: DeadLetterReason, column: Option<String>) -> DeadLetter {
-    let small = record.value.filter(|value| value.len() <= DeadLetter::MAX_PAYLOAD);
     DeadLetter {
         partition: record.partition,
         offset: record.offset,
         reason,
         column,
-        payload: small.and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned),
+        payload: record.value.map(payload),
+    }
+}
+
+fn payload(value: &[u8]) -> Payload {
+    match std::str::from_utf8(value) {
+        Ok(text) if text.len() <= DeadLetter::MAX_PAYLOAD => Payload::Text(text.to_owned()),
+        _ => Payload::Omitted(value.len() as u64),
     }
 }

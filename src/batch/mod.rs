@@ -24,17 +24,19 @@ mod recover;
 #[cfg(test)]
 mod trials;
 mod trigger;
+mod ways_out;
 #[cfg(test)]
 mod worked;
 
 pub use crate::window::ResultsError;
 pub use cut::{Bounds, cut};
-pub use history::{BatchRecord, Counts, Range, Superseded};
+pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
 pub(crate) use job::rows_digest;
 pub use job::{BadRecord, Head, Job, OpenBatch, Record};
-pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Plan, Publication};
+pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan, Publication};
 pub use recover::{
-    DatabaseFact, Decision, Facts, Mark, MarkerFact, Permissions, Refusal, VisibleFact,
-    WitnessFact, recover,
+    DatabaseFact, Decision, Facts, Mark, MarkerFact, Permission, Permissions, Refusal, Shared,
+    VisibleFact, WitnessFact, recover,
 };
-pub use trigger::{Due, due, next_tick};
+pub use trigger::{Due, HoldBack, due, next_tick};
+pub use ways_out::ways_out;

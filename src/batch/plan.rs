@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    batch::{BatchRecord, Superseded},
+    batch::{BatchRecord, Begun, Superseded},
     types::{
         BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Position, Rows,
     },
@@ -15,6 +15,8 @@ use crate::{
 pub struct Genesis {
     /// The history's name.
     pub lineage: Lineage,
+    /// By what it was begun.
+    pub begun: Begun,
     /// Histories it replaced, oldest first.
     pub superseded: Vec<Superseded>,
     /// The newest batch there was when this history began: none, unless it goes on from a rollback.
@@ -81,8 +83,17 @@ pub struct DeadLetter {
     pub reason: DeadLetterReason,
     /// The schema's column, where the reason has one.
     pub column: Option<String>,
-    /// The record's value, where it is valid UTF-8 of at most [`DeadLetter::MAX_PAYLOAD`] bytes.
-    pub payload: Option<String>,
+    /// The record's value, if it has one.
+    pub payload: Option<Payload>,
+}
+
+/// The value of a record that became a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Valid UTF-8 of at most [`DeadLetter::MAX_PAYLOAD`] bytes.
+    Text(String),
+    /// So many bytes that were left in the topic, because they are more or no UTF-8.
+    Omitted(u64),
 }
 
 impl DeadLetter {

@@ -5,10 +5,13 @@
 //! older than any of them was rolled back, however cleanly it opened.
 //!
 //! Invariant: an error while reading a fact never reaches this function as an absence; the caller
-//! asks again or stops.
+//! asks again or stops. A permission is for one transition: what it permits begins a new lineage, and
+//! left in the command it permits nothing more.
+//!
+//! Not here: what a refused operator can type (`ways_out`).
 
 use crate::{
-    batch::Superseded,
+    batch::{Begun, Superseded},
     types::{BatchId, Digest, Lineage, SinkName},
 };
 
@@ -36,6 +39,8 @@ pub enum DatabaseFact {
     History {
         /// Its name.
         lineage: Lineage,
+        /// By what it was begun.
+        begun: Begun,
         /// Histories it replaced.
         superseded: Vec<Superseded>,
         /// Whether nothing of its own can have been announced yet ([`crate::batch::Genesis::has_just_begun`]).
@@ -72,8 +77,8 @@ pub enum VisibleFact {
 pub enum WitnessFact {
     /// No commit, or commits that are not of our form.
     None,
-    /// The newest commit of ours.
-    At(Lineage, BatchId, Digest),
+    /// The newest commit of ours, and by what its history was begun.
+    At(Lineage, BatchId, Digest, Begun),
 }
 
 /// What a sink keeps of its own.
@@ -83,17 +88,54 @@ pub enum MarkerFact {
     NotKept,
     /// It could, and holds nothing yet.
     Absent,
-    /// It belongs to a history; its newest batch, if it holds one.
-    At(Lineage, Option<BatchId>),
+    /// It belongs to a history; its newest batch, if it holds one; and the histories that one went on
+    /// from, oldest first.
+    At(Lineage, Option<BatchId>, Vec<Shared>),
 }
 
-/// What the operator allows for one transition.
+/// A history that what a sink holds begins with: up to this batch (none, if `None`) the sink holds what
+/// that history had published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// The history.
+    pub lineage: Lineage,
+    /// The newest batch in common.
+    pub until: Option<BatchId>,
+}
+
+impl Shared {
+    /// What a sink of `holder` shares with others once a new history goes on behind `newest`.
+    #[must_use]
+    pub fn behind(holder: Lineage, shared: &[Shared], newest: Option<BatchId>) -> Vec<Shared> {
+        let cut = |old: &Shared| Shared { until: old.until.min(newest), ..*old };
+        let last = Shared { lineage: holder, until: newest };
+        shared.iter().map(cut).chain([last]).collect()
+    }
+}
+
+/// One flag that permits a transition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Permission {
+    /// It is not there.
+    #[default]
+    NotGiven,
+    /// It is there and names nothing: permits one transition, but not from a history that the same
+    /// flag began.
+    Unnamed,
+    /// It names the lineage that is given up.
+    Naming(Lineage),
+}
+
+/// What the operator allows. Each acceptance begins a new lineage, so that none is used twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     /// `--start-over`: an empty directory may begin although another history is known.
-    pub start_over: bool,
+    pub start_over: Permission,
     /// `--accept-rollback`: a database that is older than its witnesses may go on.
-    pub accept_rollback: bool,
+    pub accept_rollback: Permission,
+    /// `checkpoints restore --accept-rollback`: as the flag without a name, kept with the state and used
+    /// up by the next start.
+    pub given_with_backup: bool,
 }
 
 /// What to do.
@@ -141,10 +183,12 @@ pub enum Refusal {
     },
     /// The database is older than what was seen of it.
     #[error(
-        "the checkpoint is older than what was already seen: it ends at batch {}, but {witness} has \
-         seen batch {seen}", last.map_or_else(|| "none".to_owned(), |last| last.to_string())
+        "the checkpoint (lineage {lineage}) is older than what was already seen: it ends at batch {}, but \
+         {witness} has seen batch {seen}", last.map_or_else(|| "none".to_owned(), |last| last.to_string())
     )]
     RolledBack {
+        /// Its history.
+        lineage: Lineage,
         /// Who has seen more.
         witness: String,
         /// What the database ends with.
@@ -154,10 +198,12 @@ pub enum Refusal {
     },
     /// Same batch, other content.
     #[error(
-        "batch {batch} of the checkpoint is not the batch {batch} that {witness} has seen: their \
+        "batch {batch} of the checkpoint (lineage {lineage}) is not the batch {batch} that {witness} has seen: their \
          digests differ, so two processes wrote under one name or a backup was run on"
     )]
     Diverged {
+        /// Its history.
+        lineage: Lineage,
         /// Who has seen the other one.
         witness: &'static str,
         /// The batch.
@@ -165,24 +211,28 @@ pub enum Refusal {
     },
     /// A history that this one neither is nor replaced.
     #[error(
-        "{witness} belongs to another history of this pipeline (lineage {other}, batch {batch}), \
-         not to this checkpoint's (lineage {lineage})"
+        "{witness} belongs to another history of this pipeline (lineage {other}, {}), not to this \
+         checkpoint's (lineage {lineage})",
+        batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"))
     )]
     ForeignHistory {
         /// Where it was found.
-        witness: &'static str,
+        witness: String,
         /// The history found there.
         other: Lineage,
         /// Its newest batch.
-        batch: BatchId,
+        batch: Option<BatchId>,
         /// Ours.
         lineage: Lineage,
     },
     /// `visible` is gone or older than it can be.
     #[error(
-        "the announce file `visible` does not fit the checkpoint, which ends at batch {last}: {found}"
+        "the announce file `visible` does not fit the checkpoint (lineage {lineage}), which ends at batch \
+         {last}: {found}"
     )]
     VisibleLost {
+        /// Its history.
+        lineage: Lineage,
         /// What the database ends with.
         last: BatchId,
         /// What was found.
@@ -190,8 +240,8 @@ pub enum Refusal {
     },
     /// A sink that belongs to someone else.
     #[error(
-        "sink {sink} belongs to another history (lineage {other}); give this run a place of its own, or \
-         empty that one"
+        "sink {sink} belongs to another history (lineage {other}), and what it holds is not what this \
+         checkpoint published: give this run a sink at another place"
     )]
     ForeignSink {
         /// The sink.
@@ -202,14 +252,15 @@ pub enum Refusal {
     /// A sink that was published to holds nothing any more.
     #[error(
         "sink {sink} has published batch {seen} and holds nothing now: it was emptied, or what it \
-         stands on is not mounted. Bring it back, or give this run a sink at another place, which \
-         begins with the next batch"
+         stands on is not mounted"
     )]
     SinkLost {
         /// The sink.
         sink: SinkName,
         /// What it had.
         seen: BatchId,
+        /// Whether the newest batch had still to be published to it.
+        pending: bool,
     },
     /// A sink was taken away before it had the newest batch.
     #[error(
@@ -235,70 +286,157 @@ impl Refusal {
 /// Decides what a start does. Pure; see the table in the tests.
 #[must_use]
 pub fn recover(facts: &Facts) -> Decision {
-    let decided = match &facts.database {
-        DatabaseFact::Fresh => recover_fresh(facts),
-        DatabaseFact::History { lineage, superseded, just_begun, last, marks } => {
-            let (lineage, just_begun, last) = (*lineage, *just_begun, *last);
-            History { lineage, superseded, just_begun, last, marks }.recover(facts)
-        }
+    let decided = match History::of(&facts.database) {
+        None => recover_fresh(facts),
+        Some(history) => history.recover(facts),
     };
     decided.unwrap_or_else(Decision::Refuse)
 }
 
 fn recover_fresh(facts: &Facts) -> Result<Decision, Refusal> {
     let mut superseded = Vec::new();
+    let mut missing = None;
     let mut found = |witness, lineage, batch| {
-        superseded.push(Superseded { lineage, seen: Some(batch) });
-        if facts.permissions.start_over {
-            return Ok(());
-        }
-        Err(Refusal::StateMissing { witness, lineage, batch })
+        supersede(&mut superseded, lineage, Some(batch));
+        missing.get_or_insert(Refusal::StateMissing { witness, lineage, batch });
     };
-    match &facts.visible {
-        VisibleFact::At(lineage, batch, _) => found("its own file `visible`", *lineage, *batch)?,
-        VisibleFact::Unreadable(_) | VisibleFact::Absent => {}
+    if let VisibleFact::At(lineage, batch, _) = &facts.visible {
+        found("its own file `visible`", *lineage, *batch);
     }
-    if let WitnessFact::At(lineage, batch, _) = &facts.witness {
-        found("the consumer group in Kafka", *lineage, *batch)?;
+    if let WitnessFact::At(lineage, batch, ..) = &facts.witness {
+        found("the consumer group in Kafka", *lineage, *batch);
+    }
+    if let Some(missing) = missing
+        && !may_start_over(facts)
+    {
+        return Err(missing);
     }
     for (sink, marker) in &facts.markers {
-        if let MarkerFact::At(other, _) = marker {
+        if let MarkerFact::At(other, ..) = marker {
             return Err(Refusal::ForeignSink { sink: sink.clone(), other: *other });
         }
     }
     Ok(Decision::Fresh { superseded })
 }
 
+/// `--start-over` by itself does not permit twice: neither where the witness says that the lost
+/// history was begun by it, nor where a history is known that no witness tells about.
+fn may_start_over(facts: &Facts) -> bool {
+    match facts.permissions.start_over {
+        Permission::NotGiven => false,
+        Permission::Naming(named) => start_over_name(facts) == Some(named),
+        Permission::Unnamed => match (&facts.witness, &facts.visible) {
+            (WitnessFact::At(.., Begun::StartOver) | WitnessFact::None, _) => false,
+            (WitnessFact::At(lost, ..), VisibleFact::At(announced, ..)) => lost == announced,
+            (WitnessFact::At(..), _) => true,
+        },
+    }
+}
+
+/// The lineage to name with `--start-over`: the one that is lost with the directory.
+pub(super) fn start_over_name(facts: &Facts) -> Option<Lineage> {
+    match (&facts.witness, &facts.visible, &facts.database) {
+        (WitnessFact::At(lineage, ..), _, _)
+        | (WitnessFact::None, VisibleFact::At(lineage, ..), DatabaseFact::Fresh) => Some(*lineage),
+        _ => None,
+    }
+}
+
+/// The lineage to name with `--accept-rollback`: the one that is given up. Where the checkpoint is
+/// lost, the one that a restored backup of it will have to give up.
+pub(super) fn accept_rollback_name(facts: &Facts) -> Option<Lineage> {
+    match &facts.database {
+        DatabaseFact::History { lineage, .. } => {
+            let heir = History::of(&facts.database).and_then(|history| history.heir(facts));
+            Some(heir.map_or(*lineage, |heir| heir.lineage))
+        }
+        DatabaseFact::Fresh => {
+            let lost = start_over_name(facts)?;
+            let heir = longest(facts, |_, heir| heir.lineage == lost || heir.holds(lost));
+            Some(heir.map_or(lost, |heir| heir.lineage))
+        }
+    }
+}
+
+/// A later history that went on from this one, or was begun in its place.
+struct Heir<'a> {
+    lineage: Lineage,
+    /// What it went on from, where a sink of its tells.
+    shared: &'a [Shared],
+}
+
+impl Heir<'_> {
+    fn holds(&self, lineage: Lineage) -> bool {
+        self.shared.iter().any(|shared| shared.lineage == lineage)
+    }
+}
+
+/// Of the histories that sinks belong to and that `fits`, the latest: each keeps what the one it
+/// went on from had kept, and one more.
+fn longest<'a>(
+    facts: &'a Facts,
+    mut fits: impl FnMut(&SinkName, &Heir<'_>) -> bool,
+) -> Option<Heir<'a>> {
+    let heirs = facts.markers.iter().filter_map(|(sink, marker)| match marker {
+        MarkerFact::At(lineage, _, shared) => {
+            let heir = Heir { lineage: *lineage, shared };
+            fits(sink, &heir).then_some(heir)
+        }
+        MarkerFact::NotKept | MarkerFact::Absent => None,
+    });
+    heirs.max_by_key(|heir| heir.shared.len())
+}
+
+fn supersede(superseded: &mut Vec<Superseded>, lineage: Lineage, seen: Option<BatchId>) {
+    match superseded.iter_mut().find(|known| known.lineage == lineage) {
+        Some(known) => known.seen = known.seen.max(seen),
+        None => superseded.push(Superseded { lineage, seen }),
+    }
+}
+
 struct History<'a> {
     lineage: Lineage,
+    begun: Begun,
     superseded: &'a [Superseded],
     just_begun: bool,
     last: Option<(BatchId, Digest)>,
     marks: &'a [Mark],
 }
 
+impl<'a> History<'a> {
+    fn of(database: &'a DatabaseFact) -> Option<History<'a>> {
+        match database {
+            DatabaseFact::Fresh => None,
+            DatabaseFact::History { lineage, begun, superseded, just_begun, last, marks } => {
+                let (lineage, begun) = (*lineage, *begun);
+                let (just_begun, last) = (*just_begun, *last);
+                Some(History { lineage, begun, superseded, just_begun, last, marks })
+            }
+        }
+    }
+}
+
 impl History<'_> {
     fn recover(&self, facts: &Facts) -> Result<Decision, Refusal> {
-        let mut seen = None;
-        let accept = facts.permissions.accept_rollback;
+        let heir = self.heir(facts);
+        let mut rolled_back = false;
         let mut checks =
             vec![self.check_visible(&facts.visible), self.check_witness(&facts.witness)];
-        checks.extend(facts.markers.iter().map(|(sink, marker)| self.check_marker(sink, marker)));
+        let sinks = facts.markers.iter();
+        checks.extend(sinks.map(|(sink, marker)| self.check_marker(sink, marker, heir.as_ref())));
         for check in checks {
             match check {
                 Ok(()) => {}
-                Err(refusal) if accept => match self.accepted(&refusal) {
-                    Some(batch) => seen = seen.max(Some(batch)),
-                    None => return Err(refusal),
-                },
+                Err(refusal) if self.is_permitted(&refusal, heir.as_ref(), facts.permissions) => {
+                    rolled_back = true;
+                }
                 Err(refusal) => return Err(refusal),
             }
         }
-        self.check_removed_sinks(facts)?;
+        self.check_removed_sinks(facts, rolled_back)?;
         let sinks = self.unpublished(facts);
-        if let Some(seen) = seen {
-            let mut superseded = self.superseded.to_vec();
-            superseded.push(Superseded { lineage: self.lineage, seen: Some(seen) });
+        if rolled_back {
+            let superseded = self.given_up(facts, heir.as_ref());
             return Ok(Decision::RollBack { superseded, sinks });
         }
         let announced = match (&facts.visible, self.last) {
@@ -315,14 +453,84 @@ impl History<'_> {
         })
     }
 
-    /// The newest batch that an accepted rollback gives up, if this refusal is of that kind.
-    fn accepted(&self, refusal: &Refusal) -> Option<BatchId> {
-        match refusal {
-            Refusal::RolledBack { seen, .. } => Some(*seen),
-            Refusal::Diverged { batch, .. } => Some(*batch),
-            Refusal::VisibleLost { last, .. } => Some(*last),
-            _ => None,
+    /// Whether a rollback that is accepted goes on in spite of this.
+    ///
+    /// Without a name only this very history can be given up, and only if it was not itself begun by
+    /// an accepted rollback: then the flag may be one that was left in the command. With a name it is
+    /// the history that was found, whether this one knows it or not; a new one begins each time, so
+    /// that the same name does not fit again.
+    fn is_permitted(
+        &self,
+        refusal: &Refusal,
+        heir: Option<&Heir<'_>>,
+        permissions: Permissions,
+    ) -> bool {
+        let own = match refusal {
+            Refusal::RolledBack { .. } | Refusal::Diverged { .. } | Refusal::VisibleLost { .. } => {
+                true
+            }
+            Refusal::ForeignHistory { .. } => false,
+            _ => return false,
+        };
+        let by_flag = match permissions.accept_rollback {
+            Permission::NotGiven => false,
+            Permission::Unnamed => own && self.begun != Begun::AcceptedRollback,
+            Permission::Naming(named) => named == heir.map_or(self.lineage, |heir| heir.lineage),
+        };
+        by_flag || (own && permissions.given_with_backup)
+    }
+
+    /// All that a new history in the place of this one replaces.
+    fn given_up(&self, facts: &Facts, heir: Option<&Heir<'_>>) -> Vec<Superseded> {
+        let mut superseded = self.superseded.to_vec();
+        supersede(&mut superseded, self.lineage, self.last.map(|(batch, _)| batch));
+        if let VisibleFact::At(lineage, seen, _) = &facts.visible {
+            supersede(&mut superseded, *lineage, Some(*seen));
         }
+        if let WitnessFact::At(lineage, seen, ..) = &facts.witness {
+            supersede(&mut superseded, *lineage, Some(*seen));
+        }
+        for (_, marker) in &facts.markers {
+            if let MarkerFact::At(lineage, seen, _) = marker
+                && (*lineage == self.lineage || is_of(heir, *lineage))
+            {
+                supersede(&mut superseded, *lineage, *seen);
+            }
+        }
+        superseded
+    }
+
+    /// The history that was found in the place of this one: the one a sink belongs to, if it went on
+    /// from here and is not older than the one that Kafka knows; else that one.
+    fn heir<'f>(&self, facts: &'f Facts) -> Option<Heir<'f>> {
+        let foreign = |check| match check {
+            Err(Refusal::ForeignHistory { other, .. }) => Some(other),
+            _ => None,
+        };
+        let witness = foreign(self.check_witness(&facts.witness));
+        let sinks = longest(facts, |sink, heir| {
+            self.is_foreign(sink, heir.lineage)
+                && self.is_continued_in(heir.shared)
+                && witness.is_none_or(|known| heir.lineage == known || heir.holds(known))
+        });
+        sinks.or_else(|| {
+            let lineage = witness.or_else(|| foreign(self.check_visible(&facts.visible)))?;
+            Some(Heir { lineage, shared: &[] })
+        })
+    }
+
+    /// Whether a sink of this lineage is neither ours nor one that was there when we replaced it: a
+    /// sink that was not there then still holds what was given up.
+    fn is_foreign(&self, sink: &SinkName, lineage: Lineage) -> bool {
+        let superseded = self.superseded.iter().any(|other| other.lineage == lineage)
+            && self.marks.iter().any(|mark| mark.sink == *sink);
+        lineage != self.lineage && !superseded
+    }
+
+    /// Whether what a sink holds begins with everything that this history has.
+    fn is_continued_in(&self, shared: &[Shared]) -> bool {
+        let last = self.last.map(|(batch, _)| batch);
+        shared.iter().any(|shared| shared.lineage == self.lineage && shared.until >= last)
     }
 
     fn check_visible(&self, visible: &VisibleFact) -> Result<(), Refusal> {
@@ -335,42 +543,42 @@ impl History<'_> {
                 self.check_other(WITNESS, *lineage, *batch)
             }
             (VisibleFact::At(lineage, batch, _), _) if *lineage != self.lineage => {
-                let (witness, other, lineage) = (WITNESS, *lineage, self.lineage);
-                Err(Refusal::ForeignHistory { witness, other, batch: *batch, lineage })
+                Err(self.foreign(WITNESS, *lineage, *batch))
             }
             (VisibleFact::At(_, seen, _), _) if Some(*seen) > last => {
-                Err(Refusal::RolledBack { witness: WITNESS.to_owned(), last, seen: *seen })
+                let (lineage, witness) = (self.lineage, WITNESS.to_owned());
+                Err(Refusal::RolledBack { lineage, witness, last, seen: *seen })
             }
             (VisibleFact::At(_, seen, digest), Some((batch, own)))
                 if *seen == batch && *digest != own =>
             {
-                Err(Refusal::Diverged { witness: WITNESS, batch })
+                Err(Refusal::Diverged { lineage: self.lineage, witness: WITNESS, batch })
             }
             (VisibleFact::At(_, seen, _), Some((batch, _))) if seen.0 + 1 < batch.0 => {
-                Err(Refusal::VisibleLost { last: batch, found: format!("it names batch {seen}") })
+                Err(self.visible_lost(format!("it names batch {seen}")))
             }
             (VisibleFact::Absent, Some((batch, _))) if batch > BatchId(0) && !self.just_begun => {
-                Err(Refusal::VisibleLost { last: batch, found: "it is missing".to_owned() })
+                Err(self.visible_lost("it is missing".to_owned()))
             }
-            (VisibleFact::Unreadable(why), _) => Err(Refusal::VisibleLost {
-                last: last.unwrap_or(BatchId(0)),
-                found: format!("it cannot be read ({why})"),
-            }),
+            (VisibleFact::Unreadable(why), _) => {
+                Err(self.visible_lost(format!("it cannot be read ({why})")))
+            }
             _ => Ok(()),
         }
     }
 
     fn check_witness(&self, witness: &WitnessFact) -> Result<(), Refusal> {
         const WITNESS: &str = "the consumer group in Kafka";
-        let WitnessFact::At(lineage, seen, digest) = witness else { return Ok(()) };
+        let WitnessFact::At(lineage, seen, digest, _) = witness else { return Ok(()) };
         if *lineage != self.lineage {
             return self.check_other(WITNESS, *lineage, *seen);
         }
         match self.last {
             Some((batch, own)) if *seen == batch && *digest != own => {
-                Err(Refusal::Diverged { witness: WITNESS, batch })
+                Err(Refusal::Diverged { lineage: self.lineage, witness: WITNESS, batch })
             }
             last if Some(*seen) > last.map(|(batch, _)| batch) => Err(Refusal::RolledBack {
+                lineage: self.lineage,
                 witness: WITNESS.to_owned(),
                 last: last.map(|(batch, _)| batch),
                 seen: *seen,
@@ -379,25 +587,43 @@ impl History<'_> {
         }
     }
 
-    fn check_marker(&self, sink: &SinkName, marker: &MarkerFact) -> Result<(), Refusal> {
+    fn foreign(&self, witness: &str, other: Lineage, batch: BatchId) -> Refusal {
+        let (witness, lineage) = (witness.to_owned(), self.lineage);
+        Refusal::ForeignHistory { witness, other, batch: Some(batch), lineage }
+    }
+
+    fn visible_lost(&self, found: String) -> Refusal {
+        let last = self.last.map_or(BatchId(0), |(batch, _)| batch);
+        Refusal::VisibleLost { lineage: self.lineage, last, found }
+    }
+
+    fn check_marker(
+        &self,
+        sink: &SinkName,
+        marker: &MarkerFact,
+        heir: Option<&Heir<'_>>,
+    ) -> Result<(), Refusal> {
         if *marker == MarkerFact::Absent
             && let Some(mark) = self.marks.iter().find(|mark| mark.sink == *sink)
             && let Some(seen) = mark.published
         {
-            return Err(Refusal::SinkLost { sink: sink.clone(), seen });
+            let pending = Some(seen) < self.last.map(|(batch, _)| batch);
+            return Err(Refusal::SinkLost { sink: sink.clone(), seen, pending });
         }
-        let MarkerFact::At(lineage, seen) = marker else { return Ok(()) };
-        // A sink that was not there when its history was replaced still holds what was given up.
-        let superseded = self.superseded.iter().any(|other| other.lineage == *lineage)
-            && self.marks.iter().any(|mark| mark.sink == *sink);
-        if *lineage != self.lineage && !superseded {
-            return Err(Refusal::ForeignSink { sink: sink.clone(), other: *lineage });
+        let MarkerFact::At(lineage, seen, shared) = marker else { return Ok(()) };
+        if self.is_foreign(sink, *lineage) {
+            if !self.is_continued_in(shared) || !is_of(heir, *lineage) {
+                return Err(Refusal::ForeignSink { sink: sink.clone(), other: *lineage });
+            }
+            let (other, batch, lineage) = (*lineage, *seen, self.lineage);
+            let witness = format!("sink {sink}");
+            return Err(Refusal::ForeignHistory { witness, other, batch, lineage });
         }
         let last = self.last.map(|(batch, _)| batch);
         match seen {
             Some(seen) if *lineage == self.lineage && Some(*seen) > last => {
-                let witness = format!("sink {sink}");
-                Err(Refusal::RolledBack { witness, last, seen: *seen })
+                let (lineage, witness) = (self.lineage, format!("sink {sink}"));
+                Err(Refusal::RolledBack { lineage, witness, last, seen: *seen })
             }
             _ => Ok(()),
         }
@@ -413,13 +639,19 @@ impl History<'_> {
         let replaced = self.superseded.iter().find(|superseded| superseded.lineage == other);
         match replaced {
             Some(superseded) if Some(batch) <= superseded.seen => Ok(()),
-            _ => Err(Refusal::ForeignHistory { witness, other, batch, lineage: self.lineage }),
+            _ => Err(self.foreign(witness, other, batch)),
         }
     }
 
-    fn check_removed_sinks(&self, facts: &Facts) -> Result<(), Refusal> {
+    /// A sink may not go while it lacks the newest batch; only where a rollback is accepted may a new
+    /// one take its place, and the batch.
+    fn check_removed_sinks(&self, facts: &Facts, rolled_back: bool) -> Result<(), Refusal> {
         let Some((last, _)) = self.last else { return Ok(()) };
         let known = |name: &SinkName| facts.markers.iter().any(|(sink, _)| sink == name);
+        let is_new = |name: &SinkName| self.marks.iter().all(|mark| mark.sink != *name);
+        if rolled_back && facts.markers.iter().any(|(sink, _)| is_new(sink)) {
+            return Ok(());
+        }
         for mark in self.marks {
             if mark.published < Some(last) && !known(&mark.sink) {
                 return Err(Refusal::SinkPending { sink: mark.sink.clone(), batch: last });
@@ -447,6 +679,10 @@ impl History<'_> {
     }
 }
 
+fn is_of(heir: Option<&Heir<'_>>, lineage: Lineage) -> bool {
+    heir.is_some_and(|heir| heir.lineage == lineage || heir.holds(lineage))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -465,13 +701,14 @@ mod tests {
         Facts {
             database: DatabaseFact::History {
                 lineage: OURS,
+                begun: Begun::Freely,
                 superseded: Vec::new(),
                 just_begun: last == 0,
                 last: Some((BatchId(last), D)),
                 marks,
             },
             visible: VisibleFact::At(OURS, BatchId(last), D),
-            witness: WitnessFact::At(OURS, BatchId(last), D),
+            witness: WitnessFact::At(OURS, BatchId(last), D, Begun::Freely),
             markers: vec![(console(), MarkerFact::NotKept)],
             permissions: Permissions::default(),
         }
@@ -508,7 +745,8 @@ mod tests {
     #[test]
     fn an_empty_directory_begins_only_where_nobody_knows_a_history() {
         assert_eq!(recover(&fresh()), Decision::Fresh { superseded: Vec::new() });
-        let known = Facts { witness: WitnessFact::At(OTHER, BatchId(5), D), ..fresh() };
+        let known =
+            Facts { witness: WitnessFact::At(OTHER, BatchId(5), D, Begun::Freely), ..fresh() };
         assert!(matches!(refused(&known), Refusal::StateMissing { batch: BatchId(5), .. }));
         let lost = Facts { visible: VisibleFact::At(OTHER, BatchId(5), D), ..fresh() };
         assert!(matches!(refused(&lost), Refusal::StateMissing { .. }));
@@ -516,15 +754,18 @@ mod tests {
 
     #[test]
     fn starting_over_names_what_it_replaces() {
-        let permissions = Permissions { start_over: true, accept_rollback: false };
-        let facts =
-            Facts { witness: WitnessFact::At(OTHER, BatchId(5), D), permissions, ..fresh() };
+        let permissions = Permissions { start_over: Permission::Unnamed, ..Permissions::default() };
+        let facts = Facts {
+            witness: WitnessFact::At(OTHER, BatchId(5), D, Begun::Freely),
+            permissions,
+            ..fresh()
+        };
         let superseded = vec![Superseded { lineage: OTHER, seen: Some(BatchId(5)) }];
         assert_eq!(recover(&facts), Decision::Fresh { superseded });
-        let lost = vec![(console(), MarkerFact::At(OTHER, None))];
+        let lost = vec![(console(), MarkerFact::At(OTHER, None, Vec::new()))];
         let lost = Facts { markers: lost, permissions: Permissions::default(), ..facts };
         assert!(matches!(refused(&lost), Refusal::StateMissing { .. }), "the loss is said first");
-        let taken = vec![(console(), MarkerFact::At(OTHER, None))];
+        let taken = vec![(console(), MarkerFact::At(OTHER, None, Vec::new()))];
         let facts = Facts { markers: taken, permissions, ..fresh() };
         assert!(refused(&facts).is_misfit(), "a sink of another history is never taken over");
     }
@@ -553,12 +794,12 @@ mod tests {
             refused(&Facts { visible: ahead, ..history(5, Some(5)) }),
             Refusal::RolledBack { seen: BatchId(6), .. }
         ));
-        let ahead = WitnessFact::At(OURS, BatchId(6), D);
+        let ahead = WitnessFact::At(OURS, BatchId(6), D, Begun::Freely);
         assert!(matches!(
             refused(&Facts { witness: ahead, ..history(5, Some(5)) }),
             Refusal::RolledBack { seen: BatchId(6), .. }
         ));
-        let ahead = vec![(console(), MarkerFact::At(OURS, Some(BatchId(6))))];
+        let ahead = vec![(console(), MarkerFact::At(OURS, Some(BatchId(6)), Vec::new()))];
         assert!(matches!(
             refused(&Facts { markers: ahead, ..history(5, Some(5)) }),
             Refusal::RolledBack { seen: BatchId(6), .. }
@@ -567,7 +808,7 @@ mod tests {
 
     #[test]
     fn the_same_batch_with_another_digest_is_refused() {
-        let other = WitnessFact::At(OURS, BatchId(5), E);
+        let other = WitnessFact::At(OURS, BatchId(5), E, Begun::Freely);
         let facts = Facts { witness: other, ..history(5, Some(5)) };
         assert!(matches!(refused(&facts), Refusal::Diverged { .. }));
         let other = VisibleFact::At(OURS, BatchId(5), E);
@@ -577,7 +818,7 @@ mod tests {
 
     #[test]
     fn a_witness_that_lags_or_is_not_there_changes_nothing() {
-        for witness in [WitnessFact::None, WitnessFact::At(OURS, BatchId(3), E)] {
+        for witness in [WitnessFact::None, WitnessFact::At(OURS, BatchId(3), E, Begun::Freely)] {
             assert_eq!(recover(&Facts { witness, ..history(5, Some(5)) }), Decision::Resume);
         }
     }
@@ -596,8 +837,10 @@ mod tests {
 
     #[test]
     fn another_history_is_refused_unless_it_was_replaced_and_nobody_went_on_with_it() {
-        let mut facts =
-            Facts { witness: WitnessFact::At(OTHER, BatchId(9), D), ..history(5, Some(5)) };
+        let mut facts = Facts {
+            witness: WitnessFact::At(OTHER, BatchId(9), D, Begun::Freely),
+            ..history(5, Some(5))
+        };
         assert!(matches!(refused(&facts), Refusal::ForeignHistory { .. }));
         superseding(&mut facts, 8);
         assert!(matches!(refused(&facts), Refusal::ForeignHistory { .. }), "it went on to 9");
@@ -611,17 +854,159 @@ mod tests {
 
     #[test]
     fn an_accepted_rollback_begins_a_new_history_once() {
-        let mut facts =
-            Facts { witness: WitnessFact::At(OURS, BatchId(8), D), ..history(5, Some(5)) };
-        facts.permissions.accept_rollback = true;
+        let mut facts = Facts {
+            witness: WitnessFact::At(OURS, BatchId(8), D, Begun::Freely),
+            ..history(5, Some(5))
+        };
+        facts.permissions.accept_rollback = Permission::Unnamed;
         let superseded = vec![Superseded { lineage: OURS, seen: Some(BatchId(8)) }];
         let expected = Decision::RollBack { superseded, sinks: Vec::new() };
         assert_eq!(recover(&facts), expected);
         // With the flag left in the command and nothing rolled back, nothing happens.
         let mut later = history(6, Some(6));
-        later.permissions.accept_rollback = true;
+        later.permissions.accept_rollback = Permission::Unnamed;
         superseding(&mut later, 8);
         assert_eq!(recover(&later), Decision::Resume);
+    }
+
+    fn begun(facts: &mut Facts, by: Begun) {
+        let DatabaseFact::History { begun, .. } = &mut facts.database else { panic!("a history") };
+        *begun = by;
+    }
+
+    fn shared(lineage: Lineage, until: u64) -> Shared {
+        Shared { lineage, until: Some(BatchId(until)) }
+    }
+
+    fn gives_up(facts: &Facts, expected: &[(Lineage, u64)]) {
+        let Decision::RollBack { superseded, .. } = recover(facts) else {
+            panic!("{:?} is no rollback", recover(facts))
+        };
+        let found: Vec<_> = superseded.iter().map(|other| (other.lineage, other.seen)).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(lineage, seen)| (*lineage, Some(BatchId(*seen)))).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn start_over_left_in_the_command_is_not_heeded_at_the_next_loss() {
+        let lost = |begun| WitnessFact::At(OTHER, BatchId(5), D, begun);
+        let permitted = |witness, start_over| {
+            let permissions = Permissions { start_over, ..Permissions::default() };
+            matches!(recover(&Facts { witness, permissions, ..fresh() }), Decision::Fresh { .. })
+        };
+        assert!(permitted(lost(Begun::Freely), Permission::Unnamed));
+        assert!(
+            permitted(lost(Begun::AcceptedRollback), Permission::Unnamed),
+            "another permission"
+        );
+        assert!(!permitted(lost(Begun::StartOver), Permission::Unnamed));
+        for begun in [Begun::Freely, Begun::StartOver, Begun::AcceptedRollback] {
+            assert!(permitted(lost(begun), Permission::Naming(OTHER)));
+            assert!(!permitted(lost(begun), Permission::Naming(OURS)), "another one is lost");
+            assert!(!permitted(lost(begun), Permission::NotGiven));
+        }
+    }
+
+    #[test]
+    fn a_history_that_only_visible_knows_must_be_named_to_start_over() {
+        let mut facts = Facts { visible: VisibleFact::At(OTHER, BatchId(5), D), ..fresh() };
+        for (start_over, permitted) in [
+            (Permission::Unnamed, false),
+            (Permission::Naming(OURS), false),
+            (Permission::Naming(OTHER), true),
+        ] {
+            facts.permissions.start_over = start_over;
+            let decision = recover(&facts);
+            assert_eq!(matches!(decision, Decision::Fresh { .. }), permitted, "{start_over:?}");
+        }
+        facts.permissions.start_over = Permission::Unnamed;
+        facts.witness = WitnessFact::At(OTHER, BatchId(5), D, Begun::Freely);
+        assert!(matches!(recover(&facts), Decision::Fresh { .. }), "Kafka tells how it began");
+    }
+
+    #[test]
+    fn accept_rollback_left_in_the_command_is_not_heeded_at_the_next_rollback() {
+        let witness = WitnessFact::At(OURS, BatchId(8), D, Begun::AcceptedRollback);
+        let mut facts = Facts { witness, ..history(5, Some(5)) };
+        begun(&mut facts, Begun::AcceptedRollback);
+        facts.permissions.accept_rollback = Permission::Unnamed;
+        assert!(matches!(refused(&facts), Refusal::RolledBack { .. }));
+        facts.permissions.accept_rollback = Permission::Naming(OTHER);
+        assert!(matches!(refused(&facts), Refusal::RolledBack { .. }));
+        facts.permissions.accept_rollback = Permission::Naming(OURS);
+        gives_up(&facts, &[(OURS, 8)]);
+        facts.permissions = Permissions { given_with_backup: true, ..Permissions::default() };
+        gives_up(&facts, &[(OURS, 8)]);
+        begun(&mut facts, Begun::StartOver);
+        facts.permissions =
+            Permissions { accept_rollback: Permission::Unnamed, ..Permissions::default() };
+        gives_up(&facts, &[(OURS, 8)]);
+    }
+
+    #[test]
+    fn a_backup_restored_again_goes_on_when_the_later_history_is_named() {
+        let witness = WitnessFact::At(OTHER, BatchId(8), D, Begun::AcceptedRollback);
+        let files = SinkName("files:out".to_owned());
+        let marker = |until| MarkerFact::At(OTHER, Some(BatchId(9)), vec![shared(OURS, until)]);
+        let mut facts = Facts { witness, ..history(5, Some(5)) };
+        facts.markers.push((files, marker(5)));
+        for not_enough in [Permission::NotGiven, Permission::Unnamed, Permission::Naming(OURS)] {
+            facts.permissions.accept_rollback = not_enough;
+            facts.permissions.given_with_backup = true;
+            assert!(matches!(refused(&facts), Refusal::ForeignHistory { other: OTHER, .. }));
+        }
+        facts.permissions.accept_rollback = Permission::Naming(OTHER);
+        gives_up(&facts, &[(OURS, 5), (OTHER, 9)]);
+        facts.markers[1].1 = marker(4);
+        let refusal = refused(&facts);
+        assert!(refusal.is_misfit(), "batch 5 of the sink is not ours: {refusal}");
+    }
+
+    #[test]
+    fn a_sink_that_went_on_from_here_is_named_where_kafka_tells_nothing_newer() {
+        const LATEST: Lineage = Lineage(3);
+        let marker = MarkerFact::At(LATEST, None, vec![shared(OURS, 7), shared(OTHER, 5)]);
+        for witness in [
+            WitnessFact::None,
+            WitnessFact::At(OURS, BatchId(8), D, Begun::Freely),
+            WitnessFact::At(OTHER, BatchId(8), D, Begun::AcceptedRollback),
+        ] {
+            let mut facts = Facts { witness, ..history(5, Some(5)) };
+            facts.markers.push((SinkName("files:out".to_owned()), marker.clone()));
+            assert!(!refused(&facts).is_misfit());
+            assert_eq!(accept_rollback_name(&facts), Some(LATEST));
+            facts.permissions.accept_rollback = Permission::Naming(OTHER);
+            assert!(!refused(&facts).is_misfit());
+            facts.permissions.accept_rollback = Permission::Naming(LATEST);
+            assert!(matches!(recover(&facts), Decision::RollBack { .. }));
+        }
+        let witness = WitnessFact::At(Lineage(9), BatchId(8), D, Begun::Freely);
+        let mut facts = Facts { witness, ..history(5, Some(5)) };
+        facts.markers.push((SinkName("files:out".to_owned()), marker));
+        facts.permissions.accept_rollback = Permission::Naming(Lineage(9));
+        assert!(refused(&facts).is_misfit(), "the sink is of neither: it needs another place");
+    }
+
+    #[test]
+    fn where_a_rollback_is_accepted_a_new_sink_may_take_the_place_and_the_pending_batch() {
+        let witness = WitnessFact::At(OURS, BatchId(8), D, Begun::Freely);
+        let files = SinkName("files:out".to_owned());
+        let markers = vec![(files.clone(), MarkerFact::Absent)];
+        let mut facts = Facts { witness, markers, ..history(5, Some(4)) };
+        facts.permissions.accept_rollback = Permission::Naming(OURS);
+        let Decision::RollBack { sinks, .. } = recover(&facts) else { panic!("a rollback") };
+        assert_eq!(sinks, [files]);
+        facts.markers.clear();
+        assert!(matches!(refused(&facts), Refusal::SinkPending { .. }), "nobody would get it");
+    }
+
+    #[test]
+    fn what_a_sink_shares_is_cut_where_it_goes_on() {
+        let first = Shared::behind(OURS, &[], Some(BatchId(7)));
+        assert_eq!(first, [shared(OURS, 7)]);
+        let second = Shared::behind(OTHER, &first, Some(BatchId(5)));
+        assert_eq!(second, [shared(OURS, 5), shared(OTHER, 5)]);
     }
 
     #[test]
@@ -637,8 +1022,8 @@ mod tests {
     fn a_sink_that_missed_a_rollback_is_not_taken_back() {
         let files = SinkName("files:out".to_owned());
         let markers = vec![
-            (console(), MarkerFact::At(OTHER, Some(BatchId(3)))),
-            (files, MarkerFact::At(OTHER, Some(BatchId(3)))),
+            (console(), MarkerFact::At(OTHER, Some(BatchId(3)), Vec::new())),
+            (files, MarkerFact::At(OTHER, Some(BatchId(3)), Vec::new())),
         ];
         let mut facts = Facts { markers, ..history(5, Some(5)) };
         superseding(&mut facts, 8);
@@ -665,9 +1050,11 @@ mod tests {
 
     #[test]
     fn a_foreign_history_is_not_a_rollback_that_can_be_accepted() {
-        let mut facts =
-            Facts { witness: WitnessFact::At(OTHER, BatchId(8), D), ..history(5, Some(5)) };
-        facts.permissions.accept_rollback = true;
+        let mut facts = Facts {
+            witness: WitnessFact::At(OTHER, BatchId(8), D, Begun::Freely),
+            ..history(5, Some(5))
+        };
+        facts.permissions.accept_rollback = Permission::Unnamed;
         assert!(matches!(refused(&facts), Refusal::ForeignHistory { .. }));
     }
 

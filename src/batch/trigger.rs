@@ -36,6 +36,28 @@ pub fn due(head: &Head, pipeline: &Pipeline, new_data: bool) -> Due {
     }
 }
 
+/// Whether a trigger waits for more data: Spark's `minOffsetsPerTrigger` with `maxTriggerDelay`
+/// (`KafkaMicroBatchStream.delayBatch`). Counts from the last batch that was not held back; the first
+/// of a run never is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HoldBack {
+    let_through_ms: Option<i64>,
+}
+
+impl HoldBack {
+    /// Decides for `waiting` records at `now_ms`, and remembers a batch that is let through.
+    pub fn holds(&mut self, now_ms: i64, waiting: u64, least: u64, longest_ms: u64) -> bool {
+        let longest_ms = i64::try_from(longest_ms).unwrap_or(i64::MAX);
+        let is_over =
+            self.let_through_ms.is_none_or(|last_ms| now_ms.saturating_sub(last_ms) >= longest_ms);
+        if !is_over && waiting < least {
+            return true;
+        }
+        self.let_through_ms = Some(now_ms);
+        false
+    }
+}
+
 /// When the trigger after the one at `now_ms` fires: the next multiple of the interval since 1970,
 /// as Spark's `ProcessingTimeExecutor` has it.
 #[must_use]
@@ -49,6 +71,16 @@ pub fn next_tick(now_ms: i64, interval_ms: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_is_held_back_until_it_is_large_enough_or_the_delay_is_over() {
+        let mut hold = HoldBack::default();
+        assert!(!hold.holds(0, 0, 10, 1000), "the first of a run is let through");
+        assert!(hold.holds(999, 9, 10, 1000));
+        assert!(!hold.holds(999, 10, 10, 1000));
+        assert!(hold.holds(1998, 9, 10, 1000));
+        assert!(!hold.holds(1999, 0, 10, 1000));
+    }
 
     #[test]
     fn ticks_are_aligned_to_the_clock() {

@@ -19,7 +19,7 @@ pub(in crate::checkpoint) use contents::{Contents, Run, link_problem, visit_hist
 use std::path::Path;
 
 use crate::{
-    batch::{BatchRecord, DeadLetter, Genesis, Mark, Plan, Publication, rows_digest},
+    batch::{BatchRecord, DeadLetter, Genesis, Mark, Payload, Plan, Publication, rows_digest},
     checkpoint::{
         Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
         codec::{
@@ -447,7 +447,10 @@ fn tombstone((start, key): (Timestamp, &[u8])) -> Row<'_> {
 }
 
 fn letter_bytes(letter: &DeadLetter) -> usize {
-    32 + letter.payload.as_ref().map_or(0, String::len)
+    match &letter.payload {
+        Some(Payload::Text(text)) => 32 + text.len(),
+        Some(Payload::Omitted(_)) | None => 32,
+    }
 }
 
 fn cut_letters(letters: &[DeadLetter]) -> Vec<&[DeadLetter]> {

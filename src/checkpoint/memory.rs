@@ -105,6 +105,11 @@ impl MemoryDisk {
         self.lock().current.keys().filter(|(found, _)| found.name() == family).count()
     }
 
+    /// The place of a family's first key among all, for [`MemoryDisk::remove`].
+    pub(in crate::checkpoint) fn index_of(&self, family: &str) -> Option<usize> {
+        self.lock().current.keys().position(|(found, _)| found.name() == family)
+    }
+
     /// Takes one key away, as damage might; says which.
     pub(in crate::checkpoint) fn remove(&self, index: usize) -> String {
         let mut disk = self.lock();

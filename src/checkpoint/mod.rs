@@ -1,9 +1,9 @@
 //! The checkpoint port: what makes a batch durable, and the proofs that it is.
 //!
-//! A [`Plan`] goes in and comes back as [`Durable`]; announcing turns it into [`Visible`]; sinks take
-//! only [`Visible`]. Neither can be made outside of this room, so that no sink can be given a batch
-//! before it is durable and announced. (Commits take positions and a name; that they follow
-//! [`Visible`] is the engine's steps' doing.)
+//! A [`Plan`] goes in and comes back as [`Durable`]; announcing turns it into [`Visible`]; sinks
+//! and the source's committer take only [`Visible`]. Neither can be made outside of this room, so that
+//! no batch can be published or committed before it is durable and announced. (That the commit comes
+//! behind every sink is the engine's steps' doing.)
 //!
 //! Invariants: a batch is on disk whole or not at all; batches follow each other without a hole; the
 //! groups of a batch's closed windows stay until the batch after it is written, which is after every
@@ -192,7 +192,11 @@ pub enum CheckpointError {
         problem: String,
     },
     /// It is older than what was announced (exit 13).
-    #[error("the checkpoint in {} is older than what was announced: {problem}", directory.display())]
+    #[error(
+        "the checkpoint in {} is older than what was announced: {problem}. Nothing was changed. Move it \
+         away and restore the newest backup (`sales-stream checkpoints restore BACKUP`); if later \
+         batches were seen, the next start says how to go on from it", directory.display()
+    )]
     Stale {
         /// The state directory.
         directory: PathBuf,

@@ -18,7 +18,7 @@ mod database;
 mod directory;
 mod view;
 
-pub use care::{Backup, Report, Rollback, backup, backup_pipeline, list, restore, verify};
+pub use care::{Backup, Report, Rollback, backup, backup_pipeline, restore, verify};
 pub use view::RocksView;
 
 use std::path::{Path, PathBuf};
@@ -78,8 +78,7 @@ impl RocksCheckpoint {
                 directory: directory.path().to_owned(),
                 problem: format!(
                     "the database is empty, and whether a batch was announced cannot be told, \
-                     because `visible` cannot be read ({why}). Restore a backup, or use a new \
-                     --checkpoint-dir"
+                     because `visible` cannot be read ({why})"
                 ),
             });
         }
@@ -186,7 +185,7 @@ fn read_up_to_torn_record(
     match &visible {
         VisibleFact::At(_, seen, _) if Some(*seen) > last => Err(stale(format!(
             "its log is damaged ({refusal}); what can be read ends {ends}, but batch {seen} was \
-             announced. Restore the newest backup (`sales-stream checkpoints restore`)"
+             announced"
         ))),
         VisibleFact::Unreadable(why) => Err(stale(format!(
             "its log is damaged ({refusal}); what can be read ends {ends}, and whether a later batch \

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     batch::{
-        BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Plan, Publication,
-        Range, rows_digest,
+        BatchRecord, Begun, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan,
+        Publication, Range, rows_digest,
     },
     checkpoint::{Checkpoint, CheckpointError, Recovered},
     spec::OutputMode,
@@ -24,6 +24,7 @@ pub(super) type Restored = (i64, Vec<u8>, Vec<Accumulator>, bool);
 pub(super) fn genesis() -> Genesis {
     Genesis {
         lineage: Lineage(0x1234_5678_9abc_def0_0fed_cba9_8765_4321),
+        begun: Begun::Freely,
         superseded: Vec::new(),
         began_after: None,
         pipeline: "sales".to_owned(),
@@ -176,7 +177,7 @@ pub(super) fn dead_letter(text: &str) -> DeadLetter {
         offset: Offset(7),
         reason: DeadLetterReason::Fault(FaultReason::WrongType),
         column: Some("price".to_owned()),
-        payload: Some(text.to_owned()),
+        payload: Some(Payload::Text(text.to_owned())),
     }
 }
 

@@ -365,6 +365,19 @@ mod tests {
     }
 
     #[test]
+    fn any_flipped_byte_is_named_with_its_slot() {
+        let directory = announced(0..3);
+        for offset in 0..2 * SLOT_BYTES {
+            flip(&directory, offset);
+            let problems = VisibleFile::read(directory.path()).unwrap().problems();
+            let slot = format!("slot {} of `visible` is damaged", offset / SLOT_BYTES);
+            assert!(matches!(&problems[..], [one] if one.contains(&slot)), "{problems:?}");
+            assert_eq!(fact(&directory), if offset < SLOT_BYTES { at(2) } else { at(1) });
+            flip(&directory, offset);
+        }
+    }
+
+    #[test]
     fn announcing_a_batch_again_spares_the_slot_it_is_in() {
         let directory = announced(0..2);
         VisibleFile::open(directory.path()).unwrap().announce(&announcement(1)).unwrap();

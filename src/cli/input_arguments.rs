@@ -59,7 +59,7 @@ pub struct ProduceSalesArguments {
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub seed: u64,
     /// Move each event's time back by a random part of this
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = values::duration, allow_hyphen_values = true)]
     pub out_of_order: Duration,
     /// Share of events, from 0 to 1, that come 2 to 10 minutes late
     #[arg(long, value_name = "SHARE", default_value = "0")]
@@ -124,7 +124,7 @@ pub struct PatienceArguments {
         long,
         value_name = "DURATION",
         default_value = "10s",
-        value_parser = values::duration,
+        value_parser = values::duration, allow_hyphen_values = true,
         env = "SALES_STREAM_TIMEOUT"
     )]
     pub timeout: Duration,

@@ -50,7 +50,7 @@ impl LogLevel {
 }
 
 /// Starts the log for the rest of the process. `--log-level` wins over `RUST_LOG`.
-pub(super) fn start(args: LogArguments) {
+pub(crate) fn start(args: LogArguments) {
     let filter = match args.log_level {
         Some(level) => EnvFilter::new(level.directive()),
         None => EnvFilter::try_from_default_env()

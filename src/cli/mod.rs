@@ -1,26 +1,27 @@
-//! The command line: what can be typed, and the process around a command (log, signals, panics, exit
-//! code).
+//! The command line: what can be typed, and the parts of the process around a command (log, signals,
+//! panics, the way out).
 //!
 //! Invariants: results go to stdout and everything else to stderr; no help, error or log shows the
 //! value of a Kafka option; a usage error ends with 2 before anything is touched; a closed stderr
 //! never ends the process.
 //!
 //! Every option is also an environment variable. Where a spec may hold a value too, its field here is
-//! an `Option` without a default, so that [`crate::commands`] can tell what was said: flag, then
+//! an `Option` without a default, so that the verbs can tell what was said: flag, then
 //! environment, then spec, then default.
 //!
-//! Start at [`main`], then [`Arguments`]. Not here: what the verbs do (`commands`).
+//! Start at [`parse`], then [`Arguments`]. Not here: the verbs and the order of things in a process
+//! (`commands`).
 
 mod connect;
 mod input_arguments;
-mod logging;
-mod panics;
+pub(crate) mod logging;
+pub(crate) mod panics;
 mod run_arguments;
 mod signals;
 mod state_arguments;
 mod values;
 
-use std::{fmt, io::Write as _};
+use std::{ffi::OsString, fmt, io::Write as _};
 
 use clap::{
     ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
@@ -40,8 +41,6 @@ pub use state_arguments::{
 };
 pub use values::{Events, parse_kafka_options, parse_start_time};
 
-use crate::commands::{self, Failure};
-
 const LONG_ABOUT: &str = "\
 A fault-tolerant stream processor with durable checkpointing.
 
@@ -49,7 +48,8 @@ Reads JSON events from Kafka, sums them exactly in event-time windows and prints
 Structured Streaming job does. Every trigger it persists state, watermark and offsets atomically before \
 anyone may see a result: kill it anywhere, start it again, and no result is lost, doubled or changed.
 
-Without a command it runs a pipeline; the commands make input and look at things.";
+Without a command (or with the word `run`) it runs a pipeline; the commands make input and look at \
+things.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,7 +84,6 @@ Examples:
     after_help = "Try `sales-stream demo`, or `--help` for examples and every option in full.",
     after_long_help = EXAMPLES,
     styles = Styles::plain(),
-    disable_help_subcommand = true,
     args_override_self = true,
     max_term_width = 100
 )]
@@ -164,37 +163,6 @@ pub enum Command {
     Checkpoints(CheckpointsCommand),
 }
 
-/// The whole process: reads the command line, runs the command, says how it ended.
-#[must_use]
-pub fn main() -> u8 {
-    panics::stop_the_process();
-    let arguments = match parse(std::env::args_os()) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Nobody may be reading; the exit code tells as well.
-            let _ = error.print();
-            return if error.use_stderr() { 2 } else { 0 };
-        }
-    };
-    logging::start(arguments.log);
-    let signals = match Signals::start() {
-        Ok(signals) => signals,
-        Err(problem) => {
-            say(format_args!("error: watching for signals failed: {problem}"));
-            return 1;
-        }
-    };
-    match commands::execute(arguments, &signals) {
-        Ok(()) => 0,
-        Err(Failure { code, message }) => {
-            if !message.is_empty() {
-                say(format_args!("error: {message}"));
-            }
-            code
-        }
-    }
-}
-
 /// Ends the process without running the C++ libraries' destructors: their threads may still be at
 /// work, and what has to be durable is durable already. Nothing is flushed here, because a sink may
 /// hold stdout while nobody reads it; whoever writes, flushes.
@@ -212,11 +180,12 @@ pub fn say(line: fmt::Arguments<'_>) {
 ///
 /// # Errors
 /// A usage error, or the text of `--help` and `--version`; [`clap::Error::print`] shows either.
-pub fn parse<T: Into<std::ffi::OsString> + Clone>(
+pub fn parse<T: Into<OsString>>(
     arguments: impl IntoIterator<Item = T>,
 ) -> Result<Arguments, clap::Error> {
     let mut command = prepared(Arguments::command());
-    let matches = command.try_get_matches_from_mut(arguments)?;
+    let arguments = arguments.into_iter().map(Into::into).collect();
+    let matches = command.try_get_matches_from_mut(with_words_for_nothing(arguments))?;
     if let (Some(option), Some((verb, _))) =
         (misplaced_option(&command, &matches), matches.subcommand())
     {
@@ -229,14 +198,27 @@ pub fn parse<T: Into<std::ffi::OsString> + Clone>(
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
+/// `run` and `version` as first words mean what people mean by them: the run that needs no word, and
+/// `--version`.
+fn with_words_for_nothing(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    match arguments.get(1).and_then(|first| first.to_str()) {
+        Some("run") => drop(arguments.remove(1)),
+        Some("version") => arguments[1] = "--version".into(),
+        _ => {}
+    }
+    arguments
+}
+
 /// An environment variable that is set to nothing is as good as none (`docker-compose` passes such);
-/// values of variables are not shown in help, because one may be a password.
+/// values of variables are not shown in help, because one may be a password. A negative number is a
+/// value, so that the option itself says what is wrong with it.
 fn prepared(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {
             let set_to_nothing =
                 arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-            let arg = arg.hide_env_values(true);
+            let takes_value = arg.get_action().takes_values() && arg.get_long().is_some();
+            let arg = arg.hide_env_values(true).allow_negative_numbers(takes_value);
             if set_to_nothing { arg.env(None::<&str>) } else { arg }
         })
         .mut_subcommands(prepared)

@@ -10,7 +10,7 @@ use std::{
 use super::say;
 
 /// From now on a panic on any thread is printed and aborts the process (exit code 134 in a shell).
-pub(super) fn stop_the_process() {
+pub(crate) fn stop_the_process() {
     panic::set_hook(Box::new(|panic| {
         say(format_args!("error: this is a bug in sales-stream: {panic}"));
         let backtrace = Backtrace::capture();

@@ -8,10 +8,11 @@ use clap::Args;
 
 use super::{connect::ConnectArguments, values};
 use crate::{
+    batch::Permission,
     sink::console::Truncate,
     spec::{
         Compat, DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, SinkSpec, StartingOffsets,
-        Trigger, check_time_zone,
+        StartingTimestamps, TimestampStrategy, Trigger, check_time_zone,
     },
 };
 
@@ -43,6 +44,7 @@ pub struct RunArguments {
         long,
         value_name = "DURATION",
         value_parser = values::signed_milliseconds,
+        allow_hyphen_values = true,
         env = "SALES_STREAM_WATERMARK",
         help_heading = "Pipeline"
     )]
@@ -72,6 +74,7 @@ pub struct RunArguments {
         long,
         value_name = "DURATION",
         value_parser = values::signed_milliseconds,
+        allow_hyphen_values = true,
         env = "SALES_STREAM_MAX_FUTURE_SKEW",
         help_heading = "Pipeline"
     )]
@@ -97,15 +100,42 @@ pub struct RunArguments {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Batches")]
 pub struct BatchArguments {
-    /// When a batch is cut: 10s, 0s, available-now [default: 10s]
+    /// When a batch is cut: 10s, 0s, available-now, once [default: 10s]
     ///
     /// 10s: every ten seconds, aligned to the clock. 0s: as soon as there is data. available-now:
-    /// everything that is there at the start, then exit 0.
-    #[arg(long, value_name = "WHEN", env = "SALES_STREAM_TRIGGER")]
+    /// everything that is there at the start, then exit 0. once: the same in one single batch.
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true, env = "SALES_STREAM_TRIGGER")]
     pub trigger: Option<Trigger>,
     /// Most records of one batch, or unlimited [default: 1000000]
     #[arg(long, value_name = "RECORDS", env = "SALES_STREAM_MAX_OFFSETS_PER_TRIGGER")]
     pub max_offsets_per_trigger: Option<MaxOffsets>,
+    /// Fewest records of one batch, unless --max-trigger-delay has passed [default: 1]
+    #[arg(long, value_name = "RECORDS", env = "SALES_STREAM_MIN_OFFSETS_PER_TRIGGER")]
+    pub min_offsets_per_trigger: Option<u64>,
+    /// How long --min-offsets-per-trigger may hold a batch back [default: 15m]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = values::duration,
+        env = "SALES_STREAM_MAX_TRIGGER_DELAY"
+    )]
+    pub max_trigger_delay: Option<Duration>,
+    /// Begin a new query at the first records of this time, in Unix milliseconds
+    ///
+    /// The time that Kafka keeps with each record, not the event time. Wins over
+    /// --starting-offsets-by-timestamp, which wins over --starting-offsets.
+    #[arg(long, value_name = "MS", env = "SALES_STREAM_STARTING_TIMESTAMP")]
+    pub starting_timestamp: Option<i64>,
+    /// The same for each partition, as Spark's JSON: {"sales":{"0":1756800000000}}
+    #[arg(long, value_name = "JSON", env = "SALES_STREAM_STARTING_OFFSETS_BY_TIMESTAMP")]
+    pub starting_offsets_by_timestamp: Option<StartingTimestamps>,
+    /// What to do where no record is that late: error or latest [default: error]
+    #[arg(
+        long,
+        value_name = "STRATEGY",
+        env = "SALES_STREAM_STARTING_OFFSETS_BY_TIMESTAMP_STRATEGY"
+    )]
+    pub starting_offsets_by_timestamp_strategy: Option<TimestampStrategy>,
     /// Where a new query begins: latest, earliest or JSON [default: latest]
     ///
     /// As Spark's: {"sales":{"0":123,"1":-2}}, where -2 is earliest and -1 is latest. Only counts while
@@ -136,6 +166,7 @@ pub struct ReadingArguments {
         long,
         value_name = "DURATION",
         value_parser = values::duration,
+        allow_hyphen_values = true,
         env = "SALES_STREAM_STARTUP_TIMEOUT"
     )]
     pub startup_timeout: Option<Duration>,
@@ -144,6 +175,7 @@ pub struct ReadingArguments {
         long,
         value_name = "DURATION",
         value_parser = values::duration,
+        allow_hyphen_values = true,
         env = "SALES_STREAM_SHUTDOWN_TIMEOUT"
     )]
     pub shutdown_timeout: Option<Duration>,
@@ -158,15 +190,35 @@ pub struct CheckpointArguments {
     pub checkpoint_dir: Option<PathBuf>,
     /// Let an empty checkpoint begin although the consumer group knows an earlier history
     ///
-    /// Take it out afterwards: as long as it stands in the command, the next loss is accepted too.
-    #[arg(long, env = "SALES_STREAM_START_OVER")]
-    pub start_over: bool,
+    /// A permission for one loss: left in the command it does nothing at the next one, which asks for
+    /// --start-over=LINEAGE, naming the history that is given up. In the environment: true, or the
+    /// lineage.
+    #[arg(
+        long,
+        value_name = "LINEAGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = values::permission,
+        env = "SALES_STREAM_START_OVER"
+    )]
+    pub start_over: Option<Permission>,
     /// Let a restored, older checkpoint go on although later batches were seen
     ///
-    /// A permission for one start. Batches that are computed again are published again; files of the
-    /// ones they replace are moved to DIR/_rolled_back/.
-    #[arg(long, env = "SALES_STREAM_ACCEPT_ROLLBACK")]
-    pub accept_rollback: bool,
+    /// A permission for one rollback: left in the command it does nothing at the next one, which asks
+    /// for --accept-rollback=LINEAGE, naming the history that is given up. Batches that are computed
+    /// again are published again; files of the ones they replace are moved to DIR/_rolled_back/. In the
+    /// environment: true, or the lineage.
+    #[arg(
+        long,
+        value_name = "LINEAGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = values::permission,
+        env = "SALES_STREAM_ACCEPT_ROLLBACK"
+    )]
+    pub accept_rollback: Option<Permission>,
 }
 
 /// Where results go.

@@ -31,7 +31,7 @@ impl Signals {
     ///
     /// # Errors
     /// The system gave no thread, or no handler.
-    pub(super) fn start() -> io::Result<Signals> {
+    pub(crate) fn start() -> io::Result<Signals> {
         let signals = Signals::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         // Before the thread runs, so that a signal that comes now is not the system's default end.

@@ -35,7 +35,7 @@ Examples:
 #[command(after_long_help = INSPECT_EXAMPLES)]
 pub struct InspectArguments {
     /// Show the groups of the window that starts at this time
-    #[arg(long, value_name = "TIME", value_parser = values::parse_start_time)]
+    #[arg(long, value_name = "TIME", value_parser = values::window_start)]
     pub window: Option<Timestamp>,
     /// Show the groups with this value in a key column
     #[arg(long, value_name = "KEY")]
@@ -66,7 +66,8 @@ pub enum CheckpointsCommand {
     /// Put a backup into a checkpoint directory that holds none of this pipeline
     ///
     /// The checkpoint is then older than what Kafka and the sinks have seen, so that the next run asks
-    /// for --accept-rollback; giving it here grants it to that one run.
+    /// for --accept-rollback; giving it here grants it to that one run. A backup that was gone on from
+    /// before needs the run's --accept-rollback=LINEAGE, which its refusal prints.
     Restore(RestoreArguments),
 }
 
@@ -87,7 +88,7 @@ pub struct RestoreArguments {
     /// The backup
     #[arg(value_name = "BACKUP")]
     pub from: PathBuf,
-    /// Let the next run go on although later batches were seen
+    /// Let the next run go on although later batches of the backup's own history were seen
     #[arg(long)]
     pub accept_rollback: bool,
     /// Which checkpoint.

@@ -3,6 +3,7 @@
 use clap::{CommandFactory as _, error::ErrorKind};
 
 use super::*;
+use crate::batch::Permission;
 
 fn refused(arguments: &[&str]) -> clap::Error {
     match parse(["sales-stream"].iter().chain(arguments)) {
@@ -103,6 +104,40 @@ fn mistakes_say_what_would_be_right() {
 }
 
 #[test]
+fn a_negative_value_is_refused_by_its_own_option() {
+    let all: &[&[&str]] = &[
+        &["--max-offsets-per-trigger", "-1"],
+        &["--num-rows", "-1"],
+        &["--trigger", "-5s"],
+        &["--watermark", "-30s"],
+        &["--startup-timeout", "-1s"],
+        &["produce", "sales", "--rate", "-1"],
+        &["produce", "sales", "--events", "-3"],
+        &["produce", "sales", "--late-fraction", "-0.5"],
+        &["produce", "sales", "--out-of-order", "-1s"],
+        &["topics", "create", "sales", "--partitions", "-3"],
+    ];
+    for arguments in all {
+        let error = refused(arguments);
+        assert_eq!(error.kind(), ErrorKind::ValueValidation, "{arguments:?}: {error}");
+        let option = arguments[arguments.len() - 2];
+        assert!(error.to_string().contains(option), "{error}");
+    }
+}
+
+#[test]
+fn run_version_and_help_may_be_typed_as_words() {
+    let run = parse(["sales-stream", "run", "--brokers", "x:1"]).unwrap();
+    assert!(run.command.is_none());
+    assert_eq!(run.run.connect.brokers.as_deref(), Some("x:1"));
+    assert_eq!(refused(&["version"]).kind(), ErrorKind::DisplayVersion);
+    assert_eq!(refused(&["help"]).kind(), ErrorKind::DisplayHelp);
+    let produce = refused(&["help", "produce"]);
+    assert_eq!(produce.kind(), ErrorKind::DisplayHelp);
+    assert!(produce.to_string().contains("transactions"), "{produce}");
+}
+
+#[test]
 fn nothing_typed_shows_the_value_of_a_kafka_option() {
     let parsed = parse(["sales-stream", "--kafka-option", "sasl.password=hunter2"]).unwrap();
     assert!(!format!("{parsed:?}").contains("hunter2"));
@@ -118,4 +153,21 @@ fn every_command_explains_itself_and_every_argument_has_a_help() {
         command.get_subcommands().for_each(check);
     }
     check(&Arguments::command());
+}
+
+#[test]
+fn a_permission_is_given_alone_or_with_the_lineage_that_is_given_up() {
+    let given = |argument: &str| {
+        let parsed = parse(["sales-stream", argument]).unwrap_or_else(|error| panic!("{error}"));
+        parsed.run.checkpoint.accept_rollback
+    };
+    let lineage = crate::types::Lineage(42);
+    assert_eq!(given("--accept-rollback"), Some(Permission::Unnamed));
+    let named = given(&format!("--accept-rollback={lineage}"));
+    assert_eq!(named, Some(Permission::Naming(lineage)));
+    assert_eq!(given("--start-over"), None);
+    for wrong in ["--accept-rollback=", "--start-over=42", "--start-over=yes"] {
+        assert!(refused(&[wrong]).to_string().contains("32 hexadecimal digits"), "{wrong}");
+    }
+    refused(&["--start-over", &lineage.to_string()]);
 }

@@ -6,6 +6,7 @@
 use std::{str::FromStr, time::Duration};
 
 use crate::{
+    batch::Permission,
     kafka::{ClientSettings, SettingsError},
     spec::{InvalidOption, parse_duration, whole_milliseconds},
     types::Timestamp,
@@ -46,6 +47,22 @@ impl FromStr for Events {
     }
 }
 
+/// A permission: `true`, `false`, or the lineage that is given up.
+pub(super) fn permission(text: &str) -> Result<Permission, String> {
+    let digits = |byte: u8| byte.is_ascii_hexdigit();
+    match text {
+        "true" => Ok(Permission::Unnamed),
+        "false" => Ok(Permission::NotGiven),
+        lineage if lineage.len() == 32 && lineage.bytes().all(digits) => {
+            lineage.parse().map(Permission::Naming).map_err(|_| HOW_TO_NAME.to_owned())
+        }
+        _ => Err(HOW_TO_NAME.to_owned()),
+    }
+}
+
+const HOW_TO_NAME: &str = "write the flag alone, or the lineage that is given up: the 32 hexadecimal \
+                           digits that the refusal prints";
+
 /// A length of time.
 pub(super) fn duration(text: &str) -> Result<Duration, InvalidOption> {
     parse_duration(text)
@@ -69,6 +86,21 @@ pub fn parse_start_time(text: &str) -> Result<Timestamp, String> {
     microseconds.map(Timestamp).ok_or_else(|| {
         "write a time like 2025-09-02T08:00:00Z, with its zone, or Unix seconds like 1756800000"
             .to_owned()
+    })
+}
+
+/// The start of a window: as [`parse_start_time`] has it, or as result tables print it
+/// (`2025-09-02 08:00:00`), which is UTC.
+///
+/// # Errors
+/// Says how a time is written.
+pub(super) fn window_start(text: &str) -> Result<Timestamp, String> {
+    parse_start_time(text).or_else(|_| {
+        parse_start_time(&format!("{}Z", text.trim())).map_err(|_| {
+            "write a time like 2025-09-02T08:00:00Z or \"2025-09-02 08:00:00\" (UTC), or Unix \
+             seconds like 1756800000"
+                .to_owned()
+        })
     })
 }
 
@@ -104,6 +136,20 @@ mod tests {
         assert_eq!(parse_start_time("-1"), Ok(Timestamp(-1_000_000)));
         for wrong in ["", "2025-09-02", "2025-09-02T08:00:00", "yesterday", "9223372036854775807"] {
             assert!(parse_start_time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_start_of_a_window_is_also_read_as_tables_print_it() {
+        let expected = Ok(Timestamp(1_756_800_000_000_000));
+        for text in
+            ["2025-09-02 08:00:00", "2025-09-02T08:00:00", "2025-09-02T08:00:00Z", "1756800000"]
+        {
+            assert_eq!(window_start(text), expected, "{text}");
+        }
+        assert_eq!(window_start("1970-01-01 00:00:01.5"), Ok(Timestamp(1_500_000)));
+        for wrong in ["", "2025-09-02", "nope", "2025-09-02 08:00:00 +02:00:00:00"] {
+            assert!(window_start(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,13 +1,16 @@
 //! `checkpoints list|verify|backup|restore`, and finding a pipeline's state directory.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::Failure;
 use crate::{
     checkpoint::{CheckpointError, rocks},
     cli::{BackupArguments, CheckpointsCommand, RestoreArguments, StateArguments},
     engine::EngineError,
-    types::{Timestamp, timestamp_text},
+    inspect::clock_text,
 };
 
 pub(super) fn checkpoints(command: CheckpointsCommand) -> Result<(), Failure> {
@@ -62,46 +65,63 @@ fn failure(error: CheckpointError) -> Failure {
     Failure::new(error.exit_code(), error)
 }
 
+/// So many digits of a digest tell batches apart; `inspect --json` has whole ones.
+const DIGEST_SHOWN: usize = 10;
+
 fn list(state: &StateArguments) -> Result<(), Failure> {
-    let records = rocks::list(&state_directory(state)?).map_err(failure)?;
-    let mut out = std::io::stdout().lock();
-    let heading =
-        "    batch  time                        rows in      late  malformed  rows out  digest";
-    // A reader that has seen enough is no failure.
-    let _ = writeln!(out, "{heading}");
+    let directory = state_directory(state)?;
+    let view = rocks::RocksView::open(&directory).map_err(failure)?;
+    let records = view.history().map_err(failure)?;
+    let mut text =
+        "    batch time                       rows in    late malform rows out digest\n".to_owned();
     for record in records {
-        let time = timestamp_text(Timestamp(record.clock_ms.saturating_mul(1000)));
-        let line = format!(
-            "{:>9}  {time:<23}  {:>10} {:>9}  {:>9} {:>9}  {}",
+        let time = clock_text(record.clock_ms);
+        let digest = record.digest.to_string();
+        text += &format!(
+            "{:>9} {time:<24} {:>9} {:>7} {:>7} {:>8} {}\n",
             record.batch.0,
             record.counts.rows_in,
             record.counts.late,
             record.counts.malformed(),
             record.counts.rows_out,
-            record.digest
+            digest.get(..DIGEST_SHOWN).unwrap_or(&digest)
         );
-        if writeln!(out, "{line}").is_err() {
-            break;
-        }
     }
-    Ok(())
+    super::print(&text)?;
+    behind(&directory, &view)
+}
+
+/// Nothing, or exit 13 when what was shown is older than what was announced.
+pub(super) fn behind(directory: &Path, view: &rocks::RocksView) -> Result<(), Failure> {
+    match view.problem().map_err(failure)? {
+        None => Ok(()),
+        Some(problem) => Err(failure(CheckpointError::Stale {
+            directory: directory.to_owned(),
+            problem: format!(
+                "{problem}. A start will refuse it; restore the newest backup (`sales-stream \
+                 checkpoints restore`)"
+            ),
+        })),
+    }
 }
 
 fn verify(state: &StateArguments) -> Result<(), Failure> {
     let directory = state_directory(state)?;
     let report = rocks::verify(&directory).map_err(failure)?;
+    for problem in &report.problems {
+        super::print(&format!("damaged: {problem}\n"))?;
+    }
+    for remark in &report.remarks {
+        super::print(&format!("note: {remark}, as after a crash; no batch is missing\n"))?;
+    }
     if !report.problems.is_empty() {
-        for problem in &report.problems {
-            super::print(&format!("damaged: {problem}\n"))?;
-        }
-        return Err(Failure::new(
-            11,
-            format!(
-                "{} has {} problem(s); restore the newest backup (`sales-stream checkpoints restore`)",
-                directory.display(),
-                report.problems.len()
-            ),
-        ));
+        let remedy = if report.next_start_drops_it {
+            "only what nobody has seen is lost, and the next start drops it"
+        } else {
+            "a start refuses what it cannot trust; restore the newest backup then (`sales-stream \
+             checkpoints restore`)"
+        };
+        return Err(Failure::new(11, format!("{} is damaged: {remedy}", directory.display())));
     }
     let values: u64 = report.values.values().sum();
     let batch =
@@ -114,6 +134,13 @@ fn verify(state: &StateArguments) -> Result<(), Failure> {
 
 fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
     let directory = state_directory(&arguments.state)?;
+    if fs::read_dir(&arguments.to).is_ok_and(|mut entries| entries.next().is_some()) {
+        let place = arguments.to.display();
+        return Err(Failure::new(
+            2,
+            format!("{place} is not empty: name a directory that is empty or does not exist yet"),
+        ));
+    }
     let backup = rocks::backup(&directory, &arguments.to).map_err(failure)?;
     super::print(&told("backed up", &backup, &arguments.to))
 }
@@ -134,7 +161,7 @@ fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     super::print(&told("restored", &backup, &directory))
 }
 
-fn told(verb: &str, backup: &rocks::Backup, place: &std::path::Path) -> String {
+fn told(verb: &str, backup: &rocks::Backup, place: &Path) -> String {
     let batch =
         backup.batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"));
     format!(

@@ -12,11 +12,12 @@ use crate::{
     broker,
     cli::{
         BrokerArguments, ConsumeArguments, CreateTopicArguments, ListTopicsArguments,
-        ProduceCommand, ProduceSalesArguments, ProduceTransactionsArguments, TopicsCommand, say,
+        ProduceCommand, ProduceSalesArguments, ProduceTransactionsArguments, Signals,
+        TopicsCommand, say,
     },
     consume::{self, ConsumeOptions},
     engine::{Clock as _, SystemClock},
-    kafka::ClientSettings,
+    kafka::{self, ClientSettings},
     producer::{
         self, BANNER, Bounds, Generate, SalesGenerator, SalesOptions, TransactionGenerator,
         TransactionOptions,
@@ -107,14 +108,14 @@ pub(super) fn broker(arguments: BrokerArguments, stop: &Stop) -> Result<(), Fail
         .map_err(|error| Failure::new(1, error))
 }
 
-pub(super) fn topics(command: TopicsCommand) -> Result<(), Failure> {
+pub(super) fn topics(command: TopicsCommand, signals: &Signals) -> Result<(), Failure> {
     match command {
-        TopicsCommand::Create(arguments) => create_topic(&arguments),
-        TopicsCommand::List(arguments) => list_topics(&arguments),
+        TopicsCommand::Create(arguments) => create_topic(&arguments, signals),
+        TopicsCommand::List(arguments) => list_topics(&arguments, signals),
     }
 }
 
-fn create_topic(arguments: &CreateTopicArguments) -> Result<(), Failure> {
+fn create_topic(arguments: &CreateTopicArguments, signals: &Signals) -> Result<(), Failure> {
     let settings = client_settings(&arguments.connect, None, &[])?;
     let topic = CreateTopic {
         name: arguments.topic.clone(),
@@ -123,19 +124,27 @@ fn create_topic(arguments: &CreateTopicArguments) -> Result<(), Failure> {
         if_not_exists: arguments.if_not_exists,
         timeout: arguments.patience.timeout,
     };
-    let created =
-        topics::create(&settings, &topic).map_err(|error| Failure::kafka(error.kind(), error))?;
+    let name = topic.name.clone();
+    let created = kafka::unless_stopped(signals.stop(), move || topics::create(&settings, &topic))
+        .ok_or_else(|| {
+            let message = format!("stopped: whether topic {name} was created is not known");
+            Failure::new(signals.code(), message)
+        })?
+        .map_err(|error| Failure::kafka(error.kind(), error))?;
     print(&format!("{created}\n"))
 }
 
-fn list_topics(arguments: &ListTopicsArguments) -> Result<(), Failure> {
+fn list_topics(arguments: &ListTopicsArguments, signals: &Signals) -> Result<(), Failure> {
     let settings = client_settings(&arguments.connect, None, &[])?;
-    let listed = topics::list(&settings, arguments.patience.timeout)
+    let (asked, timeout) = (settings.clone(), arguments.patience.timeout);
+    let listed = kafka::unless_stopped(signals.stop(), move || topics::list(&asked, timeout))
+        .ok_or_else(|| Failure::new(signals.code(), "stopped before Kafka listed the topics"))?
         .map_err(|error| Failure::kafka(error.kind(), error))?;
     if listed.is_empty() {
         say(format_args!(
-            "there are no topics at {}; create one with `sales-stream topics create sales`",
-            settings.brokers()
+            "there are no topics at {}; create one with `sales-stream topics create sales{}`",
+            settings.brokers(),
+            settings.brokers_option()
         ));
         return Ok(());
     }

@@ -47,6 +47,9 @@ pub enum DemoError {
     /// It was told to stop.
     #[error("stopped before its proof")]
     Stopped,
+    /// The reader of stdout has seen enough.
+    #[error("the reader of stdout is gone")]
+    Closed,
 }
 
 fn failed(attempt: impl Into<String>, problem: impl ToString) -> DemoError {
@@ -56,47 +59,78 @@ fn failed(attempt: impl Into<String>, problem: impl ToString) -> DemoError {
 /// Runs the demo, telling its story on `out`; whether the proof held.
 ///
 /// # Errors
-/// A part that could not be started or did not end in time, or a request to stop.
+/// A part that could not be started or did not end in time, a request to stop, or a reader that has
+/// seen enough. Every process it started is gone in any case.
 pub fn run(out: &mut dyn Write, stop: &Stop) -> Result<bool, DemoError> {
     let home =
         tempfile::tempdir().map_err(|error| failed("making a temporary directory", error))?;
-    let mut tell = |text: &str| {
-        // A closed stdout must not keep the demo from cleaning up; its end tells.
-        let _ = writeln!(out, "» {text}").and_then(|()| out.flush());
-    };
+    let mut tell = |text: &str| print(out, format_args!("» {text}"));
     let mut stage = Stage { home: home.path(), stop, broker: String::new() };
 
-    tell("an embedded Kafka-protocol broker, in a process of its own");
+    tell("an embedded Kafka-protocol broker, in a process of its own")?;
     let (_broker, address) = stage.start_broker()?;
     stage.broker = address;
-    tell(&format!("it listens at {}; topic sales has 3 partitions", stage.broker));
+    tell(&format!("it listens at {}; topic sales has 3 partitions", stage.broker))?;
     tell(
         "the processor starts on an empty topic, checkpointing every 2 seconds; windows of 30 s, 30 s watermark",
-    );
+    )?;
     let mut processor = stage.start_processor("killed")?;
     tell(&format!(
         "a producer sends {EVENTS} sales, {RATE} a second, {TIME_SCALE} s of event time each second"
-    ));
+    ))?;
     let mut producer = stage.start_producer()?;
 
     stage.wait_for(|| stage.batches_written("killed") >= 4, "the first windows to close")?;
-    tell("kill -9: the processor is gone in the middle of its work");
+    tell("kill -9: the processor is gone in the middle of its work")?;
     processor.kill_hard()?;
     stage.pause(Duration::from_secs(1))?;
-    tell("it starts again with the same command, from its checkpoint");
+    tell("it starts again with the same command, from its checkpoint")?;
     let mut processor = stage.start_processor("killed")?;
     producer.wait(PATIENCE, stop)?;
-    tell("the producer is done; one more kill -9, and a last start that reads what is left");
+    tell("the producer is done; one more kill -9, and a last start that reads what is left")?;
     processor.kill_hard()?;
     stage.run_to_the_end("killed")?;
-    tell("for comparison: the same topic by a processor that is never killed");
+    tell("for comparison: the same topic by a processor that is never killed")?;
     stage.run_to_the_end("straight")?;
 
     let recount = recount(&stage.topic_lines()?)?;
     let proof = Proof::new(&stage.results("killed")?, &stage.results("straight")?, &recount);
     let held = proof.held();
-    let _ = writeln!(out, "\n{proof}\n\n{NEXT}");
+    print(out, format_args!("\n{proof}\n\n{NEXT}"))?;
     Ok(held)
+}
+
+fn print(out: &mut dyn Write, line: std::fmt::Arguments<'_>) -> Result<(), DemoError> {
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => DemoError::Closed,
+        _ => failed("writing to stdout", error),
+    })
+}
+
+/// Sleeps for `time`, unless nobody wants the rest of the story.
+fn pause(time: Duration, stop: &Stop) -> Result<(), DemoError> {
+    const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+    let deadline = Instant::now() + time;
+    loop {
+        if stdout_is_closed() {
+            return Err(DemoError::Closed);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        if stop.wait_timeout(left.min(BETWEEN_LOOKS)) {
+            return Err(DemoError::Stopped);
+        }
+    }
+}
+
+/// Whether stdout is a pipe whose reader is gone, found out without writing to it.
+fn stdout_is_closed() -> bool {
+    let mut stdout = libc::pollfd { fd: libc::STDOUT_FILENO, events: 0, revents: 0 };
+    // SAFETY: one entry, which lives during the call, that does not wait.
+    let found = unsafe { libc::poll(&raw mut stdout, 1, 0) };
+    found == 1 && stdout.revents & libc::POLLERR != 0
 }
 
 const NEXT: &str = "\
@@ -255,7 +289,7 @@ impl Stage<'_> {
     }
 
     fn pause(&self, time: Duration) -> Result<(), DemoError> {
-        if self.stop.wait_timeout(time) { Err(DemoError::Stopped) } else { Ok(()) }
+        pause(time, self.stop)
     }
 }
 
@@ -287,6 +321,9 @@ impl Process {
 
     fn kill_hard(&mut self) -> Result<(), DemoError> {
         if let Ok(Some(status)) = self.child.try_wait() {
+            if stdout_is_closed() {
+                return Err(DemoError::Closed);
+            }
             return Err(failed(self.name, format!("it ended by itself: {status}")));
         }
         let pid = Pid::from_child(&self.child);
@@ -305,9 +342,7 @@ impl Process {
             if Instant::now() > deadline {
                 return Err(failed(self.name, "it took too long"));
             }
-            if stop.wait_timeout(Duration::from_millis(20)) {
-                return Err(DemoError::Stopped);
-            }
+            pause(Duration::from_millis(20), stop)?;
         }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write as _,
     net::{TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
 
-use super::{Failure, checkpoints::state_directory, client_settings};
+use super::{
+    Failure,
+    checkpoints::{behind, state_directory},
+    client_settings,
+};
 use crate::{
     checkpoint::rocks::RocksView,
     cli::InspectArguments,
@@ -44,17 +47,21 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         .map_err(failure)?;
     let mut history = stored.history().map_err(failure)?;
     history.drain(..history.len().saturating_sub(BATCHES_SHOWN));
+    let problem = stored.problem().map_err(failure)?;
+    if stored.recovered().genesis.is_none() && problem.is_some() {
+        return behind(&directory, &stored);
+    }
     let filter = Filter { window: arguments.window, key: arguments.key.clone() };
     let mut view =
         View::new(stored.recovered().clone(), &groups, history, &filter).map_err(|error| {
             let code = if matches!(error, ViewError::Empty) { 1 } else { 11 };
             Failure::new(code, format!("{}: {error}", directory.display()))
         })?;
+    view.problem = problem;
     view.ends = ends(arguments, &view).unwrap_or_default();
     let text = if arguments.json { format!("{:#}\n", view.to_json()) } else { view.to_string() };
-    // A reader that has seen enough is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    super::print(&text)?;
+    behind(&directory, &stored)
 }
 
 /// The ends of the partitions; `None` when no broker answers, or what answers is another cluster or
@@ -70,7 +77,8 @@ fn ends(arguments: &InspectArguments, view: &View) -> Option<BTreeMap<Partition,
     }
     let group_id = "sales-stream-inspect".to_owned();
     let topic = view.topic().to_owned();
-    let mut source = KafkaSource::new(KafkaSourceConfig { settings, topic, group_id }).ok()?;
+    let config = KafkaSourceConfig { settings, topic, group_id, startup_timeout: None };
+    let mut source = KafkaSource::new(config).ok()?;
     if !view.is_of(&source.describe().ok()?) {
         return None;
     }

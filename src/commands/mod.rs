@@ -1,7 +1,7 @@
 //! The verbs of the command line: each turns what was typed into values, runs a room of the library,
 //! and turns what came of it into text and an exit code.
 //!
-//! Not here: what can be typed (`cli`); anything worth a unit test beyond merging options.
+//! Start at [`main`]. Not here: what can be typed (`cli`); anything worth a unit test beyond merging options.
 
 mod checkpoints;
 mod clients;
@@ -12,13 +12,12 @@ mod run;
 
 use std::io::{self, Write as _};
 
-use crate::{
-    cli::{Arguments, Command, ConnectArguments, Signals, parse_kafka_options},
-    kafka::{ClientSettings, ErrorKind, Trust},
-};
+use demo::DemoError;
 
-/// Kafka when nothing is said.
-const DEFAULT_BROKERS: &str = "localhost:9092";
+use crate::{
+    cli::{self, Arguments, Command, ConnectArguments, Signals, parse_kafka_options, say},
+    kafka::{ClientSettings, DEFAULT_BROKERS, ErrorKind, Trust},
+};
 
 /// A command that did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +38,41 @@ impl Failure {
         let code = match kind {
             ErrorKind::Unreachable => 22,
             ErrorKind::Refused => 21,
+            ErrorKind::Usage => 2,
             ErrorKind::Other => 1,
         };
         Failure::new(code, message)
+    }
+}
+
+/// The whole process: reads the command line, runs the command, says how it ended.
+#[must_use]
+pub fn main() -> u8 {
+    cli::panics::stop_the_process();
+    let arguments = match cli::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody may be reading; the exit code tells as well.
+            let _ = error.print();
+            return if error.use_stderr() { 2 } else { 0 };
+        }
+    };
+    cli::logging::start(arguments.log);
+    let signals = match Signals::start() {
+        Ok(signals) => signals,
+        Err(problem) => {
+            say(format_args!("error: watching for signals failed: {problem}"));
+            return 1;
+        }
+    };
+    match execute(arguments, &signals) {
+        Ok(()) => 0,
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                say(format_args!("error: {message}"));
+            }
+            code
+        }
     }
 }
 
@@ -55,7 +86,7 @@ pub fn execute(arguments: Arguments, signals: &Signals) -> Result<(), Failure> {
         Some(Command::Produce(what)) => clients::produce(what, signals.stop()),
         Some(Command::Consume(what)) => clients::consume(&what, signals.stop()),
         Some(Command::Broker(what)) => clients::broker(what, signals.stop()),
-        Some(Command::Topics(what)) => clients::topics(what),
+        Some(Command::Topics(what)) => clients::topics(what, signals),
         Some(Command::Demo) => demonstrate(signals),
         Some(Command::Inspect(what)) => inspect::inspect(&what),
         Some(Command::Checkpoints(what)) => checkpoints::checkpoints(what),
@@ -64,11 +95,14 @@ pub fn execute(arguments: Arguments, signals: &Signals) -> Result<(), Failure> {
 }
 
 fn demonstrate(signals: &Signals) -> Result<(), Failure> {
-    let held = demo::run(&mut std::io::stdout(), signals.stop()).map_err(|error| {
-        let code = if signals.code() == 0 { 1 } else { signals.code() };
-        Failure::new(code, error)
-    })?;
-    if held { Ok(()) } else { Err(Failure::new(1, "the proof did not hold")) }
+    match demo::run(&mut std::io::stdout(), signals.stop()) {
+        Ok(true) | Err(DemoError::Closed) => Ok(()),
+        Ok(false) => Err(Failure::new(1, "the proof did not hold")),
+        Err(error) => {
+            let code = if signals.code() == 0 { 1 } else { signals.code() };
+            Err(Failure::new(code, error))
+        }
+    }
 }
 
 /// The client settings that were typed, with those of the spec behind them.

@@ -23,7 +23,7 @@ use crate::{
     source::kafka::{KafkaSource, KafkaSourceConfig},
     spec::{
         DeadLetterSpec, MaxOffsets, Overrides, Pipeline, RunOptions, SinkSpec, StartingOffsets,
-        Trigger,
+        StartingTimestamps, Trigger,
     },
     types::{BatchId, FaultReason},
 };
@@ -31,6 +31,8 @@ use crate::{
 const DEFAULT_CHECKPOINT_DIR: &str = "./checkpoints";
 const DEFAULT_TRIGGER: Trigger = Trigger::ProcessingTime { interval_ms: 10_000 };
 const DEFAULT_MAX_OFFSETS: MaxOffsets = MaxOffsets::Limited(1_000_000);
+/// Spark's default for `maxTriggerDelay`.
+const DEFAULT_MAX_TRIGGER_DELAY_MS: u64 = 15 * 60 * 1000;
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
 
 /// Everything a run needs, merged.
@@ -47,12 +49,12 @@ struct Choices {
 
 pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Failure> {
     let choices = choose(arguments)?;
-    let available_now = choices.settings.trigger == Trigger::AvailableNow;
+    let is_bounded = matches!(choices.settings.trigger, Trigger::AvailableNow | Trigger::Once);
     let summary =
         start(choices, signals).map_err(|error| Failure::new(error.exit_code(), error))?;
     say(format_args!("{}", closing_line(&summary)));
     match summary.end {
-        End::Stopped { unfinished: true } if available_now => {
+        End::Stopped { unfinished: true } | End::Waiting { unfinished: true } if is_bounded => {
             let message = "stopped before everything was read; the same command goes on from there";
             Err(Failure::new(signals.code(), message))
         }
@@ -61,7 +63,7 @@ pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Fail
                            publishes it";
             Err(Failure::new(signals.code(), message))
         }
-        End::Finished | End::Stopped { .. } | End::Closed => Ok(()),
+        End::Finished | End::Stopped { .. } | End::Waiting { .. } | End::Closed => Ok(()),
     }
 }
 
@@ -70,10 +72,14 @@ fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
         choices;
     let examined = RocksCheckpoint::examine(&state)?;
     let recovered = examined.facts().clone();
-    settings.permissions.accept_rollback |= recovered.rollback_accepted;
+    settings.permissions.given_with_backup = recovered.rollback_accepted;
     let topic = pipeline.topic.clone();
-    let source =
-        KafkaSource::new(KafkaSourceConfig { settings: client, topic: topic.clone(), group_id })?;
+    let source = KafkaSource::new(KafkaSourceConfig {
+        settings: client,
+        topic: topic.clone(),
+        group_id,
+        startup_timeout: settings.startup_timeout,
+    })?;
     let sinks = make_sinks(sinks, dead_letter, console, &topic);
     let parts = Parts {
         pipeline,
@@ -140,6 +146,14 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
         .clone()
         .or(run.starting_offsets.clone())
         .unwrap_or(StartingOffsets::Latest);
+    let starting_offsets = match starting_times(&typed, &run) {
+        None => starting_offsets,
+        Some(timestamps) => {
+            let strategy = typed.batches.starting_offsets_by_timestamp_strategy;
+            let strategy = strategy.or(run.timestamp_strategy).unwrap_or_default();
+            StartingOffsets::ByTimestamp(timestamps, strategy)
+        }
+    };
     starting_offsets.check_topic(&pipeline.topic).map_err(|error| Failure::new(2, error))?;
     let dead_letter = typed.sinks.dead_letter.clone().or(run.dead_letter.clone());
     let settings = Settings {
@@ -150,9 +164,17 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             .or(run.max_offsets_per_trigger)
             .unwrap_or(DEFAULT_MAX_OFFSETS),
         starting_offsets,
+        min_offsets: typed.batches.min_offsets_per_trigger.or(run.min_offsets_per_trigger),
+        max_trigger_delay_ms: typed
+            .batches
+            .max_trigger_delay
+            .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+            .or(run.max_trigger_delay_ms)
+            .unwrap_or(DEFAULT_MAX_TRIGGER_DELAY_MS),
         permissions: Permissions {
-            start_over: typed.checkpoint.start_over,
-            accept_rollback: typed.checkpoint.accept_rollback,
+            start_over: typed.checkpoint.start_over.unwrap_or_default(),
+            accept_rollback: typed.checkpoint.accept_rollback.unwrap_or_default(),
+            given_with_backup: false,
         },
         startup_timeout: typed
             .reading
@@ -180,6 +202,18 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
         settings,
         client,
         dead_letter,
+    })
+}
+
+/// The times a new query starts at, if it is told so: what is typed before what the spec says, one
+/// time for all before one for each, as in Spark.
+fn starting_times(typed: &RunArguments, run: &RunOptions) -> Option<StartingTimestamps> {
+    let batches = &typed.batches;
+    let all = batches.starting_timestamp.map(StartingTimestamps::All);
+    let typed_times = all.or_else(|| batches.starting_offsets_by_timestamp.clone());
+    typed_times.or_else(|| {
+        // Offsets that are typed win over times in the file.
+        run.starting_timestamps.clone().filter(|_| batches.starting_offsets.is_none())
     })
 }
 
@@ -233,11 +267,16 @@ fn closing_line(summary: &Summary) -> String {
     let Summary { end, last, batches, totals } = summary;
     let ended = match end {
         End::Finished => "finished",
-        End::Stopped { .. } => "stopped",
+        End::Stopped { .. } | End::Waiting { .. } => "stopped",
         End::Closed => "the reader of stdout is gone; stopped",
         End::Unpublished => "stopped",
     };
     let Some(BatchId(last)) = last else { return format!("{ended} before the first batch") };
+    if let End::Waiting { .. } = end {
+        return format!(
+            "stopped while waiting for a broker; the next start goes on after batch {last}"
+        );
+    }
     let mut told = vec![
         format!("{} read", counted(totals.rows_in, "record")),
         format!("{} late", grouped(totals.late)),

@@ -1,5 +1,6 @@
 //! Commits to Kafka beside everything else: one in flight, the newest batch wins, a failure is
-//! reported and holds nothing up.
+//! reported and holds nothing up. What is committed comes as [`Visible`]: nothing can be committed
+//! before it is durable and announced.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -97,13 +98,11 @@ impl Shared {
 fn commit_all(shared: &Shared, mut committer: Box<dyn Committer>) {
     let mut failing = false;
     while let Some(batch) = shared.take() {
-        let publication = batch.publication();
-        let result = committer.commit(&publication.record.positions(), &publication.identity);
-        match result {
+        match committer.commit(&batch) {
             Ok(()) => failing = false,
             Err(error) if !failing => {
                 failing = true;
-                let batch = publication.identity.batch.0;
+                let batch = batch.publication().identity.batch.0;
                 tracing::warn!(batch, %error, "Kafka did not confirm a commit; the next one covers it");
             }
             Err(_) => {}

@@ -32,7 +32,7 @@ pub enum EngineError {
     #[error("the reader of stdout is gone")]
     Closed,
     /// A start that is refused, with the ways out.
-    #[error("{refusal}.\n{ways_out}")]
+    #[error("{refusal}.{}{ways_out}", if ways_out.is_empty() { "" } else { "\n" })]
     Refused {
         /// Why.
         refusal: Refusal,
@@ -86,6 +86,7 @@ impl EngineError {
             EngineError::Checkpoint(CheckpointError::Storage { .. }) => 14,
             EngineError::Source(SourceError::Unreachable(_) | SourceError::NoTopic(_)) => 22,
             EngineError::Source(SourceError::Refused(_)) => 21,
+            EngineError::Source(SourceError::Usage(_)) => 2,
             EngineError::Source(_) | EngineError::OtherTopic(_) => 20,
             EngineError::BadRecord(_) => 40,
             EngineError::Sink { error, .. } => match error {

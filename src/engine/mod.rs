@@ -5,11 +5,12 @@
 //! is unpublished. Start at [`run`].
 //!
 //! Invariants kept here:
-//! - *Visibility*: nothing of a batch leaves before it is durable and announced; the types of
-//!   [`crate::checkpoint`] hold that.
+//! - *Visibility*: nothing of a batch leaves before it is durable and announced, neither to a sink
+//!   nor as a commit; the types of [`crate::checkpoint`] hold that.
 //! - *Contiguity*: batches are handed over in order; the first failure ends the run.
 //! - *Lineage*: facts are read before anything is changed; a permission that is used becomes durable
-//!   as a new lineage. Not kept: one left in the command is used again at the next loss.
+//!   as a new lineage, and left in the command it does nothing a second time: it either names the
+//!   lineage that was given up, or the new one says (in Kafka, from its first commit on) what began it.
 //!
 //! Not here: what a batch is (`batch`), bytes and clients (the adapters), options (`commands`).
 
@@ -30,7 +31,7 @@ pub use error::EngineError;
 pub use steps::{Effect, Steps};
 
 use crate::{
-    batch::{Counts, Due, Job, Permissions, cut, due},
+    batch::{Counts, Due, HoldBack, Job, Permissions, cut, due},
     checkpoint::{Checkpoint, Recovered},
     engine::{
         outlet::{Departed, Left, Outlet},
@@ -58,6 +59,10 @@ pub struct Settings {
     pub max_offsets: MaxOffsets,
     /// Where a new query starts.
     pub starting_offsets: StartingOffsets,
+    /// Fewest records of one batch, until `max_trigger_delay_ms` has passed since the last one.
+    pub min_offsets: Option<u64>,
+    /// How long a batch may be held back for being too small, in milliseconds.
+    pub max_trigger_delay_ms: u64,
     /// What the operator allows this once.
     pub permissions: Permissions,
     /// How long to wait for a broker at the start; for ever if not given.
@@ -102,6 +107,12 @@ pub enum End {
         /// Whether something was left undone.
         unfinished: bool,
     },
+    /// It was told to stop before the brokers had answered; [`Summary::last`] is the newest batch of
+    /// earlier runs. `unfinished`: as above.
+    Waiting {
+        /// Whether something was left undone.
+        unfinished: bool,
+    },
     /// The reader of stdout went away; its batch stays unpublished.
     Closed,
     /// It was told to stop, and its newest batch did not leave in time; the next start publishes it.
@@ -128,9 +139,14 @@ pub struct Summary {
 pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError> {
     let clock = parts.clock;
     let stop = parts.stop.clone();
+    let stored = parts
+        .recovered
+        .last
+        .as_ref()
+        .map(|last| Departed { batch: last.batch, totals: last.totals });
     let started = match start::start(parts, settings) {
         Ok(start::Started::Ready(started)) => *started,
-        Ok(start::Started::Stopped) => return Ok(stopped_at_start(settings)),
+        Ok(start::Started::Stopped) => return Ok(stopped_at_start(settings, stored)),
         Err(EngineError::Closed) => return Ok(Summary { end: End::Closed, ..nothing() }),
         Err(error) => return Err(error),
     };
@@ -146,8 +162,10 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         clock,
         stop,
         batches: 0,
+        hold: HoldBack::default(),
         worked_before: Worked::Batch,
-        warned: Warned::default(),
+        // Only a new query is new to its user.
+        warned: Warned { first_window: before.is_some(), ..Warned::default() },
     };
     let end = run.batches();
     let left = run.outlet.finish(settings.shutdown_timeout);
@@ -166,9 +184,19 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
     })
 }
 
-fn stopped_at_start(settings: &Settings) -> Summary {
-    let unfinished = settings.trigger == Trigger::AvailableNow;
-    Summary { end: End::Stopped { unfinished }, ..nothing() }
+fn stopped_at_start(settings: &Settings, stored: Option<Departed>) -> Summary {
+    let unfinished = is_bounded(settings.trigger);
+    Summary {
+        end: End::Waiting { unfinished },
+        last: stored.map(|last| last.batch),
+        totals: stored.map_or_else(Counts::default, |last| last.totals),
+        batches: 0,
+    }
+}
+
+/// Whether a run with this trigger ends by itself.
+fn is_bounded(trigger: Trigger) -> bool {
+    matches!(trigger, Trigger::AvailableNow | Trigger::Once)
 }
 
 fn nothing() -> Summary {
@@ -184,6 +212,7 @@ struct Run<'a> {
     clock: &'a dyn Clock,
     stop: Stop,
     batches: u64,
+    hold: HoldBack,
     worked_before: Worked,
     warned: Warned,
 }
@@ -202,6 +231,8 @@ impl Run<'_> {
                 return Ok(self.stopped());
             }
             let trigger_ms = self.clock.now_ms();
+            let attended = self.source.wait(Duration::ZERO).map(|_| ());
+            self.bear(attended)?;
             let latest = match self.ends.latest(&mut *self.source, &mut self.job, trigger_ms) {
                 Ok(latest) => latest,
                 Err(SourceError::Unreachable(problem)) => {
@@ -212,21 +243,48 @@ impl Run<'_> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let ends = cut(&self.job.head().positions, &latest, self.limit());
+            let ends = if self.holds_back(&latest, trigger_ms) {
+                self.job.head().positions.iter().map(|(at, next)| (*at, next.offset)).collect()
+            } else {
+                cut(&self.job.head().positions, &latest, self.limit())
+            };
             let worked = self.batch(ends)?;
             self.outlet.check()?;
             match (worked, self.settings.trigger) {
                 (Worked::Dropped, _) => return Ok(self.stopped()),
-                (Worked::Nothing, Trigger::AvailableNow) => return Ok(End::Finished),
+                (Worked::Nothing, Trigger::AvailableNow) | (_, Trigger::Once) => {
+                    return Ok(End::Finished);
+                }
                 (Worked::Batch, Trigger::AvailableNow) => {}
                 (worked, Trigger::ProcessingTime { interval_ms }) => {
-                    self.wait(trigger_ms, interval_ms, worked);
+                    self.wait(trigger_ms, interval_ms, worked)?;
                 }
             }
         }
     }
 
+    /// Whether this run ends by itself.
+    fn is_bounded(&self) -> bool {
+        is_bounded(self.settings.trigger)
+    }
+
+    /// Whether what waits is too little for a batch yet (`--min-offsets-per-trigger`).
+    fn holds_back(&mut self, latest: &BTreeMap<Partition, Offset>, trigger_ms: i64) -> bool {
+        let Some(least) = self.settings.min_offsets.filter(|_| !self.is_bounded()) else {
+            return false;
+        };
+        let waiting = self.job.head().positions.iter().map(|(partition, at)| {
+            let end = latest.get(partition).map_or(at.offset.0, |end| end.0);
+            u64::try_from(end.saturating_sub(at.offset.0)).unwrap_or(0)
+        });
+        let longest_ms = self.settings.max_trigger_delay_ms;
+        self.hold.holds(trigger_ms, waiting.sum(), least, longest_ms)
+    }
+
     fn limit(&self) -> Option<u64> {
+        if self.settings.trigger == Trigger::Once {
+            return None;
+        }
         match self.settings.max_offsets {
             MaxOffsets::Limited(limit) => Some(limit),
             MaxOffsets::Unlimited => None,
@@ -234,7 +292,7 @@ impl Run<'_> {
     }
 
     fn stopped(&self) -> End {
-        End::Stopped { unfinished: self.settings.trigger == Trigger::AvailableNow }
+        End::Stopped { unfinished: self.is_bounded() }
     }
 
     /// Runs the batch that is due, if one is.
@@ -246,6 +304,8 @@ impl Run<'_> {
         let pipeline = self.job.pipeline();
         match due(head, pipeline, new_data) {
             Due::Nothing => return Ok(Worked::Nothing),
+            // One batch of data or none, as Spark's `Trigger.Once`.
+            Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
             Due::NoData | Due::Data => {}
         }
         let clock_ms = self.clock.now_ms();
@@ -290,11 +350,17 @@ impl Run<'_> {
     }
 
     /// Waits for the next trigger, or for data where every moment is one.
-    fn wait(&mut self, trigger_ms: i64, interval_ms: u64, worked: Worked) {
+    fn wait(
+        &mut self,
+        trigger_ms: i64,
+        interval_ms: u64,
+        worked: Worked,
+    ) -> Result<(), EngineError> {
         let interval_ms = i64::try_from(interval_ms).unwrap_or(i64::MAX);
         if interval_ms == 0 {
             if matches!(worked, Worked::Nothing) {
-                self.ends.wait_for_data(&mut *self.source, &self.stop);
+                let waited = self.ends.wait_for_data(&mut *self.source, &self.stop);
+                self.bear(waited)?;
             }
             // Something to read that makes no batch (an error the client reports) must not make a
             // busy loop.
@@ -302,7 +368,7 @@ impl Run<'_> {
                 self.stop.wait_timeout(IDLE_PAUSE);
             }
             self.worked_before = worked;
-            return;
+            return Ok(());
         }
         let next_ms = crate::batch::next_tick(trigger_ms, interval_ms);
         let now_ms = self.clock.now_ms();
@@ -315,7 +381,7 @@ impl Run<'_> {
                     "a batch took longer than the trigger's interval"
                 );
             }
-            return;
+            return Ok(());
         }
         let mut left = Duration::from_millis((next_ms - now_ms).unsigned_abs());
         // In slices, so that a failure on the way out is noticed within a second.
@@ -323,6 +389,24 @@ impl Run<'_> {
             let slice = left.min(Duration::from_secs(1));
             self.stop.wait_timeout(slice);
             left -= slice;
+        }
+        Ok(())
+    }
+
+    /// What befell the source while nothing was read: what passes is borne, everything else ends the
+    /// run before there is data that it would concern.
+    fn bear(&mut self, waited: Result<(), SourceError>) -> Result<(), EngineError> {
+        match waited {
+            Ok(()) => Ok(()),
+            Err(SourceError::Reread(problem)) => {
+                tracing::warn!(problem, "reading begins again where the last batch ended");
+                Ok(self.source.assign(&self.job.head().positions)?)
+            }
+            Err(SourceError::Unreachable(problem)) => {
+                tracing::warn!(problem, "the brokers do not answer; waiting for them");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -349,11 +433,18 @@ impl Run<'_> {
             (pipeline.output_mode, delay_ms, first)
         {
             self.warned.first_window = true;
-            let opens_ms = first.floor_ms().saturating_add(delay_ms);
+            if self.job.head().watermarks.closing_bound.closes(first) {
+                return;
+            }
+            // The watermark is in whole milliseconds.
+            let end_ms = first.0.saturating_add(999).div_euclid(1000);
+            let closes_ms = end_ms.saturating_add(delay_ms);
             tracing::info!(
-                "append mode prints a window once, when it closes: the first can close when an event \
-                 of {} or later arrives; --output-mode update shows running totals",
-                crate::types::timestamp_text(Timestamp(opens_ms.saturating_mul(1000)))
+                "append mode prints each window once, when it has closed: the one that ends at {} UTC \
+                 closes when an event of {} UTC or later was read; --output-mode update shows running \
+                 totals until then",
+                crate::types::timestamp_text(first),
+                crate::types::timestamp_text(Timestamp(closes_ms.saturating_mul(1000)))
             );
         }
     }

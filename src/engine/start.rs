@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     batch::{
-        Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Refusal, Superseded,
-        WitnessFact, recover,
+        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Superseded, WitnessFact,
+        recover, ways_out,
     },
     checkpoint::{Checkpoint, CheckpointError, Recovered},
     engine::{
@@ -20,9 +20,9 @@ use crate::{
     },
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
-    spec::{Pipeline, StartingOffset, StartingOffsets},
+    spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{LeaderEpoch, Lineage, Partition, Position, Rows, SinkName},
+    types::{LeaderEpoch, Lineage, Offset, Partition, Position, Rows, SinkName},
     window::Watermarks,
 };
 
@@ -49,7 +49,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         check_identity(genesis, &pipeline)?;
     }
     let mut brokers = Brokers::new(settings, &stop);
-    let Some(topic) = brokers.ask(|| source.describe())? else { return Ok(Started::Stopped) };
+    let described =
+        brokers.ask(|| source.describe()).map_err(|error| lost_topic(error, &recovered));
+    let Some(topic) = described? else { return Ok(Started::Stopped) };
     if let Some(genesis) = &recovered.genesis {
         check_topic(genesis, &topic, &pipeline)?;
     }
@@ -58,18 +60,28 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let facts = facts(&recovered, witness, &mut sinks, settings)?;
     let decision = recover(&facts);
     let genesis = match &decision {
-        Decision::Refuse(refusal) => return Err(refuse(refusal.clone())),
+        Decision::Refuse(refusal) => {
+            let (refusal, ways_out) = (refusal.clone(), ways_out(&facts, refusal));
+            return Err(EngineError::Refused { refusal, ways_out });
+        }
         Decision::Fresh { superseded } => {
             let asked = brokers.ask(|| source.bounds(&topic.partitions))?;
             let Some(bounds) = asked else { return Ok(Started::Stopped) };
-            let starting = resolve(&settings.starting_offsets, &pipeline.topic, &bounds)?;
+            let times = starting_times(&settings.starting_offsets, &topic.partitions);
+            let asked = match &times {
+                Some(times) => brokers.ask(|| source.offsets_for_times(times))?,
+                None => Some(BTreeMap::new()),
+            };
+            let Some(found) = asked else { return Ok(Started::Stopped) };
+            let starting = resolve(&settings.starting_offsets, &pipeline.topic, &bounds, &found)?;
             Some(new_genesis(&pipeline, &topic, settings, superseded.clone(), starting, clock))
         }
         Decision::RollBack { superseded, .. } => {
             let old = recovered.genesis.as_ref().expect("only a history is rolled back");
             let began_after = recovered.last.as_ref().map(|last| last.batch);
             let (lineage, superseded) = (new_lineage(), superseded.clone());
-            Some(Genesis { lineage, superseded, began_after, ..old.clone() })
+            let begun = Begun::AcceptedRollback;
+            Some(Genesis { lineage, begun, superseded, began_after, ..old.clone() })
         }
         Decision::Resume | Decision::Republish { .. } => None,
     };
@@ -87,7 +99,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
             .map_err(|error| EngineError::Sink { sink: name, error })?;
     }
     settle_marks(&mut *checkpoint, &recovered, &names, &job)?;
-    let commits = Commits::new(source.committer());
+    let commits = Commits::new(source.committer(genesis.begun));
     let mut exit = Exit { checkpoint, sinks, commits, stop };
     if let (Some(pending), Some(publication)) = (pending(&decision), again) {
         let durable = exit.checkpoint.durable_again(publication)?;
@@ -143,7 +155,10 @@ impl<'a> Brokers<'a> {
                     self.settings.brokers
                 );
             }
-            if self.stop.wait_timeout(ASK_AGAIN) {
+            let left = timeout.map_or(ASK_AGAIN, |timeout| {
+                timeout.saturating_sub(self.started.elapsed()).min(ASK_AGAIN)
+            });
+            if self.stop.wait_timeout(left) {
                 return Ok(None);
             }
         }
@@ -169,6 +184,25 @@ fn check_identity(genesis: &Genesis, pipeline: &Pipeline) -> Result<(), EngineEr
         "the checkpoint was made by another pipeline; these fields differ:{differing}\n\
          Run the pipeline it was made for, or give this one its own --checkpoint-dir (and --group-id)."
     )))
+}
+
+/// A topic that a checkpoint was made from and that is not there has taken with it what was still to
+/// be read.
+fn lost_topic(error: EngineError, recovered: &Recovered) -> EngineError {
+    match (error, &recovered.genesis) {
+        (EngineError::Source(SourceError::NoTopic(_)), Some(_)) => {
+            let read = match &recovered.last {
+                Some(last) => format!("the checkpoint has read it up to batch {}", last.batch),
+                None => "the checkpoint was begun from it".to_owned(),
+            };
+            EngineError::OtherTopic(format!(
+                "{read}, and there is no such topic: it was deleted, and what was still to be read is \
+                 lost. If it is on other brokers, name them with --brokers; otherwise start over with \
+                 another --checkpoint-dir and --group-id"
+            ))
+        }
+        (error, _) => error,
+    }
 }
 
 fn check_topic(
@@ -208,6 +242,7 @@ fn facts(
         None => DatabaseFact::Fresh,
         Some(genesis) => DatabaseFact::History {
             lineage: genesis.lineage,
+            begun: genesis.begun,
             superseded: genesis.superseded.clone(),
             just_begun: genesis.has_just_begun(recovered.last.as_ref().map(|last| last.batch)),
             last: recovered.last.as_ref().map(|last| (last.batch, last.digest)),
@@ -230,39 +265,54 @@ fn facts(
     })
 }
 
-fn refuse(refusal: Refusal) -> EngineError {
-    let ways_out = if refusal.is_misfit() {
-        String::new()
-    } else {
-        "Nothing was changed. The ways out: put the newest backup back with `sales-stream checkpoints \
-         restore` and go on from it with --accept-rollback; or begin anew with --start-over and an \
-         empty checkpoint directory; or, for an independent run, use another --group-id (and \
-         --checkpoint-dir)"
-            .to_owned()
-    };
-    EngineError::Refused { refusal, ways_out }
+/// The times from which a new query reads, if it is told as times; partitions that are not named
+/// are left to [`resolve`] to complain about.
+fn starting_times(
+    starting: &StartingOffsets,
+    partitions: &[Partition],
+) -> Option<BTreeMap<Partition, i64>> {
+    match starting {
+        StartingOffsets::ByTimestamp(StartingTimestamps::All(time_ms), _) => {
+            Some(partitions.iter().map(|partition| (*partition, *time_ms)).collect())
+        }
+        StartingOffsets::ByTimestamp(StartingTimestamps::Specific { partitions: named, .. }, _) => {
+            let known = named.iter().filter(|(partition, _)| partitions.contains(partition));
+            Some(known.map(|(partition, time_ms)| (*partition, *time_ms)).collect())
+        }
+        StartingOffsets::Latest | StartingOffsets::Earliest | StartingOffsets::Specific { .. } => {
+            None
+        }
+    }
 }
 
-/// Resolves the starting offsets of a new query, once.
+/// Resolves the starting offsets of a new query, once; `found` is what was found by time.
 fn resolve(
     starting: &StartingOffsets,
     topic: &str,
     bounds: &BTreeMap<Partition, Bounds>,
+    found: &BTreeMap<Partition, Option<Offset>>,
 ) -> Result<BTreeMap<Partition, Position>, EngineError> {
     let refused = |problem: String| Err(EngineError::StartingOffsets(problem));
     if let Err(problem) = starting.check_topic(topic) {
         return refused(problem.to_string());
     }
-    if let StartingOffsets::Specific { partitions, .. } = starting {
-        if let Some(unknown) = partitions.keys().find(|named| !bounds.contains_key(named)) {
+    let named: Option<Vec<Partition>> = match starting {
+        StartingOffsets::Specific { partitions, .. } => Some(partitions.keys().copied().collect()),
+        StartingOffsets::ByTimestamp(StartingTimestamps::Specific { partitions, .. }, _) => {
+            Some(partitions.keys().copied().collect())
+        }
+        _ => None,
+    };
+    if let Some(named) = named {
+        if let Some(unknown) = named.iter().find(|named| !bounds.contains_key(named)) {
             return refused(format!(
-                "--starting-offsets names partition {unknown}, which topic {topic} does not have"
+                "the starting positions name partition {unknown}, which topic {topic} does not have"
             ));
         }
-        if let Some(missing) = bounds.keys().find(|there| !partitions.contains_key(there)) {
+        if let Some(missing) = bounds.keys().find(|there| !named.contains(there)) {
             return refused(format!(
-                "--starting-offsets must name every partition of topic {topic}; {missing} is missing \
-                 (-2 is earliest, -1 is latest)"
+                "the starting positions must name every partition of topic {topic}; {missing} is \
+                 missing (as an offset, -2 is earliest and -1 is latest)"
             ));
         }
     }
@@ -272,6 +322,19 @@ fn resolve(
             StartingOffsets::Latest => StartingOffset::Latest,
             StartingOffsets::Earliest => StartingOffset::Earliest,
             StartingOffsets::Specific { partitions, .. } => partitions[partition],
+            StartingOffsets::ByTimestamp(timestamps, strategy) => {
+                match (found.get(partition).copied().flatten(), strategy) {
+                    (Some(offset), _) => StartingOffset::At(offset),
+                    (None, TimestampStrategy::Latest) => StartingOffset::Latest,
+                    (None, TimestampStrategy::Error) => {
+                        return refused(format!(
+                            "partition {partition} of topic {topic} has no record of the starting \
+                             time ({timestamps}) or later; begin earlier, or at the end of such \
+                             partitions with --starting-offsets-by-timestamp-strategy latest"
+                        ));
+                    }
+                }
+            }
         };
         let offset = match chosen {
             StartingOffset::Earliest => bounds.earliest,
@@ -307,6 +370,7 @@ fn new_genesis(
 ) -> Genesis {
     Genesis {
         lineage: new_lineage(),
+        begun: if superseded.is_empty() { Begun::Freely } else { Begun::StartOver },
         superseded,
         began_after: None,
         pipeline: pipeline.name.clone(),

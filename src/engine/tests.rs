@@ -51,6 +51,8 @@ impl World {
         Settings {
             trigger: Trigger::AvailableNow,
             max_offsets: MaxOffsets::Limited(10),
+            min_offsets: None,
+            max_trigger_delay_ms: 900_000,
             starting_offsets: StartingOffsets::Earliest,
             permissions: Permissions::default(),
             startup_timeout: Some(Duration::ZERO),

@@ -26,7 +26,7 @@ const DOUBTS: u32 = 5;
 
 /// The ends as the source tells them.
 pub(super) struct Ends {
-    /// For available-now: read once per process.
+    /// For runs that end by themselves: read once per process.
     fixed: Option<Option<BTreeMap<Partition, Offset>>>,
     looked_for_partitions: Option<Instant>,
     doubts: u32,
@@ -34,7 +34,8 @@ pub(super) struct Ends {
 
 impl Ends {
     pub(super) fn new(settings: &Settings) -> Ends {
-        let fixed = (settings.trigger == Trigger::AvailableNow).then_some(None);
+        let fixed =
+            matches!(settings.trigger, Trigger::AvailableNow | Trigger::Once).then_some(None);
         Ends { fixed, looked_for_partitions: None, doubts: 0 }
     }
 
@@ -116,13 +117,21 @@ impl Ends {
     }
 
     /// Waits until there is something to read, or a moment.
-    pub(super) fn wait_for_data(&self, source: &mut dyn Source, stop: &Stop) {
+    ///
+    /// # Errors
+    /// As [`Source::wait`].
+    pub(super) fn wait_for_data(
+        &self,
+        source: &mut dyn Source,
+        stop: &Stop,
+    ) -> Result<(), SourceError> {
         let patience = Instant::now() + DATA_PATIENCE;
         while Instant::now() < patience && !stop.is_requested() {
-            if source.wait(Duration::from_millis(20)) {
-                return;
+            if source.wait(Duration::from_millis(20))? {
+                break;
             }
         }
+        Ok(())
     }
 }
 

@@ -45,6 +45,9 @@ pub struct View {
     history: Vec<BatchRecord>,
     pipeline: Pipeline,
     windows: Vec<WindowView>,
+    filter: Filter,
+    /// Why this is older or other than what was announced, if it is.
+    pub problem: Option<String>,
     /// Keys that a deduplication remembers.
     remembered: u64,
     /// End offsets that a broker told, if one answered.
@@ -117,7 +120,16 @@ impl View {
             }
         }
         windows.retain(|window| !filter.shows_groups() || !window.rows.is_empty());
-        Ok(View { recovered, history, pipeline, windows, remembered, ends: BTreeMap::new() })
+        Ok(View {
+            recovered,
+            history,
+            pipeline,
+            windows,
+            filter: filter.clone(),
+            problem: None,
+            remembered,
+            ends: BTreeMap::new(),
+        })
     }
 
     /// The pipeline as the checkpoint has it, its topic included.
@@ -156,6 +168,7 @@ impl View {
             "lineage": genesis.map(|genesis| genesis.lineage.to_string()),
             "incarnation": last.map(|last| last.incarnation.0),
             "batch": last.map(|last| last.batch.0),
+            "problem": self.problem,
             "digest": last.map(|last| last.digest.to_string()),
             "watermark": last.map(|last| watermark(last.next_watermarks.closing_bound.0)),
             "late_bound": last.map(|last| watermark(last.next_watermarks.late_bound.0)),
@@ -273,6 +286,14 @@ fn counts_json(counts: &Counts) -> Json {
     })
 }
 
+/// A clock reading in milliseconds since 1970, as ISO 8601 in UTC with always three digits behind the
+/// second, so that columns of it line up.
+#[must_use]
+pub fn clock_text(milliseconds: i64) -> String {
+    let second = timestamp_iso(Timestamp(milliseconds.div_euclid(1000).saturating_mul(1_000_000)));
+    format!("{}.{:03}Z", second.trim_end_matches('Z'), milliseconds.rem_euclid(1000))
+}
+
 /// A watermark or clock reading in milliseconds, as ISO 8601.
 fn watermark(milliseconds: i64) -> String {
     timestamp_iso(Timestamp(milliseconds.saturating_mul(1000)))
@@ -329,5 +350,17 @@ fn value_json(value: Value<'_>) -> Json {
         Value::String(text) => json!(text),
         Value::Timestamp(value) => json!(timestamp_iso(value)),
         Value::Decimal(value) => json!(value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_readings_are_all_of_one_width() {
+        assert_eq!(clock_text(1_756_809_000_700), "2025-09-02T10:30:00.700Z");
+        assert_eq!(clock_text(1_756_809_000_000), "2025-09-02T10:30:00.000Z");
+        assert_eq!(clock_text(-1), "1969-12-31T23:59:59.999Z");
     }
 }

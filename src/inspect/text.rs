@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::{
-    inspect::{View, WindowView, watermark},
+    inspect::{Filter, View, WindowView, clock_text, watermark},
     spec::Query,
-    types::{FaultReason, timestamp_text},
+    types::{FaultReason, Watermark, timestamp_iso},
+    window::Watermarks,
 };
 
 /// How many windows are listed before the rest is only counted.
@@ -30,9 +31,11 @@ impl View {
         };
         writeln!(f, "batch       {} (start {})", last.batch, last.incarnation)?;
         writeln!(f, "digest      {}", last.digest)?;
-        let next = last.next_watermarks;
-        writeln!(f, "watermark   {}", watermark(next.closing_bound.0))?;
-        writeln!(f, "late bound  {}", watermark(next.late_bound.0))?;
+        if self.pipeline.is_stateful() {
+            let next = last.next_watermarks;
+            writeln!(f, "watermark   {}", watermark_text(next.closing_bound))?;
+            writeln!(f, "late bound  {}", watermark_text(next.late_bound))?;
+        }
         let pending = self.pending();
         let outbox = if pending.is_empty() {
             "empty".to_owned()
@@ -90,9 +93,13 @@ impl View {
         if self.pipeline.deduplication.is_some() {
             writeln!(f, "\nremembered  {} keys of the deduplication", self.remembered)?;
         }
-        if matches!(self.pipeline.query, Query::Aggregation(_)) {
-            writeln!(f, "\n{:<23} {:<23} {:>9}", "open window start", "end", "groups")?;
+        if !matches!(self.pipeline.query, Query::Aggregation(_)) {
+            return Ok(());
         }
+        if self.windows.is_empty() {
+            return writeln!(f, "\n{}", no_window(&self.filter));
+        }
+        writeln!(f, "\n{:<24} {:<24} {:>9}", "open window start", "end", "groups")?;
         for window in self.windows.iter().take(WINDOWS_SHOWN) {
             window_line(f, window)?;
         }
@@ -106,15 +113,15 @@ impl View {
     fn batch_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n{:>9} {:<24} {:>10} {:>8} {:>9} {:>9} {:>8}",
+            "\n{:>9} {:<24} {:>9} {:>7} {:>9} {:>8} {:>7}",
             "batch", "time", "rows in", "late", "malformed", "rows out", "took ms"
         )?;
         for record in &self.history {
             writeln!(
                 f,
-                "{:>9} {:<24} {:>10} {:>8} {:>9} {:>9} {:>8}",
+                "{:>9} {:<24} {:>9} {:>7} {:>9} {:>8} {:>7}",
                 record.batch.0,
-                watermark(record.clock_ms),
+                clock_text(record.clock_ms),
                 record.counts.rows_in,
                 record.counts.late,
                 record.counts.malformed(),
@@ -126,12 +133,31 @@ impl View {
     }
 }
 
+/// A watermark; before the first event it is at the beginning of 1970, as Spark has it.
+fn watermark_text(mark: Watermark) -> String {
+    if mark == Watermarks::FIRST.closing_bound {
+        return "none yet".to_owned();
+    }
+    watermark(mark.0)
+}
+
+/// Says that there is nothing to list, and what was asked for.
+fn no_window(filter: &Filter) -> String {
+    let which = filter
+        .window
+        .map_or_else(String::new, |start| format!(" that starts at {}", timestamp_iso(start)));
+    match &filter.key {
+        Some(key) => format!("no open window{which} has key {key}"),
+        None => format!("no open window{which}"),
+    }
+}
+
 fn window_line(f: &mut fmt::Formatter<'_>, window: &WindowView) -> fmt::Result {
     let (start, end) = match window.window {
-        Some((start, end)) => (timestamp_text(start), timestamp_text(end)),
+        Some((start, end)) => (timestamp_iso(start), timestamp_iso(end)),
         None => ("(no windows)".to_owned(), String::new()),
     };
-    writeln!(f, "{start:<23} {end:<23} {:>9}", window.groups)?;
+    writeln!(f, "{start:<24} {end:<24} {:>9}", window.groups)?;
     for row in &window.rows {
         let cells: Vec<_> = row.iter().map(|(name, value)| format!("{name}={value}")).collect();
         writeln!(f, "    {}", cells.join("  "))?;

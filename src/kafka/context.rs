@@ -3,11 +3,13 @@
 //!
 //! Invariants: the same complaint is logged once, and then at most once every
 //! [`REPEAT_AFTER`] with the number left out; a refusal by the cluster is remembered, because the
-//! call that suffers from it only sees a timeout.
+//! call that suffers from it only sees a timeout. Until a broker has answered, failed connections
+//! are remembered instead of logged: whoever asks says it in a sentence.
 //!
 //! Not here: delivery reports (`producer`), statistics (`source/kafka`).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,8 @@ pub struct Refusal {
 pub struct KafkaContext {
     brokers: String,
     refusal: Mutex<Option<Refusal>>,
+    answered: AtomicBool,
+    unreached: Mutex<Option<String>>,
     throttle: Mutex<Throttle>,
 }
 
@@ -46,6 +50,8 @@ impl KafkaContext {
         KafkaContext {
             brokers: brokers.to_owned(),
             refusal: Mutex::new(None),
+            answered: AtomicBool::new(false),
+            unreached: Mutex::new(None),
             throttle: Mutex::new(Throttle::default()),
         }
     }
@@ -60,6 +66,18 @@ impl KafkaContext {
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         lock(&self.refusal).clone()
+    }
+
+    /// Notes that a broker has answered: from now on a failed connection is worth a log line.
+    pub fn note_answer(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+        *lock(&self.unreached) = None;
+    }
+
+    /// Why the latest connection failed, as long as no broker has answered.
+    #[must_use]
+    pub fn unreached(&self) -> Option<String> {
+        lock(&self.unreached).clone()
     }
 
     fn admit(&self, complaint: &str) -> Option<u64> {
@@ -99,6 +117,14 @@ impl ClientContext for KafkaContext {
         if kind == ErrorKind::Refused {
             *lock(&self.refusal) = Some(Refusal { code, reason: reason.to_owned() });
         }
+        if kind == ErrorKind::Unreachable && !self.answered.load(Ordering::Relaxed) {
+            debug!(target: "sales_stream::kafka", brokers = self.brokers, reason, "Kafka cannot be reached yet");
+            // That all are down is no reason.
+            if code != RDKafkaErrorCode::AllBrokersDown {
+                *lock(&self.unreached) = Some(reason.to_owned());
+            }
+            return;
+        }
         let Some(left_out) = self.admit(&format!("{code:?}")) else {
             return;
         };
@@ -110,7 +136,7 @@ impl ClientContext for KafkaContext {
             ErrorKind::Unreachable => {
                 warn!(target: "sales_stream::kafka", %brokers, reason, left_out, "Kafka cannot be reached, trying again");
             }
-            ErrorKind::Other => {
+            ErrorKind::Usage | ErrorKind::Other => {
                 warn!(target: "sales_stream::kafka", %brokers, reason, left_out, "Kafka client error");
             }
         }
@@ -167,6 +193,18 @@ mod tests {
         assert_eq!(throttle.admit("down", start + Duration::from_secs(29)), None);
         assert_eq!(throttle.admit("down", start + Duration::from_secs(30)), Some(2));
         assert_eq!(throttle.admit("down", start + Duration::from_secs(61)), Some(0));
+    }
+
+    #[test]
+    fn why_no_broker_answers_is_remembered_until_one_does() {
+        let context = KafkaContext::new("broker:9092");
+        let fail = |code, reason| context.error(KafkaError::Global(code), reason);
+        fail(RDKafkaErrorCode::BrokerTransportFailure, "connection refused");
+        fail(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(context.unreached().as_deref(), Some("connection refused"));
+        context.note_answer();
+        fail(RDKafkaErrorCode::BrokerTransportFailure, "connection reset");
+        assert_eq!(context.unreached(), None);
     }
 
     #[test]

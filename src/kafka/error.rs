@@ -7,8 +7,9 @@
 use std::fmt;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaConfRes;
 
-use super::Refusal;
+use super::{KafkaContext, Refusal};
 
 /// What a failure asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +19,14 @@ pub enum ErrorKind {
     /// Kafka answered and said no, or the client can never work again: the operator must change
     /// something.
     Refused,
+    /// The client itself does not take the options it was given; nothing was sent.
+    Usage,
     /// Anything else.
     Other,
 }
 
 /// A step that Kafka or its client let fail, as one sentence with what to do next.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct KafkaFailure {
     attempted: String,
     kind: ErrorKind,
@@ -48,7 +51,7 @@ impl KafkaFailure {
         KafkaFailure {
             attempted: attempted.into(),
             kind: kind_of(&error),
-            advice: code_of(&error).map_or_else(String::new, |code| advice(code).to_owned()),
+            advice: advice_on(&error).to_owned(),
             reason: reason(&error),
         }
     }
@@ -64,11 +67,12 @@ impl KafkaFailure {
         }
     }
 
-    /// Advises on starting a broker at, or choosing another than, `brokers`, if none was reached.
+    /// Advises on starting a broker at, or choosing another than, the client's, if none was reached.
     #[must_use]
-    pub fn with_brokers(mut self, brokers: &str) -> KafkaFailure {
+    pub fn of_client(mut self, context: &KafkaContext) -> KafkaFailure {
         if self.kind == ErrorKind::Unreachable {
-            self.reason = format!("no broker answered at {brokers} ({})", self.reason);
+            let why = context.unreached().unwrap_or(self.reason);
+            self.reason = format!("no broker answered at {} ({why})", context.brokers());
             self.advice = "Name your cluster with --brokers host:port, start a broker to try \
                            things out with `sales-stream broker`, or watch it all at work with \
                            `sales-stream demo`"
@@ -87,10 +91,11 @@ impl KafkaFailure {
 /// Sorts an error of the client library.
 #[must_use]
 pub fn kind_of(error: &KafkaError) -> ErrorKind {
-    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-        return ErrorKind::Refused;
+    match error {
+        KafkaError::MessageConsumptionFatal(_) => ErrorKind::Refused,
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => ErrorKind::Usage,
+        _ => code_of(error).map_or(ErrorKind::Other, kind_of_code),
     }
-    code_of(error).map_or(ErrorKind::Other, kind_of_code)
 }
 
 pub(super) fn kind_of_code(code: RDKafkaErrorCode) -> ErrorKind {
@@ -143,13 +148,30 @@ fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
 fn reason(error: &KafkaError) -> String {
     match error {
         // The library's text for this one ends with the value, which may be a password.
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, key, _) => {
+            format!("the Kafka client has no option {key}")
+        }
         KafkaError::ClientConfig(_, _, key, _) => {
-            format!("the Kafka client does not accept the option {key}, or not this value for it")
+            format!("the Kafka client does not take this value for the option {key}")
+        }
+        // What does not fit together is told without values, but for a file's name.
+        KafkaError::ClientCreation(why) => {
+            format!("the Kafka client does not take its options: {why}")
         }
         other => match code_of(other) {
             Some(code) => code.to_string(),
             None => other.to_string(),
         },
+    }
+}
+
+fn advice_on(error: &KafkaError) -> &'static str {
+    match error {
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => {
+            "See --kafka-option (or [run.kafka] of the spec); its names and values are librdkafka's, \
+             listed in its CONFIGURATION.md"
+        }
+        other => code_of(other).map_or("", advice),
     }
 }
 
@@ -206,6 +228,7 @@ mod tests {
             ErrorKind::Refused,
         );
         check(KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetOutOfRange), ErrorKind::Other);
+        check(KafkaError::ClientCreation("sasl".into()), ErrorKind::Usage);
         check(KafkaError::Canceled, ErrorKind::Other);
     }
 
@@ -221,5 +244,6 @@ mod tests {
         let shown = format!("{failure} {failure:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("security.protocol"), "{shown}");
+        assert_eq!(failure.kind(), ErrorKind::Usage);
     }
 }

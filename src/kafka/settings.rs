@@ -9,6 +9,9 @@ use std::fmt;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+/// Kafka when nothing is said.
+pub const DEFAULT_BROKERS: &str = "localhost:9092";
+
 /// Options that the product's guarantees rest on, with what to use instead.
 const OWNED: &[(&str, &str)] = &[
     ("bootstrap.servers", "use --brokers"),
@@ -189,6 +192,16 @@ impl ClientSettings {
     #[must_use]
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// ` --brokers …` for a command to type next, or nothing where it would say the default.
+    #[must_use]
+    pub fn brokers_option(&self) -> String {
+        if self.brokers == DEFAULT_BROKERS {
+            String::new()
+        } else {
+            format!(" --brokers {}", self.brokers)
+        }
     }
 
     /// The configuration every client starts from: base settings, then the user's options. What a

@@ -70,9 +70,18 @@ pub struct Produced {
     pub elapsed: Duration,
 }
 
+impl Produced {
+    fn nothing(topic: &str) -> Produced {
+        Produced { topic: topic.to_owned(), events: 0, elapsed: Duration::ZERO }
+    }
+}
+
 impl fmt::Display for Produced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Produced { topic, events, elapsed } = self;
+        if *events == 0 {
+            return write!(f, "produced 0 events to {topic}");
+        }
         let tenths = u128::from(*events) * 10_000_000 / elapsed.as_micros().max(1);
         let per_second = match tenths {
             0..100 => format!("{}.{}", tenths / 10, tenths % 10),
@@ -96,14 +105,16 @@ pub enum ProduceError {
     Kafka(#[from] KafkaFailure),
     /// No such topic.
     #[error(
-        "there is no topic {topic} at {brokers}: create it with `sales-stream topics create {topic} \
-         --partitions 3`"
+        "there is no topic {topic} at {}: create it with `sales-stream topics create {topic} \
+         --partitions 3{}`",
+        settings.brokers(),
+        settings.brokers_option()
     )]
     NoTopic {
         /// The topic.
         topic: String,
         /// The cluster.
-        brokers: String,
+        settings: ClientSettings,
     },
     /// Some records are not known to be in the topic.
     #[error(
@@ -151,7 +162,12 @@ pub fn run(
     out: &mut dyn Write,
     stop: &Stop,
 ) -> Result<Produced, ProduceError> {
-    check_topic(settings, bounds)?;
+    let checked = {
+        let (settings, bounds) = (settings.clone(), bounds.clone());
+        kafka::unless_stopped(stop, move || check_topic(&settings, &bounds))
+    };
+    let Some(checked) = checked else { return Ok(Produced::nothing(&bounds.topic)) };
+    checked?;
     let producer: BaseProducer<Deliveries> = producer_config(settings)
         .create_with_context(Deliveries::new(settings.brokers()))
         .map_err(|error| KafkaFailure::new("setting up a Kafka producer", error))?;
@@ -188,10 +204,9 @@ fn check_topic(settings: &ClientSettings, bounds: &Bounds) -> Result<(), Produce
     let consumer = kafka::consumer(settings, &[])?;
     match kafka::topic_partitions(&consumer, &bounds.topic, bounds.timeout)? {
         Some(_) => Ok(()),
-        None => Err(ProduceError::NoTopic {
-            topic: bounds.topic.clone(),
-            brokers: settings.brokers().to_owned(),
-        }),
+        None => {
+            Err(ProduceError::NoTopic { topic: bounds.topic.clone(), settings: settings.clone() })
+        }
     }
 }
 
@@ -217,7 +232,12 @@ struct Deliveries {
 impl Deliveries {
     fn new(brokers: &str) -> Deliveries {
         Deliveries {
-            context: KafkaContext::new(brokers),
+            // The topic was looked up, so a broker has answered.
+            context: {
+                let context = KafkaContext::new(brokers);
+                context.note_answer();
+                context
+            },
             failed: AtomicU64::new(0),
             first: Mutex::new(None),
         }

@@ -1,7 +1,7 @@
 //! A directory with one file a batch, each there whole or not at all, after any crash or power cut.
 //!
 //! ```text
-//! DIR/_query                              whose the directory is: its lineage
+//! DIR/_query                              whose the directory is: its lineage, and those it went on from
 //! DIR/batch-000000000012.jsonl            what batch 12 published; none for a batch without lines
 //! DIR/_rolled_back/LINEAGE/batch-….jsonl  what a given-up history had published beyond the rollback
 //! DIR/.lock                               held while a process writes here
@@ -31,7 +31,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    batch::MarkerFact,
+    batch::{MarkerFact, Shared},
     sink::SinkError,
     types::{BatchId, Lineage},
 };
@@ -43,7 +43,7 @@ const LOCK: &str = ".lock";
 /// Form of `_query`; a higher one is not touched.
 const FORMAT: u32 = 1;
 
-/// `_query` is a hundred bytes; what is longer is not ours.
+/// `_query` is a hundred bytes and as many for each accepted rollback; what is longer is not ours.
 const QUERY_MAX_BYTES: u64 = 64 << 10;
 
 /// A process that was just killed gives its lock back within this.
@@ -68,6 +68,16 @@ struct Query {
     format: u32,
     kind: Kind,
     lineage: String,
+    /// The histories that this one went on from, oldest first; not there in a first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    went_on_from: Vec<WentOnFrom>,
+}
+
+/// Up to this batch the files are those of this history too.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct WentOnFrom {
+    lineage: String,
+    batch: Option<u64>,
 }
 
 /// A directory of batch files, held by one process.
@@ -132,15 +142,16 @@ impl BatchFiles {
         }
         self.remove_leftovers(&directory)?;
         match marker {
-            MarkerFact::At(holder, held) if holder == lineage => self.check_end(held, newest)?,
-            MarkerFact::At(holder, _) => {
+            MarkerFact::At(holder, held, _) if holder == lineage => self.check_end(held, newest)?,
+            MarkerFact::At(holder, _, shared) => {
                 self.roll_back(&directory, holder, newest)?;
-                self.write_query(&directory, lineage)?;
+                let shared = Shared::behind(holder, &shared, newest);
+                self.write_query(&directory, lineage, &shared)?;
             }
             MarkerFact::Absent | MarkerFact::NotKept => {
                 sync_parent(&self.path)
                     .map_err(|error| self.storage("syncing the parent of", &self.path, error))?;
-                self.write_query(&directory, lineage)?;
+                self.write_query(&directory, lineage, &[])?;
             }
         }
         // A rename that an earlier process did not come to sync.
@@ -219,7 +230,7 @@ impl BatchFiles {
     fn read_marker(&self, directory: &OwnedFd) -> Result<MarkerFact, SinkError> {
         let newest = self.batches(directory)?.into_iter().max();
         match (self.read_query(directory)?, newest) {
-            (Some(lineage), newest) => Ok(MarkerFact::At(lineage, newest)),
+            (Some((lineage, shared)), newest) => Ok(MarkerFact::At(lineage, newest, shared)),
             (None, None) => Ok(MarkerFact::Absent),
             (None, Some(newest)) => Err(SinkError::Foreign(format!(
                 "{} holds batch files (the newest is {}) and no file {QUERY} that says whose they \
@@ -230,7 +241,7 @@ impl BatchFiles {
         }
     }
 
-    fn read_query(&self, directory: &OwnedFd) -> Result<Option<Lineage>, SinkError> {
+    fn read_query(&self, directory: &OwnedFd) -> Result<Option<(Lineage, Vec<Shared>)>, SinkError> {
         let path = self.path.join(QUERY);
         let foreign = |problem: String| {
             SinkError::Foreign(format!(
@@ -259,13 +270,32 @@ impl BatchFiles {
         if query.kind != self.kind {
             return Err(foreign(format!("it is for {:?}, not {:?}", query.kind, self.kind)));
         }
-        query.lineage.parse().map(Some).map_err(|_| {
-            foreign(format!("its lineage {:?} is not 32 hexadecimal digits", query.lineage))
-        })
+        let lineage = |text: &str| {
+            text.parse::<Lineage>()
+                .map_err(|_| foreign(format!("its lineage {text:?} is not 32 hexadecimal digits")))
+        };
+        let shared = query.went_on_from.iter().map(|from| {
+            Ok(Shared { lineage: lineage(&from.lineage)?, until: from.batch.map(BatchId) })
+        });
+        Ok(Some((lineage(&query.lineage)?, shared.collect::<Result<_, _>>()?)))
     }
 
-    fn write_query(&self, directory: &OwnedFd, lineage: Lineage) -> Result<(), SinkError> {
-        let query = Query { format: FORMAT, kind: self.kind, lineage: lineage.to_string() };
+    fn write_query(
+        &self,
+        directory: &OwnedFd,
+        lineage: Lineage,
+        shared: &[Shared],
+    ) -> Result<(), SinkError> {
+        let from = |shared: &Shared| WentOnFrom {
+            lineage: shared.lineage.to_string(),
+            batch: shared.until.map(|batch| batch.0),
+        };
+        let query = Query {
+            format: FORMAT,
+            kind: self.kind,
+            lineage: lineage.to_string(),
+            went_on_from: shared.iter().map(from).collect(),
+        };
         self.place(directory, QUERY, |out| {
             serde_json::to_writer(&mut *out, &query)?;
             out.write_all(b"\n")
@@ -304,8 +334,7 @@ impl BatchFiles {
         match held {
             Some(held) if Some(held) > newest => Err(SinkError::Diverged(format!(
                 "{} holds batch {held} of this history, whose checkpoint ends at batch {}: the \
-                 checkpoint was rolled back. Restore its newest backup with --accept-rollback, or: \
-                 {OWN_DIRECTORY}",
+                 checkpoint was rolled back. Nothing was changed; the next start names the ways out",
                 self.path.display(),
                 newest.map_or_else(|| "none".to_owned(), |newest| newest.to_string()),
             ))),
@@ -440,7 +469,7 @@ impl BatchFiles {
         SinkError::Diverged(format!(
             "{} is there already and is not what this batch publishes: two histories wrote to one \
              directory, or the file was changed. Nothing was written. Compare it, then move it away \
-             to have this one's, or: {OWN_DIRECTORY}",
+             to have this one's, and start again",
             self.path.join(name).display()
         ))
     }

@@ -5,8 +5,9 @@
 //! {"topic":"sales","partition":0,"offset":13,"reason":"wrong_type","column":"price"}
 //! ```
 //!
-//! A record appears once, under its fault if it has one and as late otherwise. `column` and `payload` are there when the record
-//! has them; a payload that is not is found in the topic by its coordinates.
+//! A record appears once, under its fault if it has one and as late otherwise. `column` and `payload`
+//! are there when the record has them; for a payload over 1 MiB, or one that is no UTF-8,
+//! `"payload_omitted":"1234567 bytes"` stands instead: it is found in the topic by its coordinates.
 //!
 //! Invariant: each record exactly once, as for results: the same machinery (`batch_files`).
 //! Not here: which records these are (`batch`).
@@ -17,7 +18,7 @@ use std::{
 };
 
 use crate::{
-    batch::{DeadLetter, MarkerFact},
+    batch::{DeadLetter, MarkerFact, Payload},
     checkpoint::Visible,
     sink::{
         Sink, SinkError,
@@ -77,11 +78,17 @@ fn write_letter(topic: &str, letter: &DeadLetter, out: &mut dyn Write) -> io::Re
     write_string(topic, out)?;
     write!(out, ",\"partition\":{},\"offset\":{},\"reason\":", letter.partition, letter.offset)?;
     write_string(letter.reason.name(), out)?;
-    for (key, text) in [("column", &letter.column), ("payload", &letter.payload)] {
-        if let Some(text) = text {
-            write!(out, ",\"{key}\":")?;
+    if let Some(column) = &letter.column {
+        out.write_all(b",\"column\":")?;
+        write_string(column, out)?;
+    }
+    match &letter.payload {
+        None => {}
+        Some(Payload::Text(text)) => {
+            out.write_all(b",\"payload\":")?;
             write_string(text, out)?;
         }
+        Some(Payload::Omitted(bytes)) => write!(out, ",\"payload_omitted\":\"{bytes} bytes\"")?,
     }
     out.write_all(b"}\n")
 }
@@ -101,7 +108,7 @@ mod tests {
             offset: Offset(12),
             reason: DeadLetterReason::Late,
             column: None,
-            payload: Some("{\"store\":\"A\"}\n".to_owned()),
+            payload: Some(Payload::Text("{\"store\":\"A\"}\n".to_owned())),
         };
         let fault = DeadLetter {
             partition: Partition(1),
@@ -110,7 +117,14 @@ mod tests {
             column: Some("price".to_owned()),
             payload: None,
         };
-        vec![late, fault]
+        let large = DeadLetter {
+            partition: Partition(1),
+            offset: Offset(0),
+            reason: DeadLetterReason::Late,
+            column: None,
+            payload: Some(Payload::Omitted(1_234_567)),
+        };
+        vec![late, fault, large]
     }
 
     #[test]
@@ -130,6 +144,8 @@ mod tests {
             r#""payload":"{\"store\":\"A\"}\n"}"#.to_owned() + "\n",
             r#"{"topic":"sales","partition":1,"offset":9223372036854775807,"#.to_owned(),
             format!("\"reason\":\"{wrong_type}\",\"column\":\"price\"}}\n"),
+            r#"{"topic":"sales","partition":1,"offset":0,"reason":"late","#.to_owned(),
+            r#""payload_omitted":"1234567 bytes"}"#.to_owned() + "\n",
         ];
         assert_eq!(text, expected.concat());
     }

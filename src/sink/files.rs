@@ -77,12 +77,18 @@ mod tests {
 
     use super::*;
     use crate::{
+        batch::Shared,
         sink::fixtures,
         types::{DataType, Decimal, Value},
     };
 
     const OURS: Lineage = Lineage(1);
     const LATER: Lineage = Lineage(2);
+
+    fn shared(lineage: Lineage, until: Option<u64>) -> Shared {
+        Shared { lineage, until: until.map(BatchId) }
+    }
+
     const FILE_12: &str = "batch-000000000012.jsonl";
     const LINE_12: &str = "{\"store\":\"s\",\"total\":12.00}\n";
 
@@ -163,7 +169,7 @@ mod tests {
         );
         drop(sink);
         let found = marker(&directory).unwrap();
-        assert_eq!(found, MarkerFact::At(OURS, Some(BatchId(12))));
+        assert_eq!(found, MarkerFact::At(OURS, Some(BatchId(12)), vec![]));
     }
 
     /// Brings a directory into a state that a crash can leave.
@@ -276,9 +282,16 @@ mod tests {
         );
         let aside = root.path().join("_rolled_back").join(OURS.to_string());
         assert_eq!(listing(&aside), [FILE_12, "batch-000000000013.jsonl"]);
-        assert_eq!(marker(root.path()).unwrap(), MarkerFact::At(LATER, Some(BatchId(12))));
+        assert_eq!(
+            marker(root.path()).unwrap(),
+            MarkerFact::At(LATER, Some(BatchId(12)), vec![shared(OURS, Some(11))])
+        );
         // A second rollback, to before the first batch, has its own folder.
         run(root.path(), Lineage(3), None, &[]);
+        assert_eq!(
+            marker(root.path()).unwrap(),
+            MarkerFact::At(Lineage(3), None, vec![shared(OURS, None), shared(LATER, None)])
+        );
         assert_eq!(listing(root.path()), ["_query", "_rolled_back"]);
         let aside = root.path().join("_rolled_back").join(LATER.to_string());
         assert_eq!(listing(&aside).len(), 3);
@@ -292,7 +305,7 @@ mod tests {
         fs::create_dir_all(&aside).unwrap();
         let last = "batch-000000000013.jsonl";
         fs::rename(root.path().join(last), aside.join(last)).unwrap();
-        assert_eq!(marker(root.path()).unwrap(), MarkerFact::At(OURS, Some(BatchId(12))));
+        assert_eq!(marker(root.path()).unwrap(), MarkerFact::At(OURS, Some(BatchId(12)), vec![]));
         run(root.path(), LATER, Some(11), &[12]);
         assert_eq!(listing(&aside), [FILE_12, last]);
         let names = ["_query", "_rolled_back", "batch-000000000011.jsonl", FILE_12];
@@ -310,7 +323,7 @@ mod tests {
         diverged(sink.begin(LATER, None));
         assert_eq!(fs::read_to_string(aside.join(FILE_12)).unwrap(), "kept");
         drop(sink);
-        assert_eq!(marker(root.path()).unwrap(), MarkerFact::At(OURS, Some(BatchId(12))));
+        assert_eq!(marker(root.path()).unwrap(), MarkerFact::At(OURS, Some(BatchId(12)), vec![]));
     }
 
     #[test]
@@ -360,7 +373,7 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(2));
         first.publish(&batch(12)).unwrap();
         drop(first);
-        assert_eq!(marker(root.path()).unwrap(), MarkerFact::At(OURS, Some(BatchId(12))));
+        assert_eq!(marker(root.path()).unwrap(), MarkerFact::At(OURS, Some(BatchId(12)), vec![]));
     }
 
     #[test]
@@ -372,7 +385,7 @@ mod tests {
         run(&directory, LATER, None, &[0]);
         foreign(slow.begin(OURS, None));
         drop(slow);
-        assert_eq!(marker(&directory).unwrap(), MarkerFact::At(LATER, Some(BatchId(0))));
+        assert_eq!(marker(&directory).unwrap(), MarkerFact::At(LATER, Some(BatchId(0)), vec![]));
     }
 
     #[test]

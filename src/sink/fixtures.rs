@@ -1,4 +1,4 @@
-//! Small publications for the unit tests of sinks.
+//! Small publications for the unit tests of those who are given them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Columns of these names and types.
-pub(super) fn columns(columns: &[(&str, DataType)]) -> Arc<[Column]> {
+pub(crate) fn columns(columns: &[(&str, DataType)]) -> Arc<[Column]> {
     columns
         .iter()
         .map(|(name, data_type)| Column { name: (*name).to_owned(), data_type: *data_type })
@@ -19,7 +19,7 @@ pub(super) fn columns(columns: &[(&str, DataType)]) -> Arc<[Column]> {
 }
 
 /// A batch with these rows.
-pub(super) fn publication(batch: u64, columns: Arc<[Column]>, rows: &[Row<'_, '_>]) -> Publication {
+pub(crate) fn publication(batch: u64, columns: Arc<[Column]>, rows: &[Row<'_, '_>]) -> Publication {
     let mut table = Rows::new(columns);
     rows.iter().for_each(|row| table.push(row));
     let batch = BatchId(batch);

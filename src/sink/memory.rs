@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    batch::{MarkerFact, Publication},
+    batch::{MarkerFact, Publication, Shared},
     checkpoint::Visible,
     sink::{Sink, SinkError},
     types::{BatchId, Lineage, SinkName},
@@ -55,6 +55,7 @@ pub struct MemorySink {
 #[derive(Debug, Default)]
 struct Store {
     holder: Option<Lineage>,
+    shared: Vec<Shared>,
     published: Vec<Publication>,
     begun: Vec<(Lineage, Option<BatchId>)>,
     troubles: VecDeque<Trouble>,
@@ -88,6 +89,7 @@ impl MemorySink {
     pub fn pretend(&self, holder: Lineage, published: Vec<Publication>) {
         let mut store = self.store();
         store.holder = Some(holder);
+        store.shared.clear();
         store.published = published;
     }
 
@@ -128,7 +130,7 @@ impl Sink for MemorySink {
             (Keeps::Marker, None) => MarkerFact::Absent,
             (Keeps::Marker, Some(holder)) => {
                 let newest = store.published.iter().map(|held| held.identity.batch).max();
-                MarkerFact::At(holder, newest)
+                MarkerFact::At(holder, newest, store.shared.clone())
             }
         })
     }
@@ -138,7 +140,9 @@ impl Sink for MemorySink {
         store.begun.push((lineage, newest));
         if self.keeps == Keeps::Marker && store.holder != Some(lineage) {
             store.published.retain(|held| Some(held.identity.batch) <= newest);
-            store.holder = Some(lineage);
+            if let Some(holder) = store.holder.replace(lineage) {
+                store.shared = Shared::behind(holder, &store.shared, newest);
+            }
         }
         Ok(())
     }
@@ -186,9 +190,12 @@ mod tests {
         sink.publish(&batch(0, 1)).unwrap();
         assert!(matches!(sink.publish(&batch(0, 2)), Err(SinkError::Diverged(_))));
         assert_eq!(sink.published().len(), 1);
-        assert_eq!(sink.marker().unwrap(), MarkerFact::At(Lineage(1), Some(BatchId(0))));
+        assert_eq!(sink.marker().unwrap(), MarkerFact::At(Lineage(1), Some(BatchId(0)), vec![]));
         sink.begin(Lineage(2), None).unwrap();
-        assert_eq!(sink.marker().unwrap(), MarkerFact::At(Lineage(2), None));
+        assert_eq!(
+            sink.marker().unwrap(),
+            MarkerFact::At(Lineage(2), None, vec![Shared { lineage: Lineage(1), until: None }])
+        );
         assert_eq!(sink.begun(), [(Lineage(1), None), (Lineage(2), None)]);
     }
 

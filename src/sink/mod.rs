@@ -11,7 +11,7 @@ pub mod console;
 pub mod dead_letter;
 pub mod files;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod json;
 pub mod memory;
 

@@ -31,7 +31,8 @@ use rdkafka::{
 };
 
 use crate::{
-    batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
+    batch::{BadRecord, Begun, Bounds, Record, WitnessFact},
+    checkpoint::Visible,
     kafka::{
         self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within,
         kind_of,
@@ -45,6 +46,8 @@ use reader::{ReadError, Reader};
 
 /// How long one question may take before the caller gets to know that nobody answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same where the start's own time is almost over.
+const LEAST_ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long one commit may take; a later one covers a lost one.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of a client may hold up the process; then it is left behind.
@@ -65,6 +68,9 @@ pub struct KafkaSourceConfig {
     pub topic: String,
     /// The consumer group, used for commits only.
     pub group_id: String,
+    /// How long the start may wait for the first answer, if there is a limit: no single question before
+    /// that answer takes longer than what is left.
+    pub startup_timeout: Option<Duration>,
 }
 
 /// A topic of a Kafka cluster.
@@ -75,6 +81,7 @@ pub struct KafkaSource {
     reader: Option<Reader>,
     /// What was described first: a topic that was there and is not any more was deleted.
     known: Option<TopicDescription>,
+    made: Instant,
     rereads: Rereads,
     stalled_since: Option<Instant>,
     /// A partition ended before its part of the batch, when it was last looked at.
@@ -85,7 +92,7 @@ impl KafkaSource {
     /// Makes the client that asks. Nothing has been sent when this returns.
     ///
     /// # Errors
-    /// `Refused` when librdkafka does not accept an option or the topic's name.
+    /// `Usage` when librdkafka does not accept the options, `Refused` for the topic's name.
     pub fn new(config: KafkaSourceConfig) -> Result<KafkaSource, SourceError> {
         let topic = native::topic_name(&config.topic).map_err(|error| {
             SourceError::Refused(format!("topic name {:?}: {}", config.topic, error.text))
@@ -97,6 +104,7 @@ impl KafkaSource {
             asking: Arc::new(Client::new(client)),
             reader: None,
             known: None,
+            made: Instant::now(),
             rereads: Rereads::default(),
             stalled_since: None,
             seemed_cut_off: false,
@@ -115,6 +123,15 @@ impl KafkaSource {
         failure(&self.asking, attempted, error)
     }
 
+    fn first_answer_timeout(&self) -> Duration {
+        match (&self.known, self.config.startup_timeout) {
+            (None, Some(limit)) => limit
+                .saturating_sub(self.made.elapsed())
+                .clamp(LEAST_ANSWER_TIMEOUT, ANSWER_TIMEOUT),
+            _ => ANSWER_TIMEOUT,
+        }
+    }
+
     /// A topic that cannot be found: deleted if it was there, and otherwise never made.
     fn no_topic(&self) -> SourceError {
         let topic = &self.config.topic;
@@ -125,8 +142,9 @@ impl KafkaSource {
             )),
             None => SourceError::NoTopic(format!(
                 "there is no topic {topic} on the cluster at {}: make it with `sales-stream topics \
-                 create {topic} --partitions 3`, or name another one with --topic",
-                self.config.settings.brokers()
+                 create {topic} --partitions 3{}`, or name another one with --topic",
+                self.config.settings.brokers(),
+                self.config.settings.brokers_option()
             )),
         }
     }
@@ -264,7 +282,7 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn describe(&mut self) -> Result<TopicDescription, SourceError> {
-        let described = self.describe_within(ANSWER_TIMEOUT)?;
+        let described = self.describe_within(self.first_answer_timeout())?;
         if self.reader.is_none() {
             // Made early, so that it is connected when the positions are known.
             self.reader = Some(Reader::new(&self.config, described.partitions.len())?);
@@ -302,6 +320,25 @@ impl Source for KafkaSource {
                     .ok_or_else(|| partition_failure(self, *partition, NativeError::no_offset()))
             })
             .collect()
+    }
+
+    fn offsets_for_times(
+        &mut self,
+        times_ms: &BTreeMap<Partition, i64>,
+    ) -> Result<BTreeMap<Partition, Option<Offset>>, SourceError> {
+        let attempted =
+            format!("asking for the records of topic {} from a time on", self.config.topic);
+        let answers =
+            self.asking(&attempted, |asking| asking.offsets_for_times(&self.topic, times_ms))?;
+        let mut found = BTreeMap::new();
+        for (partition, offset) in answers {
+            let offset = offset.map_err(|error| partition_failure(self, partition, error))?;
+            found.insert(partition, Some(offset).filter(|offset| offset.0 >= 0));
+        }
+        match times_ms.keys().find(|partition| !found.contains_key(partition)) {
+            Some(missing) => Err(partition_failure(self, *missing, NativeError::no_offset())),
+            None => Ok(found),
+        }
     }
 
     fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError> {
@@ -350,13 +387,17 @@ impl Source for KafkaSource {
         Ok(outcome.progress)
     }
 
-    fn wait(&mut self, patience: Duration) -> bool {
+    fn wait(&mut self, patience: Duration) -> Result<bool, SourceError> {
         self.asking.serve_events();
         match &mut self.reader {
-            Some(reader) => reader.wait(patience),
+            Some(reader) => match reader.wait(patience) {
+                // Nothing was to be read: when something is, it is read again and counted.
+                Err(ReadError::Untrusted { detail, .. }) => Err(SourceError::Reread(detail)),
+                waited => waited.map_err(|error| self.read_error(error)),
+            },
             None => {
                 std::thread::sleep(patience);
-                false
+                Ok(false)
             }
         }
     }
@@ -376,8 +417,9 @@ impl Source for KafkaSource {
         Ok(witness::newest(texts.iter().map(Vec::as_slice)))
     }
 
-    fn committer(&self) -> Box<dyn Committer> {
+    fn committer(&self, begun: Begun) -> Box<dyn Committer> {
         Box::new(KafkaCommitter {
+            begun,
             client: Arc::clone(&self.asking),
             topic: self.topic.clone(),
             attempted: format!(
@@ -389,20 +431,19 @@ impl Source for KafkaSource {
 }
 
 struct KafkaCommitter {
+    begun: Begun,
     client: Arc<Client>,
     topic: CString,
     attempted: String,
 }
 
 impl Committer for KafkaCommitter {
-    fn commit(
-        &mut self,
-        positions: &BTreeMap<Partition, Position>,
-        identity: &Identity,
-    ) -> Result<(), SourceError> {
-        let metadata = witness::metadata(identity);
+    fn commit(&mut self, batch: &Visible) -> Result<(), SourceError> {
+        let publication = batch.publication();
+        let positions = publication.record.positions();
+        let metadata = witness::metadata(&publication.identity, self.begun);
         self.client
-            .ask(COMMIT_TIMEOUT, |asking| asking.commit(&self.topic, positions, &metadata))
+            .ask(COMMIT_TIMEOUT, |asking| asking.commit(&self.topic, &positions, &metadata))
             .map_err(|error| failure(&self.client, &self.attempted, error))
     }
 }
@@ -503,7 +544,7 @@ fn failure(client: &Client, attempted: &str, error: NativeError) -> SourceError 
     let refused = kind_of(&kafka) == ErrorKind::Refused;
     let failure = match client.context().refusal() {
         Some(refusal) if refused => KafkaFailure::refused(attempted, &refusal),
-        _ => KafkaFailure::new(attempted, kafka).with_brokers(client.context().brokers()),
+        _ => KafkaFailure::new(attempted, kafka).of_client(client.context()),
     };
     if refused {
         SourceError::Refused(failure.to_string())
@@ -515,6 +556,7 @@ fn failure(client: &Client, attempted: &str, error: NativeError) -> SourceError 
 fn from_failure(failure: KafkaFailure) -> SourceError {
     match failure.kind() {
         ErrorKind::Refused => SourceError::Refused(failure.to_string()),
+        ErrorKind::Usage => SourceError::Usage(failure.to_string()),
         ErrorKind::Unreachable | ErrorKind::Other => SourceError::Unreachable(failure.to_string()),
     }
 }

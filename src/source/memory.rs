@@ -13,7 +13,8 @@ use std::{
 };
 
 use crate::{
-    batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
+    batch::{BadRecord, Begun, Bounds, Identity, Record, WitnessFact},
+    checkpoint::Visible,
     source::{Committer, Progress, Source, SourceError, TopicDescription},
     types::{LeaderEpoch, Offset, Partition, Position},
 };
@@ -55,6 +56,8 @@ struct State {
     made: u64,
     partitions: Vec<Log>,
     commits: Vec<(BTreeMap<Partition, Position>, Identity)>,
+    /// By what the history of the newest commit was begun.
+    begun: Begun,
     witness: Option<WitnessFact>,
     failures: BTreeMap<Call, VecDeque<Failure>>,
     records_at_once: Option<usize>,
@@ -358,6 +361,20 @@ impl Source for MemorySource {
         bounds.collect()
     }
 
+    /// Records in memory have no time: each partition is as old as 1970.
+    fn offsets_for_times(
+        &mut self,
+        times_ms: &BTreeMap<Partition, i64>,
+    ) -> Result<BTreeMap<Partition, Option<Offset>>, SourceError> {
+        let partitions: Vec<_> = times_ms.keys().copied().collect();
+        let bounds = self.bounds(&partitions)?;
+        let first = |(partition, bounds): (Partition, Bounds)| {
+            let found = times_ms[&partition] <= 0 && bounds.earliest < bounds.latest;
+            (partition, found.then_some(bounds.earliest))
+        };
+        Ok(bounds.into_iter().map(first).collect())
+    }
+
     fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError> {
         self.topic.lock().check(Call::Assign)?;
         self.partitions.clone_from(positions);
@@ -408,7 +425,7 @@ impl Source for MemorySource {
         }
     }
 
-    fn wait(&mut self, patience: Duration) -> bool {
+    fn wait(&mut self, patience: Duration) -> Result<bool, SourceError> {
         let deadline = Instant::now() + patience;
         loop {
             let state = self.topic.lock();
@@ -425,7 +442,7 @@ impl Source for MemorySource {
             let ready = self.partitions.iter().any(readable);
             let left = deadline.saturating_duration_since(Instant::now());
             if ready || left.is_zero() {
-                return ready;
+                return Ok(ready);
             }
             drop(self.topic.shared.changed.wait_timeout(state, left));
         }
@@ -436,30 +453,30 @@ impl Source for MemorySource {
         state.check(Call::Witness)?;
         let committed = || {
             state.commits.last().map_or(WitnessFact::None, |(_, identity)| {
-                WitnessFact::At(identity.lineage, identity.batch, identity.digest)
+                let Identity { lineage, batch, digest, .. } = *identity;
+                WitnessFact::At(lineage, batch, digest, state.begun)
             })
         };
         Ok(state.witness.clone().unwrap_or_else(committed))
     }
 
-    fn committer(&self) -> Box<dyn Committer> {
-        Box::new(MemoryCommitter { topic: self.topic.clone() })
+    fn committer(&self, begun: Begun) -> Box<dyn Committer> {
+        Box::new(MemoryCommitter { topic: self.topic.clone(), begun })
     }
 }
 
 struct MemoryCommitter {
     topic: MemoryTopic,
+    begun: Begun,
 }
 
 impl Committer for MemoryCommitter {
-    fn commit(
-        &mut self,
-        positions: &BTreeMap<Partition, Position>,
-        identity: &Identity,
-    ) -> Result<(), SourceError> {
+    fn commit(&mut self, batch: &Visible) -> Result<(), SourceError> {
+        let publication = batch.publication();
         self.topic.change(|state| {
             state.check(Call::Commit)?;
-            state.commits.push((positions.clone(), *identity));
+            state.commits.push((publication.record.positions(), publication.identity));
+            state.begun = self.begun;
             Ok(())
         })
     }
@@ -468,7 +485,11 @@ impl Committer for MemoryCommitter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{BatchId, Digest, Incarnation, Lineage};
+    use crate::{
+        batch::Range,
+        sink::fixtures,
+        types::{BatchId, Digest, Lineage},
+    };
 
     const P0: Partition = Partition(0);
     const P1: Partition = Partition(1);
@@ -556,10 +577,10 @@ mod tests {
         let (seen, progress) = read(&mut source, [3, 3]);
         assert_eq!(seen, [(0, 0)]);
         assert!(matches!(progress, Ok(Progress::Waiting)));
-        assert!(!source.wait(Duration::ZERO));
+        assert!(!source.wait(Duration::ZERO).unwrap());
         topic.hold_at(P0, None);
         topic.set_stalled(P1, false);
-        assert!(source.wait(Duration::ZERO));
+        assert!(source.wait(Duration::ZERO).unwrap());
         topic.set_records_at_once(Some(2));
         assert_eq!(read(&mut source, [3, 3]).0.len(), 2);
     }
@@ -604,18 +625,17 @@ mod tests {
         let topic = topic();
         let mut source = topic.source();
         assert_eq!(source.witness(&[P0]).unwrap(), WitnessFact::None);
-        let identity = Identity {
-            lineage: Lineage(1),
-            incarnation: Incarnation(1),
-            batch: BatchId(3),
-            digest: Digest::ZERO,
-        };
+        let mut publication = fixtures::publication(3, fixtures::columns(&[]), &[]);
+        let range = Range { begin: Offset(0), end: at(3) };
+        publication.record.ranges = BTreeMap::from([(P0, range)]);
+        let batch = Visible::for_test(publication);
         topic.fail(Call::Commit, SourceError::Unreachable("down".to_owned()));
-        let mut committer = source.committer();
-        assert!(committer.commit(&BTreeMap::new(), &identity).is_err());
-        committer.commit(&BTreeMap::from([(P0, at(3))]), &identity).unwrap();
+        let mut committer = source.committer(Begun::StartOver);
+        assert!(committer.commit(&batch).is_err());
+        committer.commit(&batch).unwrap();
         assert_eq!(topic.commits().len(), 1);
-        let own = WitnessFact::At(Lineage(1), BatchId(3), Digest::ZERO);
+        assert_eq!(topic.commits()[0].0, BTreeMap::from([(P0, at(3))]));
+        let own = WitnessFact::At(Lineage(1), BatchId(3), Digest::ZERO, Begun::StartOver);
         assert_eq!(source.witness(&[P0]).unwrap(), own);
         topic.set_witness(Some(WitnessFact::None));
         assert_eq!(source.witness(&[P0]).unwrap(), WitnessFact::None);

@@ -12,7 +12,8 @@ pub mod memory;
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    batch::{BadRecord, Bounds, Identity, Record, WitnessFact},
+    batch::{BadRecord, Begun, Bounds, Record, WitnessFact},
+    checkpoint::Visible,
     types::{Offset, Partition, Position},
 };
 
@@ -55,6 +56,16 @@ pub trait Source: Send {
         partitions: &[Partition],
     ) -> Result<BTreeMap<Partition, Bounds>, SourceError>;
 
+    /// For each of these partitions, the first record whose time is not before the given one (Unix
+    /// milliseconds); `None` where there is none.
+    ///
+    /// # Errors
+    /// As [`Source::bounds`].
+    fn offsets_for_times(
+        &mut self,
+        times_ms: &BTreeMap<Partition, i64>,
+    ) -> Result<BTreeMap<Partition, Option<Offset>>, SourceError>;
+
     /// Reads from these positions from now on, in place of whatever was read before.
     ///
     /// # Errors
@@ -76,7 +87,10 @@ pub trait Source: Send {
 
     /// Waits until a record can be read, or for `patience`; tells whether one can. May be wrong in
     /// saying that one can.
-    fn wait(&mut self, patience: Duration) -> bool;
+    ///
+    /// # Errors
+    /// What befell a partition while nothing was read of it, as [`Source::read`] would tell it.
+    fn wait(&mut self, patience: Duration) -> Result<bool, SourceError>;
 
     /// What the consumer group's commits say of this topic.
     ///
@@ -84,23 +98,20 @@ pub trait Source: Send {
     /// `Unreachable` when it could not be found out for every partition: ask again.
     fn witness(&mut self, partitions: &[Partition]) -> Result<WitnessFact, SourceError>;
 
-    /// A handle that commits, for use beside reading.
-    fn committer(&self) -> Box<dyn Committer>;
+    /// A handle that commits, for use beside reading; every commit tells by what this run's history
+    /// was begun.
+    fn committer(&self, begun: Begun) -> Box<dyn Committer>;
 }
 
 /// Tells the consumer group how far published results go; lag tools and the next start's witness
 /// look at it.
 pub trait Committer: Send {
-    /// Commits the positions of all partitions with the batch's name as metadata, waiting for the
-    /// answer.
+    /// Commits a batch's positions of all partitions with its name as metadata, waiting for the
+    /// answer. Takes the proof that the batch is durable and announced, as a sink does.
     ///
     /// # Errors
     /// The commit was not confirmed. Reported, never a reason to stop: the next one covers it.
-    fn commit(
-        &mut self,
-        positions: &BTreeMap<Partition, Position>,
-        identity: &Identity,
-    ) -> Result<(), SourceError>;
+    fn commit(&mut self, batch: &Visible) -> Result<(), SourceError>;
 }
 
 /// What can go wrong with a source; each kind has its exit code.
@@ -115,6 +126,9 @@ pub enum SourceError {
     /// The cluster refuses us for good: authentication, authorization, fatal client errors (21).
     #[error("{0}")]
     Refused(String),
+    /// The client does not take its options (exit 2).
+    #[error("{0}")]
+    Usage(String),
     /// Data that was still needed is gone (exit 20).
     #[error("{0}")]
     Lost(String),

@@ -23,6 +23,8 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("in [json]", JSON_KEYS),
     ("in [spark]", SPARK_KEYS),
 ];
+/// The command line's names for what is a table here.
+const KAFKA_OPTION: &[&str] = &["kafka", "kafka_option", "kafka_options"];
 pub(super) const ROOT_KEYS: &[&str] = &[
     "name",
     "topic",
@@ -65,7 +67,13 @@ pub(super) const RUN_KEYS: &[&str] = &[
     "sinks",
     "dead_letter",
     "starting_offsets",
+    "starting_timestamp",
+    "starting_offsets_by_timestamp",
+    "starting_offsets_by_timestamp_strategy",
     "max_offsets_per_trigger",
+    "min_offsets_per_trigger",
+    "max_trigger_delay",
+    "progress",
     "mode",
     "max_future_skew",
     "brokers",
@@ -149,6 +157,13 @@ impl<'d, 't> Section<'d, 't> {
         self.table.contains_key(key)
     }
 
+    /// Whether the key is not there, but one that looks like a slip of it: that is the mistake then, and
+    /// what follows from it is not told.
+    pub(super) fn has_slip_of(&self, key: &str) -> bool {
+        !self.has(key)
+            && self.entries().any(|(other, _)| !suggestion(other.value, [key]).is_empty())
+    }
+
     /// Where the key is, or the table where it is not.
     pub(super) fn offset_of(&self, key: &str) -> usize {
         self.table.get_key_value(key).map_or(self.offset, |(key, _)| key.span().start)
@@ -160,6 +175,11 @@ impl<'d, 't> Section<'d, 't> {
             let home =
                 home_of(key.value).filter(|_| suggestion(key.value, known.to_vec()).is_empty());
             let advice = match home {
+                _ if KAFKA_OPTION.contains(&key.value) => {
+                    "options of the Kafka client stand in [run.kafka]; did you mean [run.kafka] with a \
+                     line security.protocol = \"SASL_SSL\"?"
+                        .to_owned()
+                }
                 Some(home) => format!("it belongs {home}"),
                 None => format!(
                     "the keys are {}{}",
@@ -191,7 +211,7 @@ impl<'d, 't> Section<'d, 't> {
         example: &str,
         mistakes: &mut Mistakes<'_>,
     ) -> Option<Located<&'d str>> {
-        if !self.has(key) {
+        if !self.has(key) && !self.has_slip_of(key) {
             mistakes.note(self.offset, missing(key, self.title, example));
         }
         self.text(key, mistakes)

@@ -33,6 +33,7 @@ mod run;
 mod spark;
 mod sql;
 mod time_format;
+mod timestamps;
 mod typing;
 mod windows;
 
@@ -40,7 +41,7 @@ pub use durations::{MAX_DURATION, format_duration, parse_duration, parse_interva
 pub use errors::{InvalidOption, Place, SpecError, SpecErrors};
 pub use names::{check_pipeline_name, check_topic_name};
 pub use options::{
-    DeadLetterSpec, MaxOffsets, SinkSpec, StartingOffset, StartingOffsets, Trigger,
+    DeadLetterSpec, MaxOffsets, ProgressSpec, SinkSpec, StartingOffset, StartingOffsets, Trigger,
     whole_milliseconds,
 };
 pub use parse::{Spec, parse};
@@ -54,4 +55,5 @@ pub use presets::{PRESETS, preset};
 pub use rules::Overrides;
 pub use run::{KafkaSetting, RunOptions};
 pub use spark::{SparkChoices, check_time_zone};
+pub use timestamps::{StartingTimestamps, TimestampStrategy};
 pub use typing::parse_data_type;

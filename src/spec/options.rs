@@ -13,6 +13,7 @@ use super::durations::{format_duration, parse_duration};
 use super::errors::{InvalidOption, suggestion};
 use super::names::check_topic_name;
 use super::pipeline::{Compat, OutputMode, ParseMode, StateStore, TimeParserPolicy};
+use super::timestamps::{StartingTimestamps, TimestampStrategy};
 use crate::types::{Offset, Partition};
 
 /// When batches are cut.
@@ -25,6 +26,8 @@ pub enum Trigger {
     },
     /// Everything that is there at the start, then the end.
     AvailableNow,
+    /// Everything that is there at the start in one batch, whatever its size, then the end.
+    Once,
 }
 
 impl FromStr for Trigger {
@@ -34,11 +37,14 @@ impl FromStr for Trigger {
         if text == "available-now" {
             return Ok(Trigger::AvailableNow);
         }
-        let hint = suggestion(text, ["available-now"]);
+        if text == "once" {
+            return Ok(Trigger::Once);
+        }
+        let hint = suggestion(text, ["available-now", "once"]);
         let interval = whole_milliseconds(text).map_err(|error| {
             InvalidOption(format!(
-                "a trigger is a duration like 10s, 0s for batches as soon as there is data, or \
-                 available-now: {error}{hint}"
+                "a trigger is a duration like 10s, 0s for batches as soon as there is data, \
+                 available-now, or once: {error}{hint}"
             ))
         })?;
         Ok(Trigger::ProcessingTime { interval_ms: interval })
@@ -52,6 +58,7 @@ impl fmt::Display for Trigger {
                 f.write_str(&format_duration(Duration::from_millis(*interval_ms)))
             }
             Trigger::AvailableNow => f.write_str("available-now"),
+            Trigger::Once => f.write_str("once"),
         }
     }
 }
@@ -90,6 +97,39 @@ impl fmt::Display for SinkSpec {
             SinkSpec::Console => f.write_str("console"),
             SinkSpec::Files(directory) => write!(f, "files:{}", directory.display()),
             SinkSpec::None => f.write_str("none"),
+        }
+    }
+}
+
+/// Where progress is reported, one line of JSON a trigger that made a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgressSpec {
+    /// Appended to this file.
+    JsonLines(PathBuf),
+    /// On stderr.
+    Stderr,
+}
+
+impl FromStr for ProgressSpec {
+    type Err = InvalidOption;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("jsonl:") {
+            Some(file) if !file.is_empty() => Ok(ProgressSpec::JsonLines(PathBuf::from(file))),
+            _ if text == "stderr" => Ok(ProgressSpec::Stderr),
+            _ => Err(InvalidOption(format!(
+                "{text:?} is no place for progress; write jsonl:FILE or stderr{}",
+                suggestion(text, ["stderr", "jsonl:"])
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for ProgressSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProgressSpec::JsonLines(file) => write!(f, "jsonl:{}", file.display()),
+            ProgressSpec::Stderr => f.write_str("stderr"),
         }
     }
 }
@@ -134,6 +174,8 @@ pub enum StartingOffsets {
         /// At least one partition.
         partitions: BTreeMap<Partition, StartingOffset>,
     },
+    /// The first record of each partition that is not older than a time.
+    ByTimestamp(StartingTimestamps, TimestampStrategy),
 }
 
 /// Where a new query starts to read one partition.
@@ -154,7 +196,10 @@ impl StartingOffsets {
     /// Names both topics.
     pub fn check_topic(&self, read: &str) -> Result<(), InvalidOption> {
         match self {
-            StartingOffsets::Specific { topic, .. } if topic != read => {
+            StartingOffsets::Specific { topic, .. }
+            | StartingOffsets::ByTimestamp(StartingTimestamps::Specific { topic, .. }, _)
+                if topic != read =>
+            {
                 Err(InvalidOption(format!(
                     "the starting offsets are for topic {topic:?}, but the pipeline reads {read:?}; \
                  write {{{read:?}: {{…}}}}"
@@ -187,6 +232,7 @@ impl fmt::Display for StartingOffsets {
         match self {
             StartingOffsets::Latest => f.write_str("latest"),
             StartingOffsets::Earliest => f.write_str("earliest"),
+            StartingOffsets::ByTimestamp(timestamps, _) => timestamps.fmt(f),
             StartingOffsets::Specific { topic, partitions } => {
                 write!(f, "{{{}:{{", serde_json::Value::from(topic.as_str()))?;
                 for (index, (partition, offset)) in partitions.iter().enumerate() {

@@ -119,6 +119,20 @@ struct Available {
     data_type: Option<DataType>,
 }
 
+/// All that results can be taken from, as far as it is known.
+struct Results {
+    available: Vec<Available>,
+    /// Whether a mistake that was told keeps others from being known: names that are not among these
+    /// may well be right.
+    incomplete: bool,
+}
+
+impl Results {
+    fn all(available: Vec<Available>) -> Results {
+        Results { available, incomplete: false }
+    }
+}
+
 fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec> {
     root.check_keys(ROOT_KEYS, mistakes);
     let name = read_name(root, mistakes);
@@ -130,14 +144,16 @@ fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec>
     let deduplication = root
         .section("drop_duplicates", "[drop_duplicates]", mistakes)
         .map(|section| windows::read_drop_duplicates(section, &schema, mistakes));
-    let aggregated = ["window", "group_by", "aggregates"].iter().any(|key| root.has(key));
+    let aggregated = ["window", "group_by", "aggregates"]
+        .iter()
+        .any(|key| root.has(key) || root.has_slip_of(key));
     let selected = read_select(root, &schema, topic.as_deref(), compat.is_some(), mistakes);
     let (query, available) = if root.has("pipeline") {
-        (None, Vec::new())
+        (None, Results::all(Vec::new()))
     } else if aggregated {
         read_aggregation(root, &schema, mistakes)
     } else {
-        (Some(Query::Projection), projectable(&schema, root.has(EVENT_TIME)))
+        (Some(Query::Projection), Results::all(projectable(&schema, root.has(EVENT_TIME))))
     };
     let mut computed = Vec::new();
     let place = OutputPlace { schema: &schema, aggregated, lenient: compat.is_some(), root };
@@ -257,7 +273,7 @@ fn read_topic(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Stri
 
 fn read_schema(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Schema {
     let mut columns = Vec::new();
-    if !root.has("schema") {
+    if !root.has("schema") && !root.has_slip_of("schema") {
         mistakes.note(
             root.offset,
             "[schema] is missing; it lists the fields of a record, for \
@@ -383,7 +399,7 @@ fn read_aggregation(
     root: Section<'_, '_>,
     schema: &Schema,
     mistakes: &mut Mistakes<'_>,
-) -> (Option<Query>, Vec<Available>) {
+) -> (Option<Query>, Results) {
     let window = read_window(root, schema, mistakes);
     let (keys, all_keys) = read_group_by(root, schema, mistakes);
     let aggregates = read_aggregates(root, schema, &keys, mistakes);
@@ -416,7 +432,9 @@ fn read_aggregation(
         }
         _ => None,
     };
-    (query, available)
+    let slip = ["aggregates", "window"].iter().any(|key| root.has_slip_of(key));
+    let incomplete = !all_keys || slip;
+    (query, Results { available, incomplete })
 }
 
 /// The window; `Some(None)` where there is none.
@@ -425,10 +443,13 @@ fn read_window(
     schema: &Schema,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<Option<Window>> {
+    if root.has_slip_of("window") {
+        return None;
+    }
     if !root.has("window") {
         return Some(None);
     }
-    if !root.has(EVENT_TIME) {
+    if !root.has(EVENT_TIME) && !root.has_slip_of(EVENT_TIME) {
         let message = "a window needs the time of events: add [event_time] with column and format";
         mistakes.note(root.offset_of("window"), message);
     }
@@ -444,7 +465,7 @@ fn read_group_by(
 ) -> (Vec<usize>, bool) {
     let example = "group_by = [\"store\"]";
     let Some(values) = root.array("group_by", example, mistakes) else {
-        return (Vec::new(), !root.has("group_by"));
+        return (Vec::new(), !root.has("group_by") && !root.has_slip_of("group_by"));
     };
     let mut keys = Vec::new();
     for value in values {
@@ -496,7 +517,9 @@ fn read_aggregates(
         }
         aggregates.push((name.value.to_owned(), read_aggregate(name, value, schema, mistakes)));
     }
-    if aggregates.is_empty() && (section.is_some() || !root.has("aggregates")) {
+    let are_elsewhere =
+        section.is_none() && (root.has("aggregates") || root.has_slip_of("aggregates"));
+    if aggregates.is_empty() && !are_elsewhere {
         let key = ["aggregates", "window", "group_by"].into_iter().find(|key| root.has(key));
         let offset = key.map_or(root.offset, |key| root.offset_of(key));
         let message =
@@ -569,14 +592,15 @@ fn read_call(
 
 fn read_output(
     root: Section<'_, '_>,
-    available: &[Available],
+    results: &Results,
     place: &OutputPlace<'_>,
     computed: &mut Vec<Expression>,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<Vec<OutputColumn>> {
+    let available = &results.available;
     let names: Vec<String> = available.iter().map(|column| format!("{:?}", column.name)).collect();
     let example = format!("output = [{}]", names.join(", "));
-    if !root.has("output") {
+    if !root.has("output") && !root.has_slip_of("output") {
         mistakes.note(root.offset, missing("output", root.title, &example));
     }
     let values = root.array("output", &example, mistakes)?;
@@ -588,7 +612,7 @@ fn read_output(
     }
     let mut columns: Vec<Option<OutputColumn>> = Vec::new();
     for value in values {
-        let column = read_output_column(value, available, place, computed, mistakes);
+        let column = read_output_column(value, results, place, computed, mistakes);
         if let Some(column) = &column
             && columns.iter().flatten().any(|before| before.name == column.name)
         {
@@ -637,11 +661,12 @@ impl OutputPlace<'_> {
 /// `"store"`, `{ name = "shop", from = "store" }`, or `{ name = "dear", expr = "price > 10" }`.
 fn read_output_column(
     value: &Spanned<DeValue<'_>>,
-    available: &[Available],
+    results: &Results,
     place: &OutputPlace<'_>,
     computed: &mut Vec<Expression>,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<OutputColumn> {
+    let available = &results.available;
     let (name, from) = match value.get_ref() {
         DeValue::Table(table) => {
             let section = Section::of(table, "an output column", value.span().start);
@@ -671,7 +696,7 @@ fn read_output_column(
     };
     let Some(source) = available.iter().find(|column| column.name == from.value) else {
         let known = || available.iter().map(|column| column.name.as_str());
-        if available.is_empty() {
+        if available.is_empty() || results.incomplete {
             return None;
         }
         mistakes.note(

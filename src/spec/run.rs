@@ -14,9 +14,11 @@ use toml::de::DeValue;
 use super::document::{RUN_KEYS, Section, described, noted, text_of, unsigned_of};
 use super::errors::{InvalidOption, Mistakes};
 use super::options::{
-    DeadLetterSpec, MaxOffsets, SinkSpec, StartingOffsets, Trigger, whole_milliseconds,
+    DeadLetterSpec, MaxOffsets, ProgressSpec, SinkSpec, StartingOffsets, Trigger,
+    whole_milliseconds,
 };
 use super::pipeline::{OutputMode, ParseMode};
+use super::timestamps::{StartingTimestamps, TimestampStrategy};
 
 /// What a spec says about running it; `None` is "nothing said".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,16 @@ pub struct RunOptions {
     pub num_rows: Option<u64>,
     /// Whether the console cuts texts to 20 characters.
     pub truncate: Option<bool>,
+    /// Fewest records of one batch, while `max_trigger_delay` has not passed.
+    pub min_offsets_per_trigger: Option<u64>,
+    /// How long `min_offsets_per_trigger` may hold a batch back, in milliseconds.
+    pub max_trigger_delay_ms: Option<u64>,
+    /// Where a new query starts, as times of records; these win over `starting_offsets`.
+    pub starting_timestamps: Option<StartingTimestamps>,
+    /// What to do where no record is that late.
+    pub timestamp_strategy: Option<TimestampStrategy>,
+    /// Where progress is reported.
+    pub progress: Option<ProgressSpec>,
     /// Whether records that were lost before they were read end the run.
     pub fail_on_data_loss: Option<bool>,
     /// Where state lives; a relative path starts at the working directory of the process.
@@ -94,6 +106,11 @@ pub(super) fn read_run(
         dead_letter: run.parsed("dead_letter", mistakes),
         starting_offsets: read_starting_offsets(run, topic, mistakes),
         max_offsets_per_trigger: read_max_offsets(run, mistakes),
+        min_offsets_per_trigger: run.unsigned("min_offsets_per_trigger", mistakes),
+        max_trigger_delay_ms: run.duration("max_trigger_delay", whole_milliseconds, mistakes),
+        starting_timestamps: read_starting_timestamps(run, topic, mistakes),
+        timestamp_strategy: run.parsed("starting_offsets_by_timestamp_strategy", mistakes),
+        progress: run.parsed("progress", mistakes),
         brokers: run.read_with("brokers", not_empty, mistakes),
         group_id: run.read_with("group_id", not_empty, mistakes),
         num_rows: run.unsigned("num_rows", mistakes),
@@ -149,6 +166,26 @@ fn read_starting_offsets(
         noted(run.offset_of("starting_offsets"), offsets.check_topic(topic), mistakes)?;
     }
     Some(offsets)
+}
+
+/// `starting_timestamp` comes before `starting_offsets_by_timestamp`, as in Spark.
+fn read_starting_timestamps(
+    run: Section<'_, '_>,
+    topic: Option<&str>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<StartingTimestamps> {
+    let all = run.unsigned("starting_timestamp", mistakes).and_then(|ms| i64::try_from(ms).ok());
+    let timestamps = match all {
+        Some(timestamp_ms) => StartingTimestamps::All(timestamp_ms),
+        None => run.parsed("starting_offsets_by_timestamp", mistakes)?,
+    };
+    if let Some(topic) = topic {
+        let offsets =
+            StartingOffsets::ByTimestamp(timestamps.clone(), TimestampStrategy::default());
+        let place = run.offset_of("starting_offsets_by_timestamp");
+        noted(place, offsets.check_topic(topic), mistakes)?;
+    }
+    Some(timestamps)
 }
 
 /// A number, or a text with one or with `unlimited`.

@@ -193,6 +193,7 @@ impl Chain {
 
     /// Takes one record into the batch. `gap_us` is its session gap in microseconds, where there are
     /// sessions and it has one.
+    #[inline]
     pub fn add(
         &self,
         batch: &mut ChainBatch,
@@ -200,10 +201,12 @@ impl Chain {
         event: &Event<'_>,
         gap_us: Option<i64>,
     ) -> Verdict {
-        let verdict = match (&self.deduplicator, &mut batch.deduplicated, &mut batch.grouped) {
-            (Some(deduplicator), Some(delta), _) => deduplicator.add(delta, at, event, gap_us),
-            (_, _, Some(delta)) => delta.add(event, gap_us),
-            _ => Verdict::Row,
+        let verdict = match (&self.deduplicator, &mut batch.deduplicated) {
+            (Some(deduplicator), Some(delta)) => deduplicator.add(delta, at, event, gap_us),
+            _ => match &mut batch.grouped {
+                Some(delta) => delta.add(event, gap_us),
+                None => Verdict::Row,
+            },
         };
         batch.late += u64::from(verdict == Verdict::Late);
         verdict
@@ -323,6 +326,7 @@ impl Groups {
 }
 
 impl GroupsDelta {
+    #[inline]
     fn add(&mut self, event: &Event<'_>, gap_us: Option<i64>) -> Verdict {
         match self {
             GroupsDelta::Windows(delta) => delta.add(event),

@@ -45,6 +45,24 @@ impl Delta {
             Windowing::Session => unreachable!("sessions have a delta of their own"),
         };
         let Some(time) = event.time else { return Verdict::NoTime };
+        let (start, end) = latest_window(time, window);
+        if window.is_tumbling() {
+            if self.plan.closes && self.late_bound.closes(end) {
+                return Verdict::Late;
+            }
+            self.set_key(event);
+            self.add_to((start, end), event);
+            return Verdict::Counted;
+        }
+        self.add_to_each(time, window, event)
+    }
+
+    fn add_to_each(
+        &mut self,
+        time: Timestamp,
+        window: SlidingWindow,
+        event: &Event<'_>,
+    ) -> Verdict {
         let mut verdict = Verdict::Counted;
         let mut has_key = false;
         for (start, end) in windows_of(time, window) {
@@ -61,6 +79,7 @@ impl Delta {
         verdict
     }
 
+    #[inline]
     fn set_key(&mut self, event: &Event<'_>) {
         self.key.clear();
         for &column in &self.plan.key_columns {
@@ -68,6 +87,7 @@ impl Delta {
         }
     }
 
+    #[inline]
     fn add_to(&mut self, window: (Timestamp, Timestamp), event: &Event<'_>) {
         let table = self.table(self.plan.closing(window.1));
         let (plan, key) = (&self.plan, &self.key);
@@ -116,13 +136,8 @@ fn windows_of(
     time: Timestamp,
     window: SlidingWindow,
 ) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-    let SlidingWindow { duration_us, slide_us, offset_us } = window;
-    let behind_start = match time.0.checked_sub(offset_us) {
-        Some(distance) => distance.rem_euclid(slide_us),
-        // The same remainder, found without leaving the range.
-        None => (time.0.rem_euclid(slide_us) - offset_us.rem_euclid(slide_us)).rem_euclid(slide_us),
-    };
-    let latest = time.0.saturating_sub(behind_start);
+    let SlidingWindow { duration_us, slide_us, .. } = window;
+    let latest = latest_window(time, window).0.0;
     let earlier = move |start: &i64| {
         let start = start.checked_sub(slide_us)?;
         (start.saturating_add(duration_us) > time.0).then_some(start)
@@ -130,6 +145,19 @@ fn windows_of(
     // With a slide below the duration, as it must be, the latest window always holds the time.
     std::iter::successors(Some(latest), earlier)
         .map(move |start| (Timestamp(start), Timestamp(start.saturating_add(duration_us))))
+}
+
+/// The one of them that begins last.
+#[inline]
+fn latest_window(time: Timestamp, window: SlidingWindow) -> (Timestamp, Timestamp) {
+    let SlidingWindow { duration_us, slide_us, offset_us } = window;
+    let behind_start = match time.0.checked_sub(offset_us) {
+        Some(distance) => distance.rem_euclid(slide_us),
+        // The same remainder, found without leaving the range.
+        None => (time.0.rem_euclid(slide_us) - offset_us.rem_euclid(slide_us)).rem_euclid(slide_us),
+    };
+    let start = time.0.saturating_sub(behind_start);
+    (Timestamp(start), Timestamp(start.saturating_add(duration_us)))
 }
 
 /// Every open window with its groups.

@@ -77,6 +77,7 @@ impl WindowPlan {
     }
 
     /// Where a group that ends at `end` is kept.
+    #[inline]
     pub(super) fn closing(&self, end: Timestamp) -> Timestamp {
         match self.windowing {
             _ if !self.closes => Place::NEVER,
@@ -110,6 +111,7 @@ impl WindowPlan {
         })
     }
 
+    #[inline]
     pub(super) fn add_event(&self, accumulators: &mut [Accumulator], event: &Event<'_>) {
         for (accumulator, planned) in accumulators.iter_mut().zip(&self.aggregates) {
             let column = planned.aggregate.column;

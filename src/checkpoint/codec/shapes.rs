@@ -7,7 +7,10 @@ use super::{
     envelope::{self, Shape},
 };
 use crate::{
-    batch::{BatchRecord, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Range, Superseded},
+    batch::{
+        BatchRecord, Begun, Counts, DeadLetter, DeadLetterReason, Genesis, Mark, Payload, Range,
+        Superseded,
+    },
     spec::OutputMode,
     types::{
         BatchId, Digest, FaultReason, Incarnation, Keeper, LeaderEpoch, Lineage, Offset,
@@ -35,6 +38,10 @@ fn entry(family: Family, key: Vec<u8>, shape: Shape, stored: &impl Encode) -> En
     let value = envelope::seal(family, &key, shape, &payload);
     Entry { family, key, value }
 }
+
+/// Behind a genesis, where a permission began it: one byte. None is the form of before.
+const BEGUN_BY_START_OVER: u8 = 1;
+const BEGUN_BY_ACCEPTED_ROLLBACK: u8 = 2;
 
 #[derive(Encode, Decode)]
 struct StoredGenesis {
@@ -92,14 +99,30 @@ pub(in crate::checkpoint) fn encode_genesis(genesis: &Genesis) -> Entry {
             .collect(),
         created_ms: genesis.created_ms,
     };
-    entry(Family::Meta, GENESIS_KEY.to_vec(), Shape::Genesis, &stored)
+    let mut payload = Vec::new();
+    envelope::write(&stored, &mut payload);
+    payload.extend(match genesis.begun {
+        Begun::Freely => None,
+        Begun::StartOver => Some(BEGUN_BY_START_OVER),
+        Begun::AcceptedRollback => Some(BEGUN_BY_ACCEPTED_ROLLBACK),
+    });
+    let key = GENESIS_KEY.to_vec();
+    let value = envelope::seal(Family::Meta, &key, Shape::Genesis, &payload);
+    Entry { family: Family::Meta, key, value }
 }
 
 pub(in crate::checkpoint) fn decode_genesis(value: &[u8]) -> Result<Genesis, CodecError> {
-    let payload = envelope::open(Family::Meta, GENESIS_KEY, Shape::Genesis, value)?;
-    let stored: StoredGenesis = envelope::read_whole(payload)?;
+    let mut payload = envelope::open(Family::Meta, GENESIS_KEY, Shape::Genesis, value)?;
+    let stored: StoredGenesis = envelope::read(&mut payload)?;
+    let begun = match payload {
+        [] => Begun::Freely,
+        [BEGUN_BY_START_OVER] => Begun::StartOver,
+        [BEGUN_BY_ACCEPTED_ROLLBACK] => Begun::AcceptedRollback,
+        _ => return Err(envelope::trailing()),
+    };
     Ok(Genesis {
         lineage: Lineage(stored.lineage),
+        begun,
         superseded: stored
             .superseded
             .into_iter()
@@ -375,7 +398,14 @@ struct StoredDeadLetter {
     /// 0 for late, otherwise one more than the fault's number.
     reason: u8,
     column: Option<String>,
-    payload: Option<String>,
+    payload: StoredPayload,
+}
+
+#[derive(Encode, Decode)]
+enum StoredPayload {
+    Nothing,
+    Text(String),
+    Omitted(u64),
 }
 
 pub(in crate::checkpoint) fn encode_dead_letters(
@@ -393,7 +423,11 @@ pub(in crate::checkpoint) fn encode_dead_letters(
                 DeadLetterReason::Fault(reason) => 1 + reason as u8,
             },
             column: letter.column.clone(),
-            payload: letter.payload.clone(),
+            payload: match &letter.payload {
+                None => StoredPayload::Nothing,
+                Some(Payload::Text(text)) => StoredPayload::Text(text.clone()),
+                Some(Payload::Omitted(bytes)) => StoredPayload::Omitted(*bytes),
+            },
         };
         envelope::write(&stored, &mut payload);
     }
@@ -422,7 +456,11 @@ pub(in crate::checkpoint) fn decode_dead_letters(
             offset: Offset(stored.offset),
             reason,
             column: stored.column,
-            payload: stored.payload,
+            payload: match stored.payload {
+                StoredPayload::Nothing => None,
+                StoredPayload::Text(text) => Some(Payload::Text(text)),
+                StoredPayload::Omitted(bytes) => Some(Payload::Omitted(bytes)),
+            },
         });
     }
     Ok(())

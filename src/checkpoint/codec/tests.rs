@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{chunk::decode_row, chunk::encode_row, *};
 use crate::{
-    batch::{BatchRecord, DeadLetter, DeadLetterReason, Genesis, Mark, Superseded},
+    batch::{BatchRecord, Begun, DeadLetter, DeadLetterReason, Genesis, Mark, Superseded},
     checkpoint::trials::{self, Trial},
     spec::OutputMode,
     types::{
@@ -83,6 +83,16 @@ fn descriptor() -> Descriptor {
     }
 }
 
+#[test]
+fn a_payload_left_in_the_topic_keeps_its_size() {
+    let [late, _] = dead_letters();
+    let letter = DeadLetter { payload: Some(crate::batch::Payload::Omitted(1 << 40)), ..late };
+    let entry = encode_dead_letters(BatchId(0), 0, std::slice::from_ref(&letter));
+    let mut letters = Vec::new();
+    decode_dead_letters(&entry.key, &entry.value, &mut letters).unwrap();
+    assert_eq!(letters, [letter]);
+}
+
 fn dead_letters() -> [DeadLetter; 2] {
     let late = DeadLetter {
         partition: Partition(0),
@@ -102,6 +112,12 @@ fn the_bytes_of_format_1_never_change() {
         "0101fe21436587a9cbed0ff0debc9a78563412010701fb2c01000573616c65730f6e616d65203d202273616c6573\
          220a0105746f7069630573616c65730107636c75737465720002000006020a06fd80e8f31332030000fa5d94c0",
     );
+    for (begun, last) in [(Begun::StartOver, 1), (Begun::AcceptedRollback, 2)] {
+        let free = encode_genesis(&superseding()).value;
+        let marked = encode_genesis(&Genesis { begun, ..superseding() }).value;
+        let payload = |value: &[u8]| value[..value.len() - 4].to_vec();
+        assert_eq!(payload(&marked), [payload(&free), vec![last]].concat());
+    }
     pinned(
         &encode_head(&StateHead {
             batch: BatchId(300),
@@ -177,8 +193,10 @@ fn the_bytes_of_groups_in_format_1_never_change() {
 
 #[test]
 fn values_read_back_what_was_written() {
-    let genesis = superseding();
-    assert_eq!(decode_genesis(&encode_genesis(&genesis).value), Ok(genesis));
+    for begun in [Begun::Freely, Begun::StartOver, Begun::AcceptedRollback] {
+        let genesis = Genesis { begun, ..superseding() };
+        assert_eq!(decode_genesis(&encode_genesis(&genesis).value), Ok(genesis));
+    }
     let head = StateHead { batch: BatchId(u64::MAX), digest: Digest([9; 32]), chunks: 1, seal: 2 };
     assert_eq!(decode_head(&encode_head(&head).value), Ok(head));
     let entry = encode_record(&record());

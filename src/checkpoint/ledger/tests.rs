@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use crate::{
     checkpoint::{
         Checkpoint, CheckpointError,
+        ledger::HISTORY_BATCHES,
         memory::{MemoryCheckpoint, MemoryDisk},
         trials::{Trial, genesis, load, run, sink, totals},
     },
@@ -19,6 +20,41 @@ fn begun() -> (MemoryDisk, MemoryCheckpoint) {
     checkpoint.begin(&genesis(), &[sink()]).unwrap();
     checkpoint.next_incarnation().unwrap();
     (disk, checkpoint)
+}
+
+#[test]
+fn history_keeps_the_newest_ten_thousand_batches_and_every_start_reads_them() {
+    let disk = MemoryDisk::new();
+    let mut checkpoint = MemoryCheckpoint::open(&disk).unwrap();
+    checkpoint.begin(&genesis(), &[sink()]).unwrap();
+    let mut trial = Trial::new();
+    let history = || disk.keys_of("history");
+    let kept = usize::try_from(HISTORY_BATCHES).unwrap();
+    while trial.next_batch() < HISTORY_BATCHES {
+        run(&mut checkpoint, trial.plan(&[], 0)).unwrap();
+    }
+    assert_eq!(history(), kept, "all of them up to the limit");
+    for _ in 0..30 {
+        run(&mut checkpoint, trial.plan(&[], 0)).unwrap();
+        assert_eq!(history(), kept);
+    }
+    checkpoint = MemoryCheckpoint::open(&disk).unwrap();
+    for _ in 0..20 {
+        run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+    }
+    let mut checkpoint = MemoryCheckpoint::open(&disk).unwrap();
+    let (recovered, groups) = load(&mut checkpoint).unwrap();
+    assert_eq!(recovered.last, trial.last);
+    assert_eq!(totals(&groups), trial.expected());
+    assert_eq!(history(), kept);
+    // The oldest that is left is not the first: one less is a loss, at the end or within.
+    let first = disk.index_of("history").unwrap();
+    for index in [first, first + kept / 2] {
+        let damaged = disk.fork();
+        let removed = damaged.remove(index);
+        let refused = MemoryCheckpoint::open(&damaged).unwrap_err();
+        assert!(matches!(refused, CheckpointError::Corrupt { .. }), "{removed}: {refused}");
+    }
 }
 
 #[test]

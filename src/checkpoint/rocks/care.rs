@@ -4,6 +4,8 @@
 //! shares no block with the original and can be made beside a live process. `manifest.json`, written
 //! last, names every file with its BLAKE3 hash.
 
+mod files;
+
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File},
@@ -19,14 +21,15 @@ use super::{
     database::{self, Database, LogEnd, Presence},
     database_path,
     directory::{StateDirectory, storage, sync_directory},
+    view,
 };
 use crate::{
-    batch::{BatchRecord, Genesis},
+    batch::BatchRecord,
     checkpoint::{
-        CheckpointError, VisibleFile,
+        Announcement, CheckpointError, VisibleFile,
         codec::{self, Family},
         ledger::{Contents, Durability, Edit, Families, corrupt, link_problem},
-        visible::{self, Reading},
+        visible,
     },
     types::BatchId,
 };
@@ -46,8 +49,12 @@ pub struct Report {
     pub values: BTreeMap<&'static str, u64>,
     /// Bytes of all keys and values.
     pub bytes: u64,
-    /// Everything that is not as it was written; empty when all is well.
+    /// Everything that is not as it was written, with the file or key; empty when all is well.
     pub problems: Vec<String>,
+    /// What is not a problem and worth a word: a crash may leave it.
+    pub remarks: Vec<String>,
+    /// Whether the damage is only in what nobody has seen, so that the next start drops it.
+    pub next_start_drops_it: bool,
 }
 
 /// A backup that was made or put back.
@@ -79,14 +86,6 @@ struct ManifestFile {
     blake3: String,
 }
 
-/// The announced batches in a state directory's history, oldest first; works beside a live process.
-///
-/// # Errors
-/// As [`RocksView::open`].
-pub fn list(directory: &Path) -> Result<Vec<BatchRecord>, CheckpointError> {
-    RocksView::open(directory)?.history()
-}
-
 /// Reads every value of a state directory that no process holds, every checksum, the digest chain and
 /// `visible`. Changes nothing.
 ///
@@ -98,31 +97,86 @@ pub fn verify(directory: &Path) -> Result<Report, CheckpointError> {
         return Err(storage(directory, "looking into the state directory", &error));
     }
     let _locked = StateDirectory::lock(directory)?;
-    let mut report = Report::default();
     let reading = VisibleFile::read(directory)
         .map_err(|error| storage(directory, "reading the announce file", &error))?;
-    report.problems.extend(reading.problems());
+    let newest = reading.newest().map(|(_, newest)| newest);
+    let mut report = Report { problems: reading.problems(), ..Report::default() };
     let database = match database::presence(directory) {
         Ok(Presence::Database) => Database::read_only(directory, LogEnd::Whole),
         Ok(Presence::Nothing) => {
-            if reading.newest().is_some() {
-                report.problems.push("batches were announced, but the database is gone".to_owned());
-            }
+            report.problems.extend(view::visible_problem(&Contents::none(), None, newest)?);
             return Ok(report);
         }
         Err(error) => Err(error),
     };
     match database {
-        Ok(database) => verify_database(&database, &reading, &mut report)?,
-        Err(CheckpointError::Corrupt { problem, .. }) => report.problems.push(problem),
+        Ok(database) => verify_database(&database, newest, &mut report)?,
+        Err(CheckpointError::Corrupt { problem, .. }) => {
+            report.problems.push(problem);
+            look_before_damage(directory, newest, &mut report)?;
+        }
         Err(error) => return Err(error),
     }
+    name_files(directory, &mut report)?;
     Ok(report)
+}
+
+/// What is left of a database whose log is damaged: up to which batch it can be read.
+fn look_before_damage(
+    directory: &Path,
+    newest: Option<Announcement>,
+    report: &mut Report,
+) -> Result<(), CheckpointError> {
+    let Ok(database) = Database::read_only(directory, LogEnd::TornRecord) else { return Ok(()) };
+    let Ok(contents) = Contents::read(&database) else { return Ok(()) };
+    report.batch = contents.last.as_ref().map(|last| last.batch);
+    match view::visible_problem(&contents, Some(&database), newest)? {
+        None => report.next_start_drops_it = newest.is_some(),
+        problem => report.problems.extend(problem),
+    }
+    Ok(())
+}
+
+/// Puts the files that can be told to be damaged before what else was found. A log that only ends
+/// within a record is a problem where something is missing, else the trace of a crash.
+fn name_files(directory: &Path, report: &mut Report) -> Result<(), CheckpointError> {
+    let failed = |error: io::Error| storage(directory, "reading the database's files", &error);
+    let mut findings = files::findings(directory).map_err(failed)?;
+    if findings.is_empty() && report.problems.iter().any(|problem| is_of_some_table(problem)) {
+        let names = files::sorted_files(directory).map_err(failed)?;
+        let problem = format!("CURRENT, the MANIFEST and the logs are right, so it is in {names}");
+        report.problems.insert(0, problem);
+    } else if findings.is_empty()
+        && !report.problems.is_empty()
+        && !report.problems.iter().any(|problem| names_its_place(problem))
+    {
+        let manifest = files::manifest(directory).map_err(failed)?;
+        report.problems.push(format!(
+            "every checksum is right, so db/{manifest} or a log was cut between two records, or a \
+             file is older than the others"
+        ));
+    }
+    if report.problems.is_empty() {
+        let crash = findings.extract_if(.., |finding| finding.is_unfinished_write);
+        report.remarks.extend(crash.map(|finding| finding.problem));
+    }
+    report.problems.splice(0..0, findings.into_iter().map(|finding| finding.problem));
+    Ok(())
+}
+
+/// Whether a problem tells its file, or the batches that are missing.
+fn names_its_place(problem: &str) -> bool {
+    ["db/", "`visible`", "announced"].iter().any(|place| problem.contains(place))
+}
+
+/// Whether RocksDB met damage and did not say in which sorted file: it then suspects the MANIFEST.
+fn is_of_some_table(problem: &str) -> bool {
+    problem.contains("Corruption: ") && !problem.contains(".sst")
 }
 
 fn verify_database(
     database: &Database,
-    reading: &Reading,
+    newest: Option<Announcement>,
     report: &mut Report,
 ) -> Result<(), CheckpointError> {
     for family in Family::ALL {
@@ -158,7 +212,9 @@ fn verify_database(
         Ok(contents) => {
             let groups = contents.restore_groups(database, None, &mut |_, _, _| Ok(()));
             note(report, groups)?;
-            verify_visible(&contents, database, reading, report)
+            let problem = view::visible_problem(&contents, Some(database), newest);
+            report.problems.extend(problem?);
+            Ok(())
         }
         Err(error) => note(report, Err(error)),
     }
@@ -173,67 +229,12 @@ fn note(report: &mut Report, done: Result<(), CheckpointError>) -> Result<(), Ch
     Ok(())
 }
 
-fn verify_visible(
-    contents: &Contents,
-    database: &Database,
-    reading: &Reading,
-    report: &mut Report,
-) -> Result<(), CheckpointError> {
-    let Some(genesis) = &contents.genesis else {
-        if reading.newest().is_some() {
-            report.problems.push("batches were announced, but the database is empty".to_owned());
-        }
-        return Ok(());
-    };
-    let Genesis { lineage, superseded, .. } = genesis;
-    let last = contents.last.as_ref().map(|last| last.batch);
-    let problem = match reading.newest() {
-        None if !genesis.has_just_begun(last) => {
-            last.map(|last| format!("`visible` names no batch, but the checkpoint ends at {last}"))
-        }
-        None => None,
-        Some((_, seen)) if seen.lineage != *lineage => {
-            let known = genesis.has_just_begun(last)
-                && superseded.iter().any(|other| other.lineage == seen.lineage);
-            (!known).then(|| format!("`visible` is of another history ({})", seen.lineage))
-        }
-        Some((_, seen)) if Some(seen.batch) > last => Some(match last {
-            Some(last) => format!(
-                "the log ends at batch {last}, but batch {} was announced: {} missing",
-                seen.batch,
-                missing(last.next(), seen.batch)
-            ),
-            None => format!("the log holds no batch, but batch {} was announced", seen.batch),
-        }),
-        Some((_, seen)) => {
-            let key = codec::record_key(seen.batch);
-            let record = match database.get(Family::History, &key)? {
-                Some(value) => codec::decode_record(&key, &value).ok(),
-                None => None,
-            };
-            if last > Some(seen.batch.next()) {
-                Some(format!("`visible` names batch {}, but the checkpoint goes on", seen.batch))
-            } else if record.is_none_or(|record| record.digest != seen.digest) {
-                Some(format!("`visible` names another batch {} than history", seen.batch))
-            } else {
-                None
-            }
-        }
-    };
-    report.problems.extend(problem);
-    Ok(())
-}
-
-fn missing(first: BatchId, last: BatchId) -> String {
-    if first == last {
-        format!("batch {first} is")
-    } else {
-        format!("batches {first} to {last} are")
-    }
-}
-
-/// Copies a checkpoint into a directory that is empty or not there yet; works beside a live process,
-/// as of a batch that was announced.
+/// Copies a checkpoint into a directory that is empty or not there yet; works beside a live process.
+///
+/// The copy says of each batch whether it was announced, as the original did. One that was durable and
+/// not announced yet is copied as such: a start on the copy publishes it, as a start on the original
+/// after a crash would, and where the original went another way meanwhile its commits or files name
+/// another digest, which refuses the start.
 ///
 /// # Errors
 /// `Misfit` when there is nothing to copy or the destination is not empty, `Stale` when the
@@ -250,14 +251,15 @@ pub fn backup(directory: &Path, destination: &Path) -> Result<Backup, Checkpoint
     if view.is_behind() {
         return Err(CheckpointError::Stale {
             directory: directory.to_owned(),
-            problem:
-                "batches were announced that it does not hold, so a copy of it would be refused"
-                    .to_owned(),
+            problem: format!(
+                "{}. A copy of it would be refused, so none was made",
+                view.problem()?.unwrap_or_default()
+            ),
         });
     }
     make_empty(destination)?;
     copy_database(source, destination)?;
-    if let Some((_, newest)) = view.reading.newest() {
+    if let Some(newest) = view.newest_announced_within() {
         VisibleFile::create_announced(destination, &newest)
             .map_err(|error| storage(destination, "writing the announce file", &error))?;
     }
@@ -300,7 +302,10 @@ fn make_empty(destination: &Path) -> Result<(), CheckpointError> {
             if entries.next().is_some() {
                 return Err(CheckpointError::Misfit {
                     directory: destination.to_owned(),
-                    problem: "it is not empty; name a directory that does not exist yet".to_owned(),
+                    problem:
+                        "a backup needs a directory of its own, and this one is not empty; name \
+                              one that is empty or does not exist yet"
+                            .to_owned(),
                 });
             }
             Ok(())

@@ -4,15 +4,17 @@ use std::{fs, sync::atomic::AtomicBool, sync::atomic::Ordering, thread};
 
 use super::*;
 use crate::{
-    batch::VisibleFact,
+    batch::{self, Begun, Decision, VisibleFact, WitnessFact},
     checkpoint::{
         Checkpoint, RestoreGroup,
         rocks::{
             RocksCheckpoint,
+            damage::facts_with,
             tests::{begun, files, filled, state_dir},
         },
-        trials::{load, run, totals},
+        trials::{load, run, sink, totals},
     },
+    types::Digest,
 };
 
 #[test]
@@ -143,11 +145,22 @@ fn views_beside_a_busy_writer_are_always_whole() {
     let (mut checkpoint, mut trial) = begun(&directory);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let backups = scope.spawn(|| {
+            let mut made = 0;
+            while !done.load(Ordering::Acquire) {
+                let copy = root.path().join(format!("copy-{made}"));
+                super::backup(&directory, &copy).unwrap();
+                assert_eq!(verify_backup(&root, &copy).problems, Vec::<String>::new());
+                made += 1;
+            }
+            made
+        });
         scope.spawn(|| {
             let mut newest = None;
             while !done.load(Ordering::Acquire) {
                 let view = RocksView::open(&directory).unwrap();
                 let last = view.recovered().last.as_ref().map(|last| last.batch);
+                assert_eq!(view.problem().unwrap(), None, "a false alarm");
                 assert!(last >= newest, "a later view shows an older batch");
                 newest = last;
                 // Every batch adds one to the same group: the sum tells the batch.
@@ -163,18 +176,94 @@ fn views_beside_a_busy_writer_are_always_whole() {
             }
         }
         done.store(true, Ordering::Release);
+        assert!(backups.join().unwrap() > 0);
     });
+}
+
+fn verify_backup(root: &tempfile::TempDir, copy: &Path) -> Report {
+    let target = root.path().join("restored");
+    super::restore(copy, &target, Rollback::Refuse).unwrap();
+    let report = verify(&target).unwrap();
+    fs::remove_dir_all(&target).unwrap();
+    report
+}
+
+#[test]
+fn a_batch_that_is_durable_and_not_announced_is_copied_as_such() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    let (mut checkpoint, mut trial) = begun(&directory);
+    run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+    checkpoint.mark(&sink(), BatchId(0)).unwrap();
+    let seen = trial.last.clone().unwrap();
+    let durable = checkpoint.persist(trial.plan(&[(0, "a"), (1, "b")], 30)).unwrap();
+    let copy = root.path().join("copy");
+    super::backup(&directory, &copy).unwrap();
+    // The original goes on meanwhile.
+    checkpoint.announce(durable).unwrap();
+    let copied = trial.clone();
+    run(&mut checkpoint, trial.plan(&[(1, "b")], 30)).unwrap();
+    let target = root.path().join("other").join("sales");
+    super::restore(&copy, &target, Rollback::Refuse).unwrap();
+    assert_eq!(verify(&target).unwrap().problems, Vec::<String>::new());
+    let mut restored = RocksCheckpoint::open(&target).unwrap();
+    let (recovered, groups) = load(&mut restored).unwrap();
+    let lineage = recovered.genesis.as_ref().unwrap().lineage;
+    assert_eq!(recovered.visible, VisibleFact::At(lineage, seen.batch, seen.digest));
+    assert_eq!((&recovered.last, totals(&groups)), (&copied.last, copied.expected()));
+    // Nobody saw it: a start publishes it, as after a crash.
+    let start = |witness| batch::recover(&facts_with(&recovered, witness));
+    let republished = Decision::Republish { sinks: vec![sink()] };
+    assert_eq!(start(WitnessFact::None), republished);
+    assert_eq!(
+        start(WitnessFact::At(lineage, seen.batch, seen.digest, Begun::Freely)),
+        republished
+    );
+    // Where it was computed again otherwise, or more was seen, it is refused.
+    let other = Digest([9; 32]);
+    for witness in [(BatchId(1), other), (BatchId(2), trial.last.as_ref().unwrap().digest)] {
+        let decision = start(WitnessFact::At(lineage, witness.0, witness.1, Begun::Freely));
+        assert!(matches!(decision, Decision::Refuse(_)), "{decision:?}");
+    }
+}
+
+#[test]
+fn a_view_says_what_was_announced_and_is_not_there() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    let (mut checkpoint, mut trial) = begun(&directory);
+    run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+    let log = directory.join("db").join("000004.log");
+    let length = fs::metadata(&log).unwrap().len();
+    run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+    drop(checkpoint);
+    assert_eq!(RocksView::open(&directory).unwrap().problem().unwrap(), None);
+    fs::File::options().write(true).open(&log).unwrap().set_len(length).unwrap();
+    let view = RocksView::open(&directory).unwrap();
+    assert_eq!(view.recovered().last.as_ref().unwrap().batch, BatchId(0));
+    assert_eq!(
+        view.problem().unwrap().unwrap(),
+        "the log ends at batch 0, but batch 1 was announced: batch 1 is missing"
+    );
+    let refused = super::backup(&directory, &root.path().join("copy")).unwrap_err();
+    assert!(refused.to_string().contains("batch 1 is missing"), "{refused}");
+    fs::remove_dir_all(directory.join("db")).unwrap();
+    let view = RocksView::open(&directory).unwrap();
+    let expected =
+        "the database (db/) is missing, but batch 1 was announced: batches 0 to 1 are missing";
+    assert_eq!(view.problem().unwrap().unwrap(), expected);
+    assert_eq!(verify(&directory).unwrap().problems, [expected]);
 }
 
 #[test]
 fn listing_and_checking_a_directory_that_is_not_there_make_nothing() {
     let root = tempfile::tempdir().unwrap();
     let directory = state_dir(&root);
-    assert!(list(&directory).is_err());
+    assert!(RocksView::open(&directory).is_err());
     assert!(verify(&directory).is_err());
     assert!(!directory.exists());
     let trial = filled(&directory, 4);
-    let listed = list(&directory).unwrap();
+    let listed = RocksView::open(&directory).unwrap().history().unwrap();
     assert_eq!(listed.len(), 4);
     assert_eq!(listed.last(), trial.last.as_ref());
 }

@@ -270,6 +270,8 @@ fn options(directory: &Path, log_end: LogEnd) -> Result<Options, CheckpointError
     options.set_paranoid_checks(true);
     // Every file is opened, and so looked at, at the start.
     options.set_max_open_files(-1);
+    // There are few of them; the default makes sixteen threads for each family.
+    options.set_max_file_opening_threads(1);
     options.set_recycle_log_file_num(0);
     options.set_max_total_wal_size(WAL_BYTES);
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);

@@ -24,19 +24,56 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct StateDirectory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+    /// What was made for the lock: directories, outermost first, and whether the lock file itself.
+    made: Vec<PathBuf>,
+    made_lock: bool,
+}
+
+/// A start that came to nothing leaves nothing behind: what was made for the lock is taken away again
+/// while the lock is held, unless something else is in it by now.
+impl Drop for StateDirectory {
+    fn drop(&mut self) {
+        let is_empty = fs::read_dir(&self.path)
+            .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == LOCK_FILE));
+        if !is_empty {
+            return;
+        }
+        if self.made_lock && is_named(&self.lock, &self.path.join(LOCK_FILE)) {
+            let _ = fs::remove_file(self.path.join(LOCK_FILE));
+        }
+        for made in self.made.iter().rev() {
+            // One that is not empty stays.
+            let _ = fs::remove_dir(made);
+        }
+    }
 }
 
 impl StateDirectory {
     /// Locks the directory, making it, with mode 0700, where there is none.
+    ///
+    /// Taken away again when dropped, as far as it was made here and nothing else came into it.
     pub fn lock(path: &Path) -> Result<StateDirectory, CheckpointError> {
-        make(path).map_err(|error| storage(path, "making the state directory", &error))?;
-        check(path)?;
-        let lock = open_lock(path)?;
         let deadline = Instant::now() + LOCK_PATIENCE;
+        let (mut made, mut made_lock) = (Vec::new(), false);
         loop {
+            let more =
+                make(path).map_err(|error| storage(path, "making the state directory", &error))?;
+            made.extend(more);
+            check(path)?;
+            let (lock, is_new) = match open_lock(path) {
+                // Another process has just taken away what it had made.
+                Err(Errno::NOENT) if Instant::now() < deadline => continue,
+                opened => {
+                    opened.map_err(|error| storage(path, "opening the lock file", &error.into()))?
+                }
+            };
+            made_lock |= is_new;
             match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(StateDirectory { path: path.to_owned(), _lock: lock }),
+                Ok(()) if is_named(&lock, &path.join(LOCK_FILE)) => {
+                    return Ok(StateDirectory { path: path.to_owned(), lock, made, made_lock });
+                }
+                Ok(()) => {}
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(20));
                 }
@@ -106,19 +143,39 @@ pub(super) fn check(path: &Path) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-fn make(path: &Path) -> io::Result<()> {
+/// Makes the directory with mode 0700 and its parents; which of them were not there, outermost first.
+fn make(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_missing = |directory: &&Path| !directory.as_os_str().is_empty() && !directory.exists();
+    let mut made: Vec<PathBuf> =
+        path.ancestors().skip(1).take_while(is_missing).map(Path::to_owned).collect();
+    made.reverse();
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
+        Ok(()) => made.push(path.to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    Ok(made)
+}
+
+/// Opens the lock file; whether it had to be made.
+fn open_lock(path: &Path) -> Result<(File, bool), Errno> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |more| {
+        rustix::fs::open(path.join(LOCK_FILE), flags | more, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+    };
+    match open(OFlags::CREATE | OFlags::EXCL) {
+        Err(Errno::EXIST) => open(OFlags::empty()).map(|lock| (lock, false)),
+        made => made.map(|lock| (lock, true)),
     }
 }
 
-fn open_lock(path: &Path) -> Result<File, CheckpointError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path.join(LOCK_FILE), flags, Mode::RUSR | Mode::WUSR)
-        .map(File::from)
-        .map_err(|error| storage(path, "opening the lock file", &error.into()))
+/// Whether an open file is the one of this name, and not one that was taken away.
+fn is_named(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let named = fs::symlink_metadata(path).map(identity);
+    matches!((file.metadata().map(identity), named), (Ok(open), Ok(named)) if open == named)
 }

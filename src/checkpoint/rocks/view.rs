@@ -15,8 +15,9 @@ use super::{database, nothing_recovered};
 use crate::{
     batch::{BatchRecord, Superseded, VisibleFact},
     checkpoint::{
-        CheckpointError, Recovered, RestoreGroup, VisibleFile,
-        ledger::{Contents, visit_history},
+        Announcement, CheckpointError, Recovered, RestoreGroup, VisibleFile,
+        codec::{self, Family},
+        ledger::{Contents, Families as _, visit_history},
         rocks::{
             database::{Database, Presence},
             directory::storage,
@@ -37,6 +38,8 @@ pub struct RocksView {
     pub(super) database: Option<Database>,
     pub(super) contents: Contents,
     pub(super) reading: Reading,
+    /// What the announce file said before the database was opened.
+    announced_before: Reading,
     recovered: Recovered,
     _scratch: tempfile::TempDir,
 }
@@ -77,15 +80,51 @@ impl RocksView {
         self.contents.last.as_ref().map(|last| last.batch)
     }
 
-    /// Whether a batch was announced that the database does not hold: the log lost its end.
+    /// Whether a batch was announced that the database does not hold: the log lost its end, or all of
+    /// it is gone.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        let lineage = self.contents.genesis.as_ref().map(|genesis| genesis.lineage);
-        match self.recovered.visible {
-            VisibleFact::At(seen, batch, _) => {
-                Some(seen) == lineage && Some(batch) > self.newest_durable()
+        // What was announced before the database was opened must be in it; what was announced since
+        // need not.
+        let Some((_, seen)) = self.announced_before.newest() else { return false };
+        match &self.contents.genesis {
+            None => true,
+            Some(genesis) => {
+                seen.lineage == genesis.lineage && Some(seen.batch) > self.newest_durable()
             }
-            _ => false,
+        }
+    }
+
+    /// What does not fit the announce file, in one clause: the view then shows an older state than
+    /// was seen, or another.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn problem(&self) -> Result<Option<String>, CheckpointError> {
+        let seen = if self.is_behind() {
+            self.announced_before.newest().map(|(_, seen)| seen)
+        } else {
+            self.newest_announced_within()
+        };
+        visible_problem(&self.contents, self.database.as_ref(), seen)
+    }
+
+    /// The newest announcement of a batch that the view holds: one that was announced after the view
+    /// was opened may be newer than it.
+    pub(super) fn newest_announced_within(&self) -> Option<Announcement> {
+        let (_, seen) = self.reading.newest()?;
+        match (&self.contents.genesis, &self.contents.last) {
+            (Some(genesis), Some(last))
+                if seen.lineage == genesis.lineage && seen.batch > last.batch =>
+            {
+                Some(Announcement {
+                    lineage: seen.lineage,
+                    batch: last.batch,
+                    digest: last.digest,
+                    incarnation: last.incarnation,
+                })
+            }
+            _ => Some(seen),
         }
     }
 
@@ -127,6 +166,11 @@ impl RocksView {
             let error = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(storage(directory, "looking into the state directory", &error));
         }
+        let read_visible = || {
+            VisibleFile::read(directory)
+                .map_err(|error| storage(directory, "reading the announce file", &error))
+        };
+        let announced_before = read_visible()?;
         let database = match database::presence(directory)? {
             Presence::Nothing => None,
             Presence::Database => Some(Database::secondary(directory, scratch.path())?),
@@ -136,13 +180,19 @@ impl RocksView {
             None => Contents::none(),
         };
         // Read after the database: a batch that is announced now was perhaps not when it was read.
-        let reading = VisibleFile::read(directory)
-            .map_err(|error| storage(directory, "reading the announce file", &error))?;
+        let reading = read_visible()?;
         let recovered = match &database {
             Some(database) => announced(&contents, database, reading.fact())?,
             None => nothing_recovered(reading.fact()),
         };
-        Ok(RocksView { database, contents, reading, recovered, _scratch: scratch })
+        Ok(RocksView {
+            database,
+            contents,
+            reading,
+            announced_before,
+            recovered,
+            _scratch: scratch,
+        })
     }
 }
 
@@ -177,4 +227,76 @@ fn announced(
         })?;
     }
     Ok(recovered)
+}
+
+/// What of the announce file does not fit the database, if anything: first of all that the database
+/// is older than what was announced.
+pub(super) fn visible_problem(
+    contents: &Contents,
+    database: Option<&Database>,
+    seen: Option<Announcement>,
+) -> Result<Option<String>, CheckpointError> {
+    let Some(database) = database else {
+        return Ok(seen.map(|seen| {
+            format!(
+                "the database (db/) is missing, but batch {} was announced: {} missing",
+                seen.batch,
+                missing(BatchId(0), seen.batch)
+            )
+        }));
+    };
+    let Some(genesis) = &contents.genesis else {
+        return Ok(seen.map(|seen| {
+            format!(
+                "the database (db/) is empty, but batch {} was announced: {} missing",
+                seen.batch,
+                missing(BatchId(0), seen.batch)
+            )
+        }));
+    };
+    let last = contents.last.as_ref().map(|last| last.batch);
+    let Some(seen) = seen else {
+        let announced = last.filter(|_| !genesis.has_just_begun(last));
+        return Ok(announced
+            .map(|last| format!("`visible` names no batch, but the checkpoint ends at {last}")));
+    };
+    if seen.lineage != genesis.lineage {
+        let known = genesis.has_just_begun(last)
+            && genesis.superseded.iter().any(|other| other.lineage == seen.lineage);
+        return Ok((!known).then(|| format!("`visible` is of another history ({})", seen.lineage)));
+    }
+    if Some(seen.batch) > last {
+        return Ok(Some(match last {
+            Some(last) => format!(
+                "the log ends at batch {last}, but batch {} was announced: {} missing",
+                seen.batch,
+                missing(last.next(), seen.batch)
+            ),
+            None => format!(
+                "the log holds no batch, but batch {} was announced: {} missing",
+                seen.batch,
+                missing(BatchId(0), seen.batch)
+            ),
+        }));
+    }
+    if last > Some(seen.batch.next()) {
+        let batch = seen.batch;
+        return Ok(Some(format!("`visible` names batch {batch}, but the checkpoint goes on")));
+    }
+    let key = codec::record_key(seen.batch);
+    let record = match database.get(Family::History, &key)? {
+        Some(value) => codec::decode_record(&key, &value).ok(),
+        None => None,
+    };
+    Ok(record
+        .is_none_or(|record| record.digest != seen.digest)
+        .then(|| format!("`visible` names another batch {} than history", seen.batch)))
+}
+
+fn missing(first: BatchId, last: BatchId) -> String {
+    if first == last {
+        format!("batch {first} is")
+    } else {
+        format!("batches {first} to {last} are")
+    }
 }

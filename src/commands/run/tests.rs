@@ -45,7 +45,7 @@ fn nothing_said_is_the_preset_sales_with_the_defaults() {
     assert_eq!(settings.starting_offsets, StartingOffsets::Latest);
     assert_eq!(settings.startup_timeout, None);
     assert_eq!(settings.shutdown_timeout, DEFAULT_SHUTDOWN);
-    assert_eq!(settings.permissions, Permissions { start_over: false, accept_rollback: false });
+    assert_eq!(settings.permissions, Permissions::default());
     assert!(!settings.keep_dead_letters);
 }
 

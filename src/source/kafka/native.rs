@@ -6,7 +6,7 @@
 //! Start at [`PartitionQueue`]. Not here: what messages and errors mean (`reader`, `questions`).
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr, slice,
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -116,6 +116,13 @@ impl PartitionList {
         }
     }
 
+    /// Gives each partition its own offset, or whatever a request reads in its place.
+    fn set_offsets(&mut self, offsets: impl IntoIterator<Item = i64>) {
+        for (entry, offset) in self.entries_mut().iter_mut().zip(offsets) {
+            entry.offset = offset;
+        }
+    }
+
     /// Attaches the same metadata to every partition.
     fn set_metadata(&mut self, metadata: &str) {
         for entry in self.entries_mut() {
@@ -167,6 +174,9 @@ unsafe fn entries_of<'a>(
         }
     }
 }
+
+/// What was found for each partition, each with its own error.
+pub(super) type OffsetAnswers = Vec<(Partition, Result<Offset, NativeError>)>;
 
 /// A queue made for answers.
 struct AnswerQueue(*mut rd_kafka_queue_t);
@@ -378,46 +388,70 @@ impl<'a> Asking<'a> {
     }
 
     /// The beginnings and the ends (last stable offsets) of partitions, each with its own error.
-    #[expect(clippy::type_complexity, reason = "a pair of equal lists")]
     pub(super) fn bounds(
         &self,
         topic: &CStr,
         partitions: &[Partition],
-    ) -> Result<[Vec<(Partition, Result<Offset, NativeError>)>; 2], NativeError> {
+    ) -> Result<[OffsetAnswers; 2], NativeError> {
         let deadline = Instant::now() + self.timeout;
-        let ask = |spec| {
+        let of_all = |spec| {
             let mut list = PartitionList::new(topic, partitions.iter().copied());
             list.set_offset_spec(spec);
-            let kind = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
-            // SAFETY: the client lives for `'a`; list and options are copied by the call.
-            unsafe {
-                let queue = AnswerQueue::new(self.client);
-                let mut options = AdminOptions::new(self.client, kind, self.timeout);
-                options.read_committed();
-                rd_kafka_ListOffsets(self.client, list.0, options.0, queue.0);
-                queue
-            }
+            self.ask_for_offsets(&list)
         };
         let queues = [
-            ask(rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST),
-            ask(rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST),
+            of_all(rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST),
+            of_all(rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST),
         ];
-        let [earliest, latest] = queues.map(|queue| {
-            let event = self.wait(&queue, deadline)?;
-            // SAFETY: the result is read while its event lives.
-            unsafe {
-                let mut count = 0;
-                let result = rd_kafka_event_ListOffsets_result(event.0);
-                let infos = rd_kafka_ListOffsets_result_infos(result, &mut count);
-                let answers = (0..count).map(|index| {
-                    let entry = &*rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index));
-                    let offset = NativeError::check(entry.err).map(|()| Offset(entry.offset));
-                    (Partition(entry.partition), offset)
-                });
-                Ok::<_, NativeError>(answers.collect())
-            }
-        });
+        let [earliest, latest] = queues.map(|queue| self.offsets(&queue, deadline));
         Ok([earliest?, latest?])
+    }
+
+    /// The first offset of each partition whose record's time is not before the given one, in Unix
+    /// milliseconds; a negative one where there is none.
+    pub(super) fn offsets_for_times(
+        &self,
+        topic: &CStr,
+        times_ms: &BTreeMap<Partition, i64>,
+    ) -> Result<OffsetAnswers, NativeError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut list = PartitionList::new(topic, times_ms.keys().copied());
+        list.set_offsets(times_ms.values().copied());
+        let queue = self.ask_for_offsets(&list);
+        self.offsets(&queue, deadline)
+    }
+
+    /// Asks for what each entry's offset says: a kind of offset, or a time.
+    fn ask_for_offsets(&self, list: &PartitionList) -> AnswerQueue {
+        let kind = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+        // SAFETY: the client lives for `'a`; list and options are copied by the call.
+        unsafe {
+            let queue = AnswerQueue::new(self.client);
+            let mut options = AdminOptions::new(self.client, kind, self.timeout);
+            options.read_committed();
+            rd_kafka_ListOffsets(self.client, list.0, options.0, queue.0);
+            queue
+        }
+    }
+
+    fn offsets(
+        &self,
+        queue: &AnswerQueue,
+        deadline: Instant,
+    ) -> Result<OffsetAnswers, NativeError> {
+        let event = self.wait(queue, deadline)?;
+        // SAFETY: the result is read while its event lives.
+        unsafe {
+            let mut count = 0;
+            let result = rd_kafka_event_ListOffsets_result(event.0);
+            let infos = rd_kafka_ListOffsets_result_infos(result, &mut count);
+            let answers = (0..count).map(|index| {
+                let entry = &*rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index));
+                let offset = NativeError::check(entry.err).map(|()| Offset(entry.offset));
+                (Partition(entry.partition), offset)
+            });
+            Ok(answers.collect())
+        }
     }
 
     /// What the group has committed: for each partition the offset, if any, and the metadata.

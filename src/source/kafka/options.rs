@@ -82,6 +82,5 @@ fn make(
     config: &KafkaSourceConfig,
     required: &[(&str, &str)],
 ) -> Result<KafkaConsumer, SourceError> {
-    kafka::consumer(&config.settings, required)
-        .map_err(|failure| SourceError::Refused(failure.to_string()))
+    kafka::consumer(&config.settings, required).map_err(super::from_failure)
 }

@@ -73,8 +73,6 @@ pub(super) struct Reader {
     sized_for: usize,
     slots: Slots,
     wake: Arc<Wake>,
-    /// An error of the client itself that came while waiting.
-    trouble: Option<KafkaError>,
     spoilt: bool,
 }
 
@@ -83,13 +81,15 @@ impl Reader {
         config: &KafkaSourceConfig,
         partitions: usize,
     ) -> Result<Reader, SourceError> {
+        let client = Client::new(options::reading(config, partitions)?);
+        // The client that asks was answered, or there would be nothing to read.
+        client.context().note_answer();
         Ok(Reader {
             partitions: Vec::new(),
-            client: Client::new(options::reading(config, partitions)?),
+            client,
             sized_for: partitions,
             slots: Slots::new(MESSAGES_AT_ONCE),
             wake: Arc::new(Wake::default()),
-            trouble: None,
             spoilt: false,
         })
     }
@@ -208,19 +208,24 @@ impl Reader {
         reached.collect()
     }
 
-    /// Waits until a record or an error can be read, or for `patience`.
-    pub(super) fn wait(&mut self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    /// Waits until a record can be read, or for `patience`. Errors in front of it are looked at.
+    pub(super) fn wait(&mut self, patience: Duration) -> Result<bool, ReadError> {
+        let waited = self.wait_until(Instant::now() + patience);
+        self.spoilt |= waited.is_err();
+        waited
+    }
+
+    fn wait_until(&mut self, deadline: Instant) -> Result<bool, ReadError> {
         loop {
-            self.trouble = self.trouble.take().or_else(|| self.client.serve_events());
+            self.check_client()?;
             let mut ready = self.spoilt;
             for reader in &mut self.partitions {
                 reader.fill(&mut self.slots);
-                ready |= reader.has_news();
+                ready |= reader.has_record()?;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if ready || left.is_zero() {
-                return ready;
+                return Ok(ready);
             }
             self.wake.wait(left.min(LONGEST_SLEEP));
         }
@@ -228,7 +233,7 @@ impl Reader {
 
     /// Looks after the consumer's own queue; tells whether the topic is in doubt.
     fn check_client(&mut self) -> Result<bool, ReadError> {
-        match self.trouble.take().or_else(|| self.client.serve_events()) {
+        match self.client.serve_events() {
             None => Ok(false),
             Some(error @ KafkaError::MessageConsumptionFatal(_)) => {
                 Err(ReadError::Refused(error.to_string()))
@@ -348,16 +353,15 @@ impl PartitionReader {
         }
     }
 
-    /// Whether a record or an error waits. Ends of the partition are noted in passing.
-    fn has_news(&mut self) -> bool {
+    /// Whether a record waits. What stands before it is judged in passing; a topic in doubt is looked
+    /// up at the next trigger anyway.
+    fn has_record(&mut self) -> Result<bool, ReadError> {
         while let Some(message) = self.carried.front() {
-            if message.error() != Some(RDKafkaErrorCode::PartitionEOF) {
-                return true;
-            }
-            self.taken = self.taken.max(message.offset());
+            let Some(code) = message.error() else { return Ok(true) };
+            self.take_error(code)?;
             self.carried.pop_front();
         }
-        false
+        Ok(false)
     }
 
     /// Stands at `end`, which was reached.
@@ -405,7 +409,7 @@ fn judge(
         _ => match kind_of(&KafkaError::MessageConsumption(code)) {
             ErrorKind::Unreachable => Ok(false),
             ErrorKind::Refused => Err(ReadError::Refused(format!("{code}: {detail}"))),
-            ErrorKind::Other => {
+            ErrorKind::Usage | ErrorKind::Other => {
                 Err(ReadError::Untrusted { place, detail: format!("{code}: {detail}") })
             }
         },

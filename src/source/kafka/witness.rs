@@ -6,13 +6,22 @@
 //! Not here: what a witness means for a start (`batch::recover`).
 
 use crate::{
-    batch::{Identity, WitnessFact},
+    batch::{Begun, Identity, WitnessFact},
     types::{BatchId, Digest, Lineage},
 };
 
-/// `lineage:batch:digest`, the lineage and the digest in hexadecimal.
-pub(super) fn metadata(identity: &Identity) -> String {
-    format!("{}:{}:{}", identity.lineage, identity.batch, identity.digest)
+const START_OVER: &str = "start-over";
+const ACCEPTED_ROLLBACK: &str = "accepted-rollback";
+
+/// `lineage:batch:digest`, the lineage and the digest in hexadecimal; behind it, where the lineage was
+/// begun by a permission, `:start-over` or `:accepted-rollback`.
+pub(super) fn metadata(identity: &Identity, begun: Begun) -> String {
+    let Identity { lineage, batch, digest, .. } = identity;
+    match begun {
+        Begun::Freely => format!("{lineage}:{batch}:{digest}"),
+        Begun::StartOver => format!("{lineage}:{batch}:{digest}:{START_OVER}"),
+        Begun::AcceptedRollback => format!("{lineage}:{batch}:{digest}:{ACCEPTED_ROLLBACK}"),
+    }
 }
 
 /// The highest batch named by the partitions' commits.
@@ -24,21 +33,27 @@ pub(super) fn newest<'a>(commits: impl IntoIterator<Item = &'a [u8]>) -> Witness
     commits
         .into_iter()
         .filter_map(parse)
-        .max_by_key(|(_, batch, _)| *batch)
-        .map_or(WitnessFact::None, |(lineage, batch, digest)| {
-            WitnessFact::At(lineage, batch, digest)
+        .max_by_key(|(_, batch, _, _)| *batch)
+        .map_or(WitnessFact::None, |(lineage, batch, digest, begun)| {
+            WitnessFact::At(lineage, batch, digest, begun)
         })
 }
 
-fn parse(metadata: &[u8]) -> Option<(Lineage, BatchId, Digest)> {
+fn parse(metadata: &[u8]) -> Option<(Lineage, BatchId, Digest, Begun)> {
     let text = std::str::from_utf8(metadata).ok()?;
     let mut parts = text.split(':');
     let (lineage, batch, digest) = (parts.next()?, parts.next()?, parts.next()?);
+    let begun = match parts.next() {
+        None => Begun::Freely,
+        Some(START_OVER) => Begun::StartOver,
+        Some(ACCEPTED_ROLLBACK) => Begun::AcceptedRollback,
+        Some(_) => return None,
+    };
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if parts.next().is_some() || lineage.len() != 32 || !plain(lineage) || !plain(batch) {
         return None;
     }
-    Some((lineage.parse().ok()?, BatchId(batch.parse().ok()?), digest.parse().ok()?))
+    Some((lineage.parse().ok()?, BatchId(batch.parse().ok()?), digest.parse().ok()?, begun))
 }
 
 #[cfg(test)]
@@ -49,13 +64,21 @@ mod tests {
     fn named(lineage: u128, batch: u64) -> (String, WitnessFact) {
         let (lineage, batch, digest) = (Lineage(lineage), BatchId(batch), Digest([7; 32]));
         let identity = Identity { lineage, incarnation: Incarnation(3), batch, digest };
-        (metadata(&identity), WitnessFact::At(lineage, batch, digest))
+        let text = metadata(&identity, Begun::Freely);
+        (text, WitnessFact::At(lineage, batch, digest, Begun::Freely))
     }
 
     #[test]
     fn what_is_written_is_read_back() {
         let (text, fact) = named(u128::MAX / 3, 12);
         assert_eq!(newest([text.as_bytes()]), fact);
+        let WitnessFact::At(lineage, batch, digest, _) = fact else { panic!("{fact:?}") };
+        let identity = Identity { lineage, incarnation: Incarnation(3), batch, digest };
+        for begun in [Begun::StartOver, Begun::AcceptedRollback] {
+            let text = metadata(&identity, begun);
+            let fact = WitnessFact::At(lineage, batch, digest, begun);
+            assert_eq!(newest([text.as_bytes()]), fact, "{text}");
+        }
     }
 
     #[test]
@@ -72,6 +95,8 @@ mod tests {
             String::new(),
             "hello".to_owned(),
             format!("{ours}:"),
+            format!("{ours}:otherwise"),
+            format!("{ours}:start-over:"),
             ours.replacen("00000000", "0000+000", 1),
             ours.replace(":9:", ":+9:"),
             ours[..ours.len() - 1].to_owned(),

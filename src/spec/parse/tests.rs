@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::spec::{
     DeadLetterSpec, Deduplication, DeduplicationScope, KafkaSetting, MaxOffsets, PRESETS,
-    Semantics, SessionGap, SinkSpec, SlidingWindow, StartingOffsets, TimeParserPolicy, Trigger,
-    preset,
+    ProgressSpec, Semantics, SessionGap, SinkSpec, SlidingWindow, StartingOffsets,
+    StartingTimestamps, TimeParserPolicy, TimestampStrategy, Trigger, preset,
 };
 
 const SALES: &str = r#"name = "sales"
@@ -127,6 +127,11 @@ fn everything_in_run_is_read() {
         dead_letter = "files:dead"
         starting_offsets = '{"sales":{"0":123}}'
         max_offsets_per_trigger = 1_000
+        min_offsets_per_trigger = 5
+        max_trigger_delay = "1m"
+        starting_timestamp = 7
+        starting_offsets_by_timestamp_strategy = "latest"
+        progress = "jsonl:p.jsonl"
         mode = "failfast"
         max_future_skew = "1h"
         brokers = "a:9092,b:9092"
@@ -157,6 +162,11 @@ fn everything_in_run_is_read() {
         dead_letter: Some(DeadLetterSpec::Files(PathBuf::from("dead"))),
         starting_offsets: Some(starting),
         max_offsets_per_trigger: Some(MaxOffsets::Limited(1000)),
+        min_offsets_per_trigger: Some(5),
+        max_trigger_delay_ms: Some(60_000),
+        starting_timestamps: Some(StartingTimestamps::All(7)),
+        timestamp_strategy: Some(TimestampStrategy::Latest),
+        progress: Some(ProgressSpec::JsonLines(PathBuf::from("p.jsonl"))),
         brokers: Some("a:9092,b:9092".to_owned()),
         group_id: Some("group".to_owned()),
         num_rows: Some(5),
@@ -512,6 +522,23 @@ fn all_mistakes_of_a_text_are_told_in_its_order() {
     let errors = parse(&text, "x").unwrap_err();
     let lines: Vec<String> = errors.0.iter().map(|error| error.place.to_string()).collect();
     assert_eq!(lines, ["x:1:8", "x:9:8", "x:22:17", "x:25:15"]);
+}
+
+#[test]
+fn what_follows_from_a_slip_is_not_told() {
+    let check = |from: &str, to: &str, root: &str| {
+        let told = mistakes(from, to);
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains(root), "{told}");
+    };
+    check("group_by = [\"store\"]", "group_by = [\"stroe\"]", "did you mean \"store\"?");
+    check("group_by = [", "groupby = [", "did you mean \"group_by\"?");
+    check("topic = ", "topc = ", "did you mean \"topic\"?");
+    check("[window]", "[windw]", "did you mean \"window\"?");
+    check("[aggregates]", "[aggregate]", "did you mean \"aggregates\"?");
+    check("[event_time]", "[eventtime]", "did you mean \"event_time\"?");
+    check("output = [", "outputs = [", "did you mean \"output\"?");
+    check("name = ", "kafka_option = 1\nname = ", "[run.kafka]");
 }
 
 #[test]
