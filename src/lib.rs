@@ -13,7 +13,7 @@
 //!            kafka   stop                                            below them: client settings, the stop
 //!  floor 4   source   checkpoint (+ codec, visible)   sink           the ports
 //!  floor 3   batch                          the core value: job, plan, recovery decision
-//!  floor 2   decode   window                bytes → event;  event → groups, watermark
+//!  floor 2   decode   window                bytes → event;  event → state, watermark
 //!  floor 1   spec                           pipeline text → checked pipeline
 //!  floor 0   types                          shared words
 //! ```

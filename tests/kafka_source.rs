@@ -183,6 +183,7 @@ impl Batches {
             output_mode: OutputMode::Append,
             counts: Counts::default(),
             totals: Counts::default(),
+            operators: Vec::new(),
             rows_digest: Digest::ZERO,
             previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
             digest: Digest::ZERO,
@@ -194,7 +195,7 @@ impl Batches {
         let rows = Rows::new([].into());
         let publication = Publication { identity, record, rows, dead_letters: [].into() };
         let plan = Plan {
-            touched: Vec::new(),
+            changes: Vec::new(),
             rows_are_state: true,
             ahead: WrittenAhead::default(),
             publication,

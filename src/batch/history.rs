@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     spec::OutputMode,
-    types::{BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Position},
+    types::{
+        BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, OperatorCounts, Partition,
+        Position,
+    },
     window::Watermarks,
 };
 
@@ -31,6 +34,8 @@ pub struct BatchRecord {
     pub counts: Counts,
     /// What all batches up to and with this one counted.
     pub totals: Counts,
+    /// What Spark's progress shows of each stateful operator, the last one in the chain first.
+    pub operators: Vec<OperatorCounts>,
     /// Digest of its result rows.
     pub rows_digest: Digest,
     /// Link of the batch before it, [`Digest::ZERO`] for the first.
@@ -77,10 +82,12 @@ pub enum Begun {
 pub struct Counts {
     /// Records read.
     pub rows_in: u64,
-    /// Records the `where` condition left out.
+    /// Records a condition left out, or without a gap where there are sessions.
     pub filtered: u64,
-    /// Records whose window had closed.
+    /// Records that came too late for a window of theirs.
     pub late: u64,
+    /// Records equal to one seen before.
+    pub duplicates: u64,
     /// Records with a fault, by [`FaultReason`].
     pub faults: [u64; FaultReason::ALL.len()],
     /// Groups touched.
@@ -108,6 +115,7 @@ impl Counts {
             rows_in,
             filtered,
             late,
+            duplicates,
             faults,
             groups_touched,
             rows_out,
@@ -118,6 +126,7 @@ impl Counts {
         self.rows_in += rows_in;
         self.filtered += filtered;
         self.late += late;
+        self.duplicates += duplicates;
         self.faults.iter_mut().zip(faults).for_each(|(mine, more)| *mine += more);
         self.groups_touched += groups_touched;
         self.rows_out += rows_out;
@@ -127,7 +136,7 @@ impl Counts {
     }
 
     fn as_numbers(&self) -> impl Iterator<Item = u64> {
-        [self.rows_in, self.filtered, self.late]
+        [self.rows_in, self.filtered, self.late, self.duplicates]
             .into_iter()
             .chain(self.faults)
             .chain([self.groups_touched, self.rows_out, self.nulled, self.inexact_sums])
@@ -137,7 +146,7 @@ impl Counts {
 
 impl BatchRecord {
     /// The link this record must carry: a hash over the previous link, the batch's number, ranges,
-    /// watermarks, output mode and counts, and the digest of its rows. Neither the clock nor the
+    /// watermarks, output mode and counts (the operators' too), and the digest of its rows. Neither the clock nor the
     /// incarnation is in it: the same input gives the same chain.
     #[must_use]
     pub fn link(&self) -> Digest {
@@ -157,6 +166,11 @@ impl BatchRecord {
             number(watermarks.closing_bound.0);
         }
         self.counts.as_numbers().for_each(|count| number(count.cast_signed()));
+        for OperatorCounts { total, updated, removed, dropped } in &self.operators {
+            for count in [total, updated, removed, dropped] {
+                number(count.cast_signed());
+            }
+        }
         hasher.update(self.output_mode.name().as_bytes());
         hasher.update(&self.rows_digest.0);
         hasher.update(&self.previous.0);

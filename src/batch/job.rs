@@ -1,4 +1,8 @@
 //! The job as a value: state, decoder and position, moved forward one batch at a time.
+//!
+//! What a pipeline keeps between batches is behind [`Operators`]: the job decodes, filters, moves the
+//! watermark and counts, and knows nothing of windows. A second way of doing it (another Spark's sums
+//! and order of rows) is one more variant there, with the same calls.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,18 +10,16 @@ use crate::{
     batch::{
         BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, OutputChunk, Payload, Plan,
         Publication, Range, WrittenAhead,
-        output::{Closed, Output, RowsHasher},
+        operators::{OperatorBatch, Operators},
+        output::{self, Output, RowsHasher},
     },
     decode::{self, Decoder},
-    spec::{OutputMode, OutputSource, ParseMode, Pipeline},
+    spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
-        BatchId, Digest, Event, Fault, FaultReason, Incarnation, Lineage, Offset, Partition,
-        Position, Rows, Timestamp, Value,
+        BatchId, Digest, Event, Fault, FaultReason, Incarnation, Lineage, Offset, OperatorCounts,
+        Partition, Place, Position, Rows, Timestamp, Value, Verdict,
     },
-    window::{
-        Delta, Group, KeyError, Misfits, NewestTime, Table, Verdict, Watermarks, WindowPlan,
-        Windows,
-    },
+    window::{Closed, Group, NewestTime, ResultsError, Watermarks},
 };
 
 /// A raw record, its bytes borrowed from the source.
@@ -31,7 +33,7 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// Where the job stands: everything the next batch follows from, besides the windows.
+/// Where the job stands: everything the next batch follows from, besides the state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
     /// The history.
@@ -73,7 +75,7 @@ pub struct Job {
     keep_dead_letters: bool,
     chunk_bytes: usize,
     decoder: Decoder,
-    windows: Option<Windows>,
+    operators: Operators,
     head: Head,
 }
 
@@ -82,7 +84,7 @@ pub struct Job {
 pub struct OpenBatch {
     clock_ms: i64,
     ends: BTreeMap<Partition, Offset>,
-    delta: Option<Delta>,
+    operators: OperatorBatch,
     output: Output,
     newest: NewestTime,
     counts: Counts,
@@ -130,19 +132,8 @@ pub struct BadRecord {
     pub column: Option<String>,
 }
 
-/// Stored groups that are not of this pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResultsError {
-    /// A group key that cannot be read.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// Accumulators of other kinds or of another number.
-    #[error("a stored group has other aggregates than the pipeline")]
-    Accumulators,
-}
-
 impl Job {
-    /// A job at `head` without any open window.
+    /// A job at `head` without any state.
     ///
     /// # Errors
     /// What the decoder says of the pipeline, such as a time pattern it does not know.
@@ -152,9 +143,9 @@ impl Job {
         keep_dead_letters: bool,
     ) -> Result<Job, decode::DecodeError> {
         let decoder = Decoder::new(&pipeline)?;
-        let windows = WindowPlan::new(&pipeline).map(|plan| Windows::new(Arc::new(plan)));
+        let operators = Operators::new(&pipeline);
         let chunk_bytes = Rows::CHUNK_BYTES;
-        Ok(Job { pipeline, keep_dead_letters, chunk_bytes, decoder, windows, head })
+        Ok(Job { pipeline, keep_dead_letters, chunk_bytes, decoder, operators, head })
     }
 
     /// Cuts output into chunks of at most so many bytes, instead of [`Rows::CHUNK_BYTES`].
@@ -175,10 +166,10 @@ impl Job {
         &self.head
     }
 
-    /// The open windows; `None` for a stateless pipeline.
+    /// When the open groups that close first do so; `None` when there are none that ever close.
     #[must_use]
-    pub fn windows(&self) -> Option<&Windows> {
-        self.windows.as_ref()
+    pub fn first_closing(&self) -> Option<Timestamp> {
+        self.operators.first_closing()
     }
 
     /// Takes new partitions in, to be read from `position`. Known ones are left alone.
@@ -188,29 +179,27 @@ impl Job {
         }
     }
 
-    /// Puts back a group read from a checkpoint; of two with the same key the later one counts.
+    /// Puts back a row of state read from a checkpoint; of two with the same place, start and key the
+    /// later one counts. `newest`: the newest batch wrote it.
     ///
     /// # Errors
-    /// A group that is not of this pipeline: the checkpoint is damaged.
-    pub fn restore(&mut self, closing: Timestamp, group: Group<'_>) -> Result<(), ResultsError> {
-        let windows = self.windows.as_mut().ok_or(ResultsError::Accumulators)?;
-        if !windows.plan().accepts(group.accumulators) {
-            return Err(ResultsError::Accumulators);
-        }
-        windows.plan().decode_key(group.key, &mut String::new())?;
-        windows.restore(closing, group);
-        Ok(())
+    /// A row that is not of this pipeline: the checkpoint is damaged.
+    pub fn restore(
+        &mut self,
+        place: Place,
+        row: Group<'_>,
+        newest: bool,
+    ) -> Result<(), ResultsError> {
+        self.operators.restore(place, row, newest)
     }
 
     /// Opens the batch that ends at `ends` and whose one clock reading is `clock_ms`.
     #[must_use]
     pub fn open(&self, ends: BTreeMap<Partition, Offset>, clock_ms: i64) -> OpenBatch {
-        let late_bound = self.head.watermarks.late_bound;
-        let plan = self.windows.as_ref().map(|windows| windows.plan().clone());
         OpenBatch {
             clock_ms,
             ends,
-            delta: plan.map(|plan| Delta::new(plan, late_bound)),
+            operators: self.operators.open(self.head.watermarks),
             output: Output::new(self.pipeline.output_columns(), self.chunk_bytes),
             newest: NewestTime::default(),
             counts: Counts::default(),
@@ -239,12 +228,9 @@ impl Job {
         } else if is_future(&self.pipeline, &event, batch.clock_ms) {
             fault = Some(future_fault(&self.pipeline));
         } else {
-            let verdict = take(&self.pipeline, batch, &event);
-            if verdict == Verdict::Late {
-                batch.counts.late += 1;
-                if fault.is_none() && self.keep_dead_letters {
-                    batch.output.push_letter(dead_letter(record, DeadLetterReason::Late, None));
-                }
+            let late = take(&self.pipeline, &self.operators, batch, record, &event);
+            if late && fault.is_none() && self.keep_dead_letters {
+                batch.output.push_letter(dead_letter(record, DeadLetterReason::Late, None));
             }
         }
         if let Some(fault) = fault {
@@ -271,74 +257,48 @@ impl Job {
         reached: &BTreeMap<Partition, Position>,
         now_ms: i64,
     ) -> Result<Plan, ResultsError> {
-        let OpenBatch { clock_ms, mut delta, output, newest, mut counts, .. } = batch;
-        let Closed { mut row_count, mut rows_digest, mut rows, letter_count, letters } =
-            output.close();
-        let watermarks = self.head.watermarks;
-        let mut misfits = Misfits::default();
-        if let (Some(windows), Some(delta)) = (&mut self.windows, &mut delta) {
-            windows.merge(delta);
-            counts.groups_touched = delta.groups();
+        let OpenBatch { clock_ms, operators, mut output, newest, mut counts, .. } = batch;
+        let closed = self.operators.close(operators, self.head.watermarks)?;
+        let rows_are_state = self.operators.rows_are_state();
+        let Closed { rows: computed, kept, changes, misfits, operators, .. } = closed;
+        for event in kept {
+            push_row(&self.pipeline, &event.borrow(), output.rows());
         }
-        let touched = delta.map(Delta::into_tables).unwrap_or_default();
-        let rows_are_state = self.windows.is_some();
+        let output::Closed { mut row_count, mut rows_digest, mut rows, letter_count, letters } =
+            output.close();
         if rows_are_state {
-            self.results(&touched, watermarks, &mut rows, &mut misfits)?;
+            rows = computed;
             (row_count, rows_digest) = (rows.len(), RowsHasher::digest_of(&rows));
         }
+        counts.groups_touched = closed.groups_touched;
+        counts.filtered += closed.without_session;
         counts.rows_out = row_count;
         counts.nulled = misfits.nulled;
         counts.inexact_sums = misfits.inexact_sums;
         counts.dead_letters = letter_count;
         let times = (clock_ms, now_ms);
-        let record = self.record(times, reached, newest, counts, rows_digest);
+        let record = self.record(times, reached, newest, (counts, operators), rows_digest);
         self.head.advance(&record);
         let publication = self.publication(record, rows, letters.into());
-        Ok(Plan { touched, rows_are_state, ahead: WrittenAhead::default(), publication })
+        Ok(Plan { changes, rows_are_state, ahead: WrittenAhead::default(), publication })
     }
 
-    /// Puts the job behind the newest durable batch, after its groups were restored, and computes
-    /// what that batch published again: from those groups or from those it `touched`. The windows it
-    /// closed are taken out. Rows that are not state, and dead letters, stay in the checkpoint.
+    /// Puts the job behind the newest durable batch, after its state was restored, and computes what
+    /// that batch published again, where that follows from state. What it closed is taken out. Rows
+    /// that are not state, and dead letters, stay in the checkpoint.
     ///
     /// # Errors
-    /// Stored groups that are not of this pipeline.
-    pub fn resume(
-        &mut self,
-        record: BatchRecord,
-        touched: &[(Timestamp, Table)],
-    ) -> Result<Publication, ResultsError> {
-        let mut rows = Rows::new(self.pipeline.output_columns());
-        self.results(touched, record.watermarks, &mut rows, &mut Misfits::default())?;
+    /// Stored rows of state that are not of this pipeline.
+    pub fn resume(&mut self, record: BatchRecord) -> Result<Publication, ResultsError> {
+        let rows = self.operators.resume(record.watermarks)?;
         self.head.advance(&record);
         Ok(self.publication(record, rows, Arc::new([])))
     }
 
-    /// The rows of a batch, and the windows it closes taken out.
-    fn results(
-        &mut self,
-        touched: &[(Timestamp, Table)],
-        watermarks: Watermarks,
-        rows: &mut Rows,
-        misfits: &mut Misfits,
-    ) -> Result<(), ResultsError> {
-        let Some(windows) = &mut self.windows else { return Ok(()) };
-        let plan = windows.plan().clone();
-        if self.pipeline.output_mode == OutputMode::Complete {
-            for (_, table) in windows.open() {
-                plan.results(table, rows, misfits)?;
-            }
-            return Ok(());
-        }
-        let closed = windows.close(watermarks.closing_bound);
-        let published = match self.pipeline.output_mode {
-            OutputMode::Update => touched,
-            _ => &closed,
-        };
-        for (_, table) in published {
-            plan.results(table, rows, misfits)?;
-        }
-        Ok(())
+    /// Whether the rows of a batch can be computed again from state; if not, they are stored.
+    #[must_use]
+    pub fn rows_are_state(&self) -> bool {
+        self.operators.rows_are_state()
     }
 
     fn record(
@@ -346,7 +306,7 @@ impl Job {
         (clock_ms, now_ms): (i64, i64),
         reached: &BTreeMap<Partition, Position>,
         newest: NewestTime,
-        counts: Counts,
+        (counts, operators): (Counts, Vec<OperatorCounts>),
         rows_digest: Digest,
     ) -> BatchRecord {
         let ranges = self.head.positions.iter().map(|(partition, begin)| {
@@ -368,6 +328,7 @@ impl Job {
             output_mode: self.pipeline.output_mode,
             counts,
             totals,
+            operators,
             rows_digest,
             previous: self.head.digest_of_last().unwrap_or(Digest::ZERO),
             digest: Digest::ZERO,
@@ -392,25 +353,64 @@ impl Job {
     }
 }
 
-/// Gives the event to the windows, or makes it a row.
-fn take(pipeline: &Pipeline, batch: &mut OpenBatch, event: &Event<'_>) -> Verdict {
+/// Moves the watermark and gives the event to the operators, or makes it a row; tells whether it was
+/// late.
+fn take(
+    pipeline: &Pipeline,
+    operators: &Operators,
+    batch: &mut OpenBatch,
+    record: Record<'_>,
+    event: &Event<'_>,
+) -> bool {
     if let Some(time) = event.time {
         batch.newest.observe(time);
     }
-    if let Some(delta) = &mut batch.delta {
-        return delta.add(event);
+    if let Some(filter) = &pipeline.filter_above_watermark
+        && !decode::keeps(filter, event)
+    {
+        batch.counts.filtered += 1;
+        return false;
     }
+    let at = (record.partition, record.offset);
+    let verdict = operators.add(&mut batch.operators, at, event, gap_of(pipeline, event));
+    match verdict {
+        Verdict::Counted | Verdict::NoTime => {}
+        Verdict::Row => push_row(pipeline, event, batch.output.rows()),
+        Verdict::Late => batch.counts.late += 1,
+        Verdict::NoSession => batch.counts.filtered += 1,
+        Verdict::Duplicate => batch.counts.duplicates += 1,
+    }
+    verdict == Verdict::Late
+}
+
+/// The session gap of an event in microseconds; `None` where there is none or it is NULL.
+fn gap_of(pipeline: &Pipeline, event: &Event<'_>) -> Option<i64> {
+    let Query::Aggregation(aggregation) = &pipeline.query else { return None };
+    let Some(Window::Session(gap)) = &aggregation.window else { return None };
+    match gap {
+        SessionGap::Fixed(gap_us) => Some(*gap_us),
+        SessionGap::Dynamic(expression) => match decode::evaluate(expression, event) {
+            Value::String(text) => spec::parse_interval(text).ok(),
+            _ => None,
+        },
+    }
+}
+
+fn push_row(pipeline: &Pipeline, event: &Event<'_>, rows: &mut Rows) {
     let row: Vec<Value<'_>> = pipeline
         .output
         .iter()
         .map(|column| match column.source {
             OutputSource::Column(index) => event.value(index),
             OutputSource::EventTime => event.time.map_or(Value::Null, Value::Timestamp),
+            OutputSource::Computed(index) => {
+                let value = decode::evaluate(&pipeline.computed[index], event);
+                crate::window::cast_value(value, column.data_type)
+            }
             other => unreachable!("a checked projection outputs columns, not {other:?}"),
         })
         .collect();
-    batch.output.rows().push(&row);
-    Verdict::Counted
+    rows.push(&row);
 }
 
 /// Spark's FAILFAST ends on what cannot be parsed, not on what is absent.

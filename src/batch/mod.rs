@@ -18,15 +18,21 @@ mod history;
 mod job;
 #[cfg(test)]
 mod laws;
+mod operators;
 mod output;
 mod plan;
 mod recover;
+#[cfg(test)]
+mod trials;
 mod trigger;
 mod ways_out;
+#[cfg(test)]
+mod worked;
 
+pub use crate::window::ResultsError;
 pub use cut::{Bounds, cut};
 pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
-pub use job::{BadRecord, Head, Job, OpenBatch, Record, ResultsError};
+pub use job::{BadRecord, Head, Job, OpenBatch, Record};
 pub(crate) use output::RowsHasher;
 pub use plan::{
     Chunks, DeadLetter, DeadLetterReason, Genesis, Identity, OutputChunk, Payload, Plan,

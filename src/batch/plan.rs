@@ -6,9 +6,8 @@ use crate::{
     batch::{BatchRecord, Begun, Superseded},
     types::{
         BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Position, Rows,
-        Timestamp,
     },
-    window::Table,
+    window::Changes,
 };
 
 /// What is written once, before the first batch: who this checkpoint belongs to.
@@ -167,9 +166,9 @@ impl DeadLetterReason {
 /// One batch, ready to be made durable: written whole or not at all.
 #[derive(Debug)]
 pub struct Plan {
-    /// The groups it touched with their new totals, by closing instant, ascending.
-    pub touched: Vec<(Timestamp, Table)>,
-    /// Whether the rows can be computed again from stored groups; if not, they are stored.
+    /// What it changes of the state, by place, ascending.
+    pub changes: Vec<Changes>,
+    /// Whether the rows can be computed again from stored state; if not, they are stored.
     pub rows_are_state: bool,
     /// What of its output is in the checkpoint already and counts from now on.
     pub ahead: WrittenAhead,

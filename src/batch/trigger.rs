@@ -1,6 +1,9 @@
 //! Which triggers become batches, and when the next trigger is due.
 
-use crate::{batch::Head, spec::OutputMode};
+use crate::{
+    batch::Head,
+    spec::{OutputMode, Pipeline, Query},
+};
 
 /// What a trigger has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,15 +16,20 @@ pub enum Due {
     Nothing,
 }
 
-/// Decides from the head of the job, its output mode and whether there is new data.
+/// Decides from the head of the job, its pipeline and whether there is new data.
 ///
-/// A stateful query in append or update mode runs one batch without data after the watermark moved
-/// (Spark's `noDataMicroBatches`); unlike Spark's, ours is due after a restart too.
+/// A batch without data runs after the watermark moved, where that can close or forget something:
+/// with a deduplication in every mode, with an aggregation alone in append and update mode (Spark's
+/// `noDataMicroBatches`, whose rules these are, groups of keys alone and keys that are never
+/// forgotten included). Unlike Spark's, ours is due after a restart too.
 #[must_use]
-pub fn due(head: &Head, stateful: bool, output_mode: OutputMode, new_data: bool) -> Due {
+pub fn due(head: &Head, pipeline: &Pipeline, new_data: bool) -> Due {
+    let aggregates = matches!(pipeline.query, Query::Aggregation(_));
+    let may_close = pipeline.deduplication.is_some()
+        || aggregates && pipeline.output_mode != OutputMode::Complete;
     if new_data || head.digest_of_last().is_none() {
         Due::Data
-    } else if stateful && output_mode != OutputMode::Complete && head.watermarks.moved() {
+    } else if pipeline.semantics.no_data_batches && may_close && head.watermarks.moved() {
         Due::NoData
     } else {
         Due::Nothing

@@ -9,6 +9,7 @@
 //! | `meta` | `rollback_accepted` | a permission for the next start |
 //! | `offsets` | partition | batch, next offset, leader epoch |
 //! | `windows` | 1, closing instant, batch, chunk | rows of the groups a batch touched |
+//! | `windows` | 3, closing instant, batch, chunk | keys a batch saw first (deduplication) |
 //! | `windows` | 2, closing instant, start, group key | one row (read by no version yet, reserved) |
 //! | `outbox` | 1, batch | what the batch publishes, how many chunks hold it and their seals |
 //! | `outbox` | 2, batch, chunk | result rows, where they are not state |
@@ -45,7 +46,7 @@ pub enum Family {
     Meta,
     /// Where each partition is read next.
     Offsets,
-    /// Groups of open windows.
+    /// Rows of state: groups of open windows, keys that were seen.
     Windows,
     /// What the newest batch publishes.
     Outbox,

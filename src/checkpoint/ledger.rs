@@ -38,9 +38,8 @@ use crate::{
             self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead,
         },
     },
-    spec::OutputMode,
-    types::{BatchId, Digest, Incarnation, Rows, SinkName, Timestamp},
-    window::{Table, Watermarks},
+    types::{BatchId, Digest, Incarnation, Keeper, Place, Rows, SinkName, Timestamp},
+    window::{Changes, Watermarks},
 };
 
 /// How many batches of history are kept.
@@ -206,22 +205,19 @@ impl<S: Store> Ledger<S> {
         self.writer.attempt("flushing the checkpoint", || store.flush())
     }
 
-    /// Deletes the groups of windows that closed before this batch; they were published with it.
+    /// Deletes the rows of places that closed before this batch; they were published with it.
     fn delete_closed(&mut self, record: &BatchRecord, head: &mut StateHead, edits: &mut Vec<Edit>) {
-        if record.output_mode == OutputMode::Complete {
-            return;
-        }
         let bound = record.watermarks.late_bound;
-        let runs = &mut self.contents.runs;
-        let mut range: Option<(Timestamp, Timestamp)> = None;
-        while let Some(entry) = runs.first_entry()
-            && bound.closes(*entry.key())
-        {
-            let (closing, runs) = entry.remove_entry();
-            range = Some((range.map_or(closing, |(first, _)| first), closing));
-            runs.iter().for_each(|run| run.take_from(head));
-        }
-        if let Some((first, last)) = range {
+        for keeper in [Keeper::Groups, Keeper::Keys] {
+            let first = Place { keeper, closing: Timestamp(i64::MIN) };
+            let places = self.contents.runs.range(first..).map(|(place, _)| *place);
+            let closed: Vec<_> = places
+                .take_while(|place| place.keeper == keeper && bound.closes(place.closing))
+                .collect();
+            for runs in closed.iter().filter_map(|place| self.contents.runs.remove(place)) {
+                runs.iter().for_each(|run| run.take_from(head));
+            }
+            let (Some(&first), Some(&last)) = (closed.first(), closed.last()) else { continue };
             edits.push(Edit::DeleteRange(
                 Family::Windows,
                 codec::row_key_prefix(first),
@@ -230,18 +226,24 @@ impl<S: Store> Ledger<S> {
         }
     }
 
-    /// Writes the groups a batch touched, one run for each closing instant.
+    /// Writes the rows a batch touched, one run for each place.
     fn put_touched(
         &mut self,
-        touched: &[(Timestamp, Table)],
+        changes: &[Changes],
         head: &mut StateHead,
         edits: &mut Vec<Edit>,
-    ) -> Vec<(Timestamp, u32)> {
-        let mut described = Vec::with_capacity(touched.len());
+    ) -> Vec<(Place, u32)> {
+        let mut described = Vec::with_capacity(changes.len());
         let mut totals = Vec::new();
-        for (closing, table) in touched {
-            let mut writer = ChunkWriter::new(*closing, head.batch);
-            for group in table.sorted() {
+        for Changes { place, written, removed } in changes {
+            let mut writer = ChunkWriter::new(*place, head.batch);
+            let mut removed: Vec<_> = removed.iter().map(|(start, key)| (*start, &**key)).collect();
+            removed.sort_unstable();
+            let mut gone = removed.into_iter().peekable();
+            for group in written.sorted() {
+                while let Some(gone) = gone.next_if(|gone| *gone < (group.start, group.key)) {
+                    writer.push(tombstone(gone));
+                }
                 totals.clear();
                 codec::encode_totals(group.accumulators, &mut totals);
                 writer.push(Row {
@@ -251,36 +253,36 @@ impl<S: Store> Ledger<S> {
                     totals: Some(&totals),
                 });
             }
+            gone.for_each(|gone| writer.push(tombstone(gone)));
             let entries = writer.finish();
             if entries.is_empty() {
                 continue;
             }
             let run = Run::of(head.batch, &entries);
-            described.push((*closing, run.chunks));
+            described.push((*place, run.chunks));
             run.add_to(head);
-            self.contents.runs.entry(*closing).or_default().push(run);
+            self.contents.runs.entry(*place).or_default().push(run);
             edits.extend(entries.into_iter().map(Edit::Put));
         }
         described
     }
 
-    /// Merges older runs of the closing instants this batch touched and did not close, so that no
-    /// instant collects a run for every batch.
+    /// Merges older runs of the places this batch touched and did not close, so that none collects a
+    /// run for every batch.
     fn merge_older(
         &mut self,
         record: &BatchRecord,
-        touched: &[(Timestamp, u32)],
+        touched: &[(Place, u32)],
         head: &mut StateHead,
         edits: &mut Vec<Edit>,
     ) -> Result<(), CheckpointError> {
         let mut budget = merge::BYTES_PER_BATCH;
-        for (closing, _) in touched {
-            let closes = record.output_mode != OutputMode::Complete
-                && record.watermarks.closing_bound.closes(*closing);
-            let Some(runs) = self.contents.runs.get_mut(closing).filter(|_| !closes) else {
+        for (place, _) in touched {
+            let closes = record.watermarks.closing_bound.closes(place.closing);
+            let Some(runs) = self.contents.runs.get_mut(place).filter(|_| !closes) else {
                 continue;
             };
-            merge::merge_runs(&*self.writer.families, *closing, runs, head, &mut budget, edits)?;
+            merge::merge_runs(&*self.writer.families, *place, runs, head, &mut budget, edits)?;
         }
         Ok(())
     }
@@ -365,7 +367,7 @@ impl<S: Store> Checkpoint for Ledger<S> {
             StateHead { batch: record.batch, digest: record.digest, ..self.contents.seal() };
         let mut edits = Vec::new();
         self.delete_closed(record, &mut head, &mut edits);
-        let touched = self.put_touched(&plan.touched, &mut head, &mut edits);
+        let touched = self.put_touched(&plan.changes, &mut head, &mut edits);
         if let Err(error) = self.merge_older(record, &touched, &mut head, &mut edits) {
             self.writer.failed.store(true, Ordering::SeqCst);
             return Err(error);
@@ -460,6 +462,10 @@ impl Contents {
             seal: 0,
         })
     }
+}
+
+fn tombstone((start, key): (Timestamp, &[u8])) -> Row<'_> {
+    Row { start, end: start, key, totals: None }
 }
 
 /// Writes what did not go ahead of a batch; counts all of it.

@@ -34,7 +34,7 @@ use crate::{
     batch::{
         BatchRecord, Genesis, Mark, OutputChunk, Plan, Publication, VisibleFact, WrittenAhead,
     },
-    types::{BatchId, Incarnation, SinkName, Timestamp},
+    types::{BatchId, Incarnation, Place, SinkName},
     window::Group,
 };
 
@@ -96,8 +96,8 @@ pub trait Checkpoint: Send {
     /// The write failed.
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError>;
 
-    /// Reads everything back for a restart. `restore` is given every stored group once, by closing
-    /// instant, start and key; its flag says whether the newest batch touched the group.
+    /// Reads everything back for a restart. `restore` is given every stored row of state once, by
+    /// place, start and key; its flag says whether the newest batch wrote the row.
     ///
     /// # Errors
     /// `Corrupt` naming what does not fit, or whatever `restore` returned.
@@ -132,9 +132,8 @@ pub trait Ahead: Send {
     fn discard(&mut self) -> Result<(), CheckpointError>;
 }
 
-/// Takes a group read from disk: its closing instant, itself, and whether the newest batch wrote it.
-pub type RestoreGroup<'a> =
-    dyn FnMut(Timestamp, Group<'_>, bool) -> Result<(), CheckpointError> + 'a;
+/// Takes a row of state read from disk: its place, itself, and whether the newest batch wrote it.
+pub type RestoreGroup<'a> = dyn FnMut(Place, Group<'_>, bool) -> Result<(), CheckpointError> + 'a;
 
 /// What a checkpoint holds, besides its groups and its newest batch's output.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,14 +11,14 @@ use crate::{
     spec::OutputMode,
     types::{
         BatchId, Column, DataType, Digest, FaultReason, Incarnation, LeaderEpoch, Lineage, Offset,
-        Partition, Position, Rows, SinkName, Timestamp, Value, Watermark,
+        Partition, Place, Position, Rows, SinkName, Timestamp, Value, Watermark,
     },
-    window::{Accumulator, Group, Sum, Table, Watermarks},
+    window::{Accumulator, Changes, Group, Sum, Table, Watermarks},
 };
 
 pub(super) const WINDOW_US: i64 = 30_000_000;
 
-/// A group as it was restored: closing instant, key, totals, whether the newest batch touched it.
+/// A group as it was restored: end of its window, key, totals, whether the newest batch touched it.
 pub(super) type Restored = (i64, Vec<u8>, Vec<Accumulator>, bool);
 
 pub(super) fn genesis() -> Genesis {
@@ -84,7 +84,9 @@ impl Trial {
             let total = self.model.entry((end, key)).or_default();
             *total += 1;
             let sum = Sum { exact: i128::from(*total) * 25, inexact: None, count: *total };
-            tables.entry(Timestamp(end)).or_insert_with(|| Table::new(2)).put(Group {
+            let complete = self.output_mode == OutputMode::Complete;
+            let closing = if complete { Place::NEVER } else { Timestamp(end) };
+            tables.entry(closing).or_insert_with(|| Table::new(2)).put(Group {
                 start: Timestamp(end - WINDOW_US),
                 end: Timestamp(end),
                 key: store.as_bytes(),
@@ -96,7 +98,10 @@ impl Trial {
             late_bound: last_watermarks.closing_bound,
             closing_bound: last_watermarks.closing_bound.max(Watermark(watermark_s * 1000)),
         };
-        self.close(tables.into_iter().collect(), rows, true, (last_watermarks, next))
+        let changes = tables
+            .into_iter()
+            .map(|(closing, table)| Changes::written(Place::groups(closing), table));
+        self.close(changes.collect(), rows, true, (last_watermarks, next))
     }
 
     /// A batch of a stateless pipeline with rows and a dead letter for each.
@@ -122,7 +127,7 @@ impl Trial {
 
     fn close(
         &mut self,
-        touched: Vec<(Timestamp, Table)>,
+        changes: Vec<Changes>,
         rows: Rows,
         rows_are_state: bool,
         (watermarks, next_watermarks): (Watermarks, Watermarks),
@@ -148,6 +153,7 @@ impl Trial {
             output_mode: self.output_mode,
             counts,
             totals,
+            operators: Vec::new(),
             rows_digest: RowsHasher::digest_of(&rows),
             previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
             digest: Digest::ZERO,
@@ -156,7 +162,7 @@ impl Trial {
         self.last = Some(record.clone());
         let identity = identity(&record);
         let publication = Publication { identity, record, rows, dead_letters: [].into() };
-        Plan { touched, rows_are_state, ahead: WrittenAhead::default(), publication }
+        Plan { changes, rows_are_state, ahead: WrittenAhead::default(), publication }
     }
 
     /// What must be restored: the model's groups that the newest batch did not find closed.
@@ -243,8 +249,8 @@ pub(super) fn load(
     checkpoint: &mut dyn Checkpoint,
 ) -> Result<(Recovered, Vec<Restored>), CheckpointError> {
     let mut groups = Vec::new();
-    let recovered = checkpoint.load(&mut |closing, group, newest| {
-        groups.push((closing.0, group.key.to_vec(), group.accumulators.to_vec(), newest));
+    let recovered = checkpoint.load(&mut |_, group, newest| {
+        groups.push((group.end.0, group.key.to_vec(), group.accumulators.to_vec(), newest));
         Ok(())
     })?;
     Ok((recovered, groups))

@@ -39,9 +39,8 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     let stored = RocksView::open(&directory).map_err(failure)?;
     let mut groups = BTreeMap::new();
     stored
-        .groups(&mut |closing, group, _| {
-            let table =
-                groups.entry(closing).or_insert_with(|| Table::new(group.accumulators.len()));
+        .groups(&mut |place, group, _| {
+            let table = groups.entry(place).or_insert_with(|| Table::new(group.accumulators.len()));
             table.put(group);
             Ok(())
         })

@@ -19,7 +19,8 @@ pub fn keeps(condition: &Expression, event: &Event<'_>) -> bool {
 }
 
 /// The value of an expression for one event.
-fn evaluate<'a>(expression: &'a Expression, event: &Event<'a>) -> Value<'a> {
+#[must_use]
+pub fn evaluate<'a>(expression: &'a Expression, event: &Event<'a>) -> Value<'a> {
     let of = |operand: &'a Expression| evaluate(operand, event);
     match expression {
         Expression::Column(column) => event.value(*column),

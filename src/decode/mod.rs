@@ -25,10 +25,10 @@ mod scan;
 mod text;
 mod time;
 
-use crate::spec::{Expression, OutputSource, Pipeline, Query, TimeFormat};
+use crate::spec::{Expression, OutputSource, Pipeline, Query, SessionGap, TimeFormat, Window};
 use crate::types::{Cell, DataType, Event, Fault, FaultReason, Source, Timestamp};
 
-pub use filter::keeps;
+pub use filter::{evaluate, keeps};
 pub use pattern::check_pattern;
 pub use text::append_java_double;
 pub use time::{iso, looks_like_milliseconds};
@@ -387,10 +387,17 @@ fn used_columns(pipeline: &Pipeline) -> Vec<bool> {
     if let Some(event_time) = &pipeline.event_time {
         used[event_time.column] = true;
     }
-    if let Some(filter) = &pipeline.filter {
-        mark_columns(filter, &mut used);
+    let filters = [&pipeline.filter, &pipeline.filter_above_watermark];
+    for expression in filters.into_iter().flatten().chain(&pipeline.computed) {
+        mark_columns(expression, &mut used);
+    }
+    if let Some(deduplication) = &pipeline.deduplication {
+        deduplication.columns.iter().for_each(|column| used[*column] = true);
     }
     if let Query::Aggregation(aggregation) = &pipeline.query {
+        if let Some(Window::Session(SessionGap::Dynamic(gap))) = &aggregation.window {
+            mark_columns(gap, &mut used);
+        }
         let aggregated = aggregation.aggregates.iter().filter_map(|aggregate| aggregate.column);
         aggregation.keys.iter().copied().chain(aggregated).for_each(|column| used[column] = true);
     }

@@ -330,7 +330,7 @@ impl Run<'_> {
             head.positions.get(partition).is_none_or(|at| at.offset < *end)
         }) || self.has_new_partition();
         let pipeline = self.job.pipeline();
-        match due(head, pipeline.is_stateful(), pipeline.output_mode, new_data) {
+        match due(head, pipeline, new_data) {
             Due::Nothing => return Ok(Worked::Nothing),
             // One batch of data or none, as Spark's `Trigger.Once`.
             Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
@@ -478,10 +478,12 @@ impl Run<'_> {
     }
 
     fn hint_at_first_window(&mut self) {
-        let (Some(windows), false) = (self.job.windows(), self.warned.first_window) else { return };
+        if self.warned.first_window {
+            return;
+        }
         let pipeline = self.job.pipeline();
         let delay_ms = pipeline.event_time.as_ref().and_then(|time| time.watermark_delay_ms);
-        let first = windows.open().next().map(|(closing, _)| closing);
+        let first = self.job.first_closing();
         if let (crate::spec::OutputMode::Append, Some(delay_ms), Some(first)) =
             (pipeline.output_mode, delay_ms, first)
         {

@@ -22,8 +22,8 @@ use crate::{
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{LeaderEpoch, Lineage, Offset, Partition, Position, SinkName, Timestamp},
-    window::{Table, Watermarks, WindowPlan},
+    types::{LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
+    window::Watermarks,
 };
 
 /// How long to wait before asking the brokers again.
@@ -401,25 +401,16 @@ fn restore(
         positions: genesis.starting.clone(),
         watermarks: Watermarks::FIRST,
     };
-    let mut job = Job::new(pipeline.clone(), head, settings.keep_dead_letters)?
+    let mut job = Job::new(pipeline, head, settings.keep_dead_letters)?
         .with_output_chunks_of(settings.output_chunk_bytes);
-    let stride = WindowPlan::new(&pipeline).map_or(0, |plan| plan.stride());
-    let mut touched: Vec<(Timestamp, Table)> = Vec::new();
-    let recovered = checkpoint.load(&mut |closing, group, newest| {
-        job.restore(closing, group).map_err(|error| CheckpointError::Corrupt {
+    let recovered = checkpoint.load(&mut |place, row, newest| {
+        job.restore(place, row, newest).map_err(|error| CheckpointError::Corrupt {
             directory: std::path::PathBuf::new(),
             problem: error.to_string(),
-        })?;
-        if newest {
-            if touched.last().is_none_or(|(instant, _)| *instant != closing) {
-                touched.push((closing, Table::new(stride)));
-            }
-            touched.last_mut().expect("just made sure of").1.put(group);
-        }
-        Ok(())
+        })
     })?;
     let Some(last) = recovered.last else { return Ok((job, None)) };
-    let publication = job.resume(last, &touched)?;
+    let publication = job.resume(last)?;
     Ok((job, Some(publication)))
 }
 

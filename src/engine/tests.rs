@@ -214,6 +214,55 @@ fn a_batch_that_is_read_again_or_stopped_leaves_no_output_behind() {
     assert_eq!(published(&world), published(&straight));
 }
 
+/// Every kind of state: hopping windows, sessions, deduplications alone and before a window, keys
+/// alone.
+fn other_specs() -> Vec<String> {
+    let sales = spec::preset("sales").expect("the preset is there");
+    let with = |from: &str, to: &str| {
+        assert!(sales.contains(from), "{from}");
+        sales.replace(from, to)
+    };
+    let window = "[window]\nduration = \"30 seconds\"\n";
+    let deduplicate = |scope: &str| format!("[drop_duplicates]\ncolumns = [\"store\"]\n{scope}\n");
+    let alone = sales[..sales.find("[window]").expect("it has windows")]
+        .replace("group_by", "# group_by")
+        .replace("\"total_revenue_int\", \"window_start\", \"window_end\"", "\"ts\"");
+    vec![
+        with(window, "[window]\nduration = \"30s\"\nslide = \"10s\"\nstart = \"3s\"\n"),
+        with(window, "[window]\nsession_gap = \"20 seconds\"\n"),
+        with(window, &format!("{}{window}", deduplicate("event_time = true"))),
+        with(window, "")
+            .replace(", \"window_start\", \"window_end\"", "")
+            .replace("output_mode = \"append\"", "output_mode = \"update\""),
+        format!("{alone}{}", deduplicate("within_watermark = true")),
+        format!("{alone}{}", deduplicate("")),
+    ]
+}
+
+#[test]
+fn whatever_write_fails_every_kind_of_state_is_whole_at_the_next_start() {
+    for spec_text in other_specs() {
+        let settings = Settings { spec_text, ..World::settings() };
+        let straight = World::with_sales(Keeps::Marker);
+        straight.run(&settings).unwrap_or_else(|error| panic!("{error}\n{}", settings.spec_text));
+        let expected = straight.rows();
+        assert!(expected.len() > 2, "there is something to compare: {expected:?}");
+        for writes in (0..).step_by(5) {
+            let world = World::with_sales(Keeps::Marker);
+            world.disk.fail_writes_after(writes);
+            let ended = world.run(&settings);
+            world.disk.crash();
+            if ended.is_err() {
+                world.run(&settings).expect("the disk is well again");
+            }
+            assert_eq!(world.rows(), expected, "after {writes} writes of\n{}", settings.spec_text);
+            if ended.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_is_published_before_it_is_durable_and_announced() {
     for writes in 0..12 {

@@ -7,7 +7,7 @@
 
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
@@ -15,9 +15,10 @@ use crate::{
     batch::{BatchRecord, Counts},
     checkpoint::Recovered,
     source::TopicDescription,
-    spec::{self, OutputMode, Pipeline},
+    spec::{self, Pipeline},
     types::{
-        BatchId, DataType, FaultReason, Offset, Partition, Rows, Timestamp, Value, timestamp_iso,
+        BatchId, DataType, FaultReason, Keeper, Offset, Partition, Place, Rows, Timestamp, Value,
+        timestamp_iso,
     },
     window::{Group, KeyError, Misfits, Table, WindowPlan},
 };
@@ -47,15 +48,17 @@ pub struct View {
     filter: Filter,
     /// Why this is older or other than what was announced, if it is.
     pub problem: Option<String>,
+    /// Keys that a deduplication remembers.
+    remembered: u64,
     /// End offsets that a broker told, if one answered.
     pub ends: BTreeMap<Partition, Offset>,
 }
 
-/// One open window.
+/// One open window, or the groups that have none.
 #[derive(Clone, Debug)]
 struct WindowView {
-    start: Timestamp,
-    end: Timestamp,
+    /// Start and end; `None` for groups of keys alone.
+    window: Option<(Timestamp, Timestamp)>,
     groups: u64,
     /// The groups asked for: result columns with their values.
     rows: Vec<Vec<(String, Json)>>,
@@ -76,14 +79,13 @@ pub enum ViewError {
 }
 
 impl View {
-    /// Builds a view from what was read: the checkpoint without groups, its groups by closing
-    /// instant, and its newest batches in ascending order.
+    /// Builds a view from what was read: the checkpoint without state, its rows of state by place, and its newest batches in ascending order.
     ///
     /// # Errors
     /// No checkpoint, or one whose spec or groups cannot be read.
     pub fn new(
         recovered: Recovered,
-        groups: &BTreeMap<Timestamp, Table>,
+        state: &BTreeMap<Place, Table>,
         history: Vec<BatchRecord>,
         filter: &Filter,
     ) -> Result<View, ViewError> {
@@ -92,16 +94,29 @@ impl View {
             .map_err(|errors| ViewError::Spec(errors.to_string()))?
             .pipeline;
         let plan = WindowPlan::new(&pipeline);
-        let mut windows = Vec::new();
-        let closed = |closing: Timestamp| {
-            recovered.last.as_ref().is_some_and(|last| {
-                last.output_mode != OutputMode::Complete
-                    && last.watermarks.closing_bound.closes(closing)
-            })
+        let mut by_window: BTreeMap<_, Vec<Group<'_>>> = BTreeMap::new();
+        let mut remembered = BTreeSet::new();
+        // What is kept for ever never closes, whatever its own end is.
+        let closed = |place: &Place, row: &Group<'_>| {
+            let bound = recovered.last.as_ref().map(|last| last.watermarks.closing_bound);
+            place.closing < Place::NEVER && bound.is_some_and(|bound| bound.closes(row.end))
         };
+        for (place, table) in state {
+            for row in table.sorted().into_iter().filter(|row| !closed(place, row)) {
+                match place.keeper {
+                    Keeper::Groups => {
+                        by_window.entry((row.end, row.start)).or_default().push(row);
+                    }
+                    Keeper::Keys => drop(remembered.insert(row.key)),
+                }
+            }
+        }
+        let remembered = remembered.len() as u64;
+        let mut windows = Vec::new();
         if let Some(plan) = &plan {
-            for (_, table) in groups.iter().filter(|(closing, _)| !closed(**closing)) {
-                windows.extend(window_view(plan, &pipeline, table, filter)?);
+            for ((end, start), groups) in by_window {
+                let window = plan.has_windows().then_some((start, end));
+                windows.push(window_view(plan, &pipeline, window, &groups, filter)?);
             }
         }
         windows.retain(|window| !filter.shows_groups() || !window.rows.is_empty());
@@ -112,6 +127,7 @@ impl View {
             windows,
             filter: filter.clone(),
             problem: None,
+            remembered,
             ends: BTreeMap::new(),
         })
     }
@@ -158,6 +174,7 @@ impl View {
             "late_bound": last.map(|last| watermark(last.next_watermarks.late_bound.0)),
             "partitions": self.partitions().iter().map(partition_json).collect::<Vec<_>>(),
             "windows": self.windows.iter().map(WindowView::to_json).collect::<Vec<_>>(),
+            "remembered_keys": self.remembered,
             "sinks": self.recovered.marks.iter().map(|mark| json!({
                 "sink": mark.sink.0,
                 "published": mark.published.map(|batch| batch.0),
@@ -222,8 +239,8 @@ fn partition_json(view: &PartitionView) -> Json {
 impl WindowView {
     fn to_json(&self) -> Json {
         let mut window = json!({
-            "window_start": timestamp_iso(self.start),
-            "window_end": timestamp_iso(self.end),
+            "window_start": self.window.map(|(start, _)| timestamp_iso(start)),
+            "window_end": self.window.map(|(_, end)| timestamp_iso(end)),
             "groups": self.groups,
         });
         if !self.rows.is_empty() {
@@ -258,6 +275,7 @@ fn counts_json(counts: &Counts) -> Json {
         "rows_in": counts.rows_in,
         "filtered": counts.filtered,
         "late": counts.late,
+        "duplicates": counts.duplicates,
         "malformed": counts.malformed(),
         "malformed_by_reason": reasons,
         "groups_touched": counts.groups_touched,
@@ -281,27 +299,22 @@ fn watermark(milliseconds: i64) -> String {
     timestamp_iso(Timestamp(milliseconds.saturating_mul(1000)))
 }
 
-/// The windows that close at one instant (today always one).
+/// The groups of one window.
 fn window_view(
     plan: &WindowPlan,
     pipeline: &Pipeline,
-    table: &Table,
+    window: Option<(Timestamp, Timestamp)>,
+    groups: &[Group<'_>],
     filter: &Filter,
-) -> Result<Option<WindowView>, ViewError> {
-    let sorted = table.sorted();
-    let Some(first) = sorted.first() else { return Ok(None) };
-    let mut view = WindowView {
-        start: first.start,
-        end: first.end,
-        groups: table.len() as u64,
-        rows: Vec::new(),
-    };
-    if filter.shows_groups() && filter.window.is_none_or(|start| start == view.start) {
-        for group in &sorted {
+) -> Result<WindowView, ViewError> {
+    let mut view = WindowView { window, groups: groups.len() as u64, rows: Vec::new() };
+    let start = window.map(|(start, _)| start);
+    if filter.shows_groups() && (filter.window.is_none() || filter.window == start) {
+        for group in groups {
             view.rows.extend(group_row(plan, pipeline, *group, filter)?);
         }
     }
-    Ok(Some(view))
+    Ok(view)
 }
 
 fn group_row(
@@ -311,9 +324,7 @@ fn group_row(
     filter: &Filter,
 ) -> Result<Option<Vec<(String, Json)>>, ViewError> {
     let mut rows = Rows::new(pipeline.output_columns());
-    let mut table = Table::new(plan.stride());
-    table.put(group);
-    plan.results(&table, &mut rows, &mut Misfits::default())?;
+    plan.results(vec![group], &mut rows, &mut Misfits::default())?;
     let columns = rows.columns().clone();
     let mut reader = rows.reader();
     let Some(row) = reader.next() else { return Ok(None) };

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::{
     inspect::{Filter, View, WindowView, clock_text, watermark},
+    spec::Query,
     types::{FaultReason, Watermark, timestamp_iso},
     window::Watermarks,
 };
@@ -89,7 +90,10 @@ impl View {
     }
 
     fn window_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.pipeline.is_stateful() {
+        if self.pipeline.deduplication.is_some() {
+            writeln!(f, "\nremembered  {} keys of the deduplication", self.remembered)?;
+        }
+        if !matches!(self.pipeline.query, Query::Aggregation(_)) {
             return Ok(());
         }
         if self.windows.is_empty() {
@@ -149,7 +153,10 @@ fn no_window(filter: &Filter) -> String {
 }
 
 fn window_line(f: &mut fmt::Formatter<'_>, window: &WindowView) -> fmt::Result {
-    let (start, end) = (timestamp_iso(window.start), timestamp_iso(window.end));
+    let (start, end) = match window.window {
+        Some((start, end)) => (timestamp_iso(start), timestamp_iso(end)),
+        None => ("(no windows)".to_owned(), String::new()),
+    };
     writeln!(f, "{start:<24} {end:<24} {:>9}", window.groups)?;
     for row in &window.rows {
         let cells: Vec<_> = row.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -37,6 +37,7 @@ pub(crate) fn publication(batch: u64, columns: Arc<[Column]>, rows: &[Row<'_, '_
             output_mode: OutputMode::Append,
             counts: Counts { rows_out: table.len(), ..Counts::default() },
             totals: Counts::default(),
+            operators: Vec::new(),
             rows_digest: Digest::ZERO,
             previous: Digest::ZERO,
             digest: Digest::ZERO,

@@ -154,6 +154,47 @@ impl<'a> Event<'a> {
     }
 }
 
+/// An event that outlives its record: its cells and the texts they point into.
+#[derive(Clone, Debug)]
+pub struct OwnedEvent {
+    time: Option<Timestamp>,
+    has_data: bool,
+    cells: Box<[Cell]>,
+    text: Box<[u8]>,
+}
+
+impl OwnedEvent {
+    /// The event.
+    #[must_use]
+    pub fn borrow(&self) -> Event<'_> {
+        let source = Source { payload: &self.text, scratch: &[] };
+        Event { time: self.time, has_data: self.has_data, cells: &self.cells, source }
+    }
+}
+
+impl Event<'_> {
+    /// A copy that outlives the record; only texts that cells point into are copied.
+    ///
+    /// # Panics
+    /// When the texts are longer than 4 GiB together.
+    #[must_use]
+    pub fn to_owned_event(&self) -> OwnedEvent {
+        let mut text = Vec::new();
+        let mut moved = |span: Span| {
+            let start = u32::try_from(text.len()).expect("texts of a record are below 4 GiB");
+            text.extend_from_slice(self.source.bytes(span));
+            Span { source: TextSource::Payload, start, len: span.len }
+        };
+        let cells = self.cells.iter().map(|cell| match *cell {
+            Cell::String(span) => Cell::String(moved(span)),
+            Cell::Double(Number::Text(span)) => Cell::Double(Number::Text(moved(span))),
+            other => other,
+        });
+        let cells = cells.collect();
+        OwnedEvent { time: self.time, has_data: self.has_data, cells, text: text.into() }
+    }
+}
+
 /// Places after the point that exact sums keep.
 const EXACT_SCALE: u8 = 9;
 

@@ -9,14 +9,16 @@ mod data_type;
 mod event;
 mod ids;
 mod rows;
+mod state;
 mod text;
 
 pub use data_type::{DataType, Decimal, MAX_DECIMAL_PRECISION};
 pub(crate) use event::DecimalText;
-pub use event::{Cell, Event, Fault, FaultReason, Number, Source, Span, TextSource};
+pub use event::{Cell, Event, Fault, FaultReason, Number, OwnedEvent, Source, Span, TextSource};
 pub use ids::{
     BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
     Timestamp, Watermark,
 };
 pub use rows::{Column, Reader, Row, Rows, RowsError, Value};
+pub use state::{Keeper, OperatorCounts, Place, Verdict};
 pub use text::{double_text, timestamp_iso, timestamp_text};

@@ -1,24 +1,18 @@
-//! What one batch adds ([`Delta`]) and everything that is open ([`Windows`]).
+//! What one batch adds ([`Delta`]) and everything that is open ([`Windows`]), for windows of a fixed
+//! length and for groups of keys alone.
 //!
 //! The two are apart so that a batch can be dropped without a trace until it is planned.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    types::{Event, Timestamp, Watermark},
-    window::{Group, Table, WindowPlan, key},
+    spec::SlidingWindow,
+    types::{Event, Place, Timestamp, Verdict, Watermark},
+    window::{Group, Table, WindowPlan, key, plan::Windowing},
 };
 
-/// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is in its window's group.
-    Counted,
-    /// Its window had closed.
-    Late,
-    /// It has no event time, so it is in no window.
-    NoTime,
-}
+/// The window of groups of keys alone, which no output column shows.
+const ALWAYS: (Timestamp, Timestamp) = (Timestamp(0), Place::NEVER);
 
 /// The groups one batch touches, with what the batch adds to each.
 #[derive(Debug)]
@@ -38,27 +32,76 @@ impl Delta {
         Delta { plan, late_bound, tables: Vec::new(), recent: 0, key: Vec::new() }
     }
 
-    /// Adds an event to the group it belongs to.
+    /// Adds an event to the groups it belongs to. It is late when any of its windows had closed; the
+    /// others take it all the same.
     pub fn add(&mut self, event: &Event<'_>) -> Verdict {
+        let window = match self.plan.windowing {
+            Windowing::Sliding(window) => window,
+            Windowing::None => {
+                self.set_key(event);
+                self.add_to(ALWAYS, event);
+                return Verdict::Counted;
+            }
+            Windowing::Session => unreachable!("sessions have a delta of their own"),
+        };
         let Some(time) = event.time else { return Verdict::NoTime };
-        let (start, end) = window_of(time, self.plan.duration_us);
-        if self.plan.closes && self.late_bound.closes(end) {
-            return Verdict::Late;
+        let (start, end) = latest_window(time, window);
+        if window.is_tumbling() {
+            if self.plan.closes && self.late_bound.closes(end) {
+                return Verdict::Late;
+            }
+            self.set_key(event);
+            self.add_to((start, end), event);
+            return Verdict::Counted;
         }
+        self.add_to_each(time, window, event)
+    }
+
+    fn add_to_each(
+        &mut self,
+        time: Timestamp,
+        window: SlidingWindow,
+        event: &Event<'_>,
+    ) -> Verdict {
+        let mut verdict = Verdict::Counted;
+        let mut has_key = false;
+        for (start, end) in windows_of(time, window) {
+            if self.plan.closes && self.late_bound.closes(end) {
+                verdict = Verdict::Late;
+                continue;
+            }
+            if !has_key {
+                self.set_key(event);
+                has_key = true;
+            }
+            self.add_to((start, end), event);
+        }
+        verdict
+    }
+
+    #[inline]
+    fn set_key(&mut self, event: &Event<'_>) {
         self.key.clear();
         for &column in &self.plan.key_columns {
             key::encode(event.value(column), &mut self.key);
         }
-        let table = self.table(end);
+    }
+
+    #[inline]
+    fn add_to(&mut self, window: (Timestamp, Timestamp), event: &Event<'_>) {
+        let table = self.table(self.plan.closing(window.1));
         let (plan, key) = (&self.plan, &self.key);
         let table = &mut self.tables[table].1;
-        let group = table.find_or_insert(key, (start, end), plan);
-        for (accumulator, planned) in table.accumulators_mut(group).iter_mut().zip(&plan.aggregates)
-        {
-            let column = planned.aggregate.column;
-            accumulator.add(event, column, planned.scale, planned.keep_greater);
+        let group = table.find_or_insert(key, window, plan);
+        plan.add_event(table.accumulators_mut(group), event);
+    }
+
+    /// Touches the one group that is there even without events, where the plan has such a one.
+    pub(super) fn touch_global(&mut self) {
+        if self.plan.is_global() {
+            let table = self.table(Place::NEVER);
+            self.tables[table].1.find_or_insert(&[], ALWAYS, &self.plan);
         }
-        Verdict::Counted
     }
 
     /// How many groups the batch touched.
@@ -87,10 +130,33 @@ impl Delta {
     }
 }
 
-/// `[start, end)` of the tumbling window that holds `time`; at the ends of the representable range
-/// it is cut off instead of overflowing.
-fn window_of(time: Timestamp, duration_us: i64) -> (Timestamp, Timestamp) {
-    let start = time.0.saturating_sub(time.0.rem_euclid(duration_us));
+/// `[start, end)` of the windows that hold `time`, the latest first; at the ends of the representable
+/// range they are cut off instead of overflowing.
+fn windows_of(
+    time: Timestamp,
+    window: SlidingWindow,
+) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let SlidingWindow { duration_us, slide_us, .. } = window;
+    let latest = latest_window(time, window).0.0;
+    let earlier = move |start: &i64| {
+        let start = start.checked_sub(slide_us)?;
+        (start.saturating_add(duration_us) > time.0).then_some(start)
+    };
+    // With a slide below the duration, as it must be, the latest window always holds the time.
+    std::iter::successors(Some(latest), earlier)
+        .map(move |start| (Timestamp(start), Timestamp(start.saturating_add(duration_us))))
+}
+
+/// The one of them that begins last.
+#[inline]
+fn latest_window(time: Timestamp, window: SlidingWindow) -> (Timestamp, Timestamp) {
+    let SlidingWindow { duration_us, slide_us, offset_us } = window;
+    let behind_start = match time.0.checked_sub(offset_us) {
+        Some(distance) => distance.rem_euclid(slide_us),
+        // The same remainder, found without leaving the range.
+        None => (time.0.rem_euclid(slide_us) - offset_us.rem_euclid(slide_us)).rem_euclid(slide_us),
+    };
+    let start = time.0.saturating_sub(behind_start);
     (Timestamp(start), Timestamp(start.saturating_add(duration_us)))
 }
 
@@ -114,7 +180,7 @@ impl Windows {
         &self.plan
     }
 
-    /// Puts back a group read from a checkpoint, in place of an older one with its key.
+    /// Puts back a group read from a checkpoint, in place of an older one with its window and key.
     pub fn restore(&mut self, closing: Timestamp, group: Group<'_>) {
         let stride = self.plan.stride();
         self.open.entry(closing).or_insert_with(|| Table::new(stride)).put(group);
@@ -129,11 +195,7 @@ impl Windows {
                 let added = touched.group(index);
                 let group = table.find_or_insert(added.key, (added.start, added.end), &self.plan);
                 let totals = table.accumulators_mut(group);
-                for ((total, more), planned) in
-                    totals.iter_mut().zip(added.accumulators).zip(&self.plan.aggregates)
-                {
-                    total.merge(more, planned.scale, planned.keep_greater);
-                }
+                self.plan.merge(totals, added.accumulators);
                 touched.accumulators_mut(index).clone_from_slice(totals);
             }
         }
@@ -151,7 +213,7 @@ impl Windows {
         closed
     }
 
-    /// The open windows by closing instant.
+    /// The open groups by closing instant.
     pub fn open(&self) -> impl Iterator<Item = (Timestamp, &Table)> {
         self.open.iter().map(|(closing, table)| (*closing, table))
     }
@@ -167,11 +229,17 @@ impl Windows {
 mod tests {
     use super::*;
 
+    fn windows(time: i64, duration_us: i64, slide_us: i64, offset_us: i64) -> Vec<(i64, i64)> {
+        windows_of(Timestamp(time), SlidingWindow { duration_us, slide_us, offset_us })
+            .map(|(start, end)| (start.0, end.0))
+            .collect()
+    }
+
     #[test]
     fn windows_are_half_open_and_floored_before_1970() {
-        let window = |time| {
-            let (start, end) = window_of(Timestamp(time), 30);
-            (start.0, end.0)
+        let window = |time| match windows(time, 30, 30, 0)[..] {
+            [window] => window,
+            ref other => panic!("{other:?}"),
         };
         assert_eq!(window(0), (0, 30));
         assert_eq!(window(29), (0, 30));
@@ -179,5 +247,27 @@ mod tests {
         assert_eq!(window(-1), (-30, 0));
         assert_eq!(window(i64::MAX).1, i64::MAX);
         assert_eq!(window(i64::MIN).0, i64::MIN);
+    }
+
+    #[test]
+    fn a_hopping_event_is_in_every_window_that_holds_it_the_latest_first() {
+        assert_eq!(windows(0, 30, 10, 0), [(0, 30), (-10, 20), (-20, 10)]);
+        assert_eq!(
+            windows(9, 25, 10, 0),
+            [(0, 25), (-10, 15)],
+            "3 or 2 windows of an uneven slide"
+        );
+        assert_eq!(windows(4, 25, 10, 0), [(0, 25), (-10, 15), (-20, 5)]);
+        assert_eq!(windows(i64::MIN, 30, 10, 0), [(i64::MIN, i64::MIN + 30)]);
+    }
+
+    #[test]
+    fn an_offset_moves_the_starts_either_way() {
+        assert_eq!(windows(4, 30, 30, 5), [(-25, 5)]);
+        assert_eq!(windows(5, 30, 30, 5), [(5, 35)]);
+        assert_eq!(windows(24, 30, 30, -5), [(-5, 25)]);
+        assert_eq!(windows(25, 30, 30, -5), [(25, 55)]);
+        let low = windows(i64::MIN + 1, 30, 30, 5);
+        assert_eq!(low.len(), 1, "{low:?}");
     }
 }

@@ -1,7 +1,10 @@
-//! Event-time windows: which window an event falls in, what its group adds up to, when it closes.
+//! Event-time windows and everything else that keeps state between batches: which groups an event
+//! falls in, what they add up to, when they close, and which records are seen as one.
 //!
-//! Pure. A batch gathers its events in a [`Delta`]; merging the delta into the [`Windows`] gives the
-//! new totals, closing takes the finished windows out. Start at [`Delta::add`].
+//! Pure. This is our own way: sums are exact, rows sorted by window and keys. A [`Chain`] is a
+//! pipeline's operators at work: a batch gathers its events in a [`ChainBatch`], closing it gives the
+//! new state and the rows. Start at [`Chain::add`], then [`Delta::add`] for windows of a fixed length
+//! and groups of keys alone, [`SessionDelta::add`] for sessions.
 //!
 //! Invariants: windows are half-open `[start, end)`; an open window ends after the watermark it was
 //! last closed under, and a closed one never opens again; merging deltas in any order, or one delta
@@ -10,17 +13,23 @@
 //! Not here: where the watermark is kept (`batch`); how state is stored (`checkpoint/codec`).
 
 mod accumulator;
+mod chain;
+mod dedup;
 mod delta;
 mod key;
 mod plan;
 mod result;
+mod session;
 mod table;
 mod watermark;
 
 pub use accumulator::{Accumulator, Scalar, Sum};
-pub use delta::{Delta, Verdict, Windows};
+pub use chain::{Chain, ChainBatch, Changes, Closed, ResultsError};
+pub use dedup::Deduplicator;
+pub use delta::{Delta, Windows};
 pub use key::KeyError;
 pub use plan::WindowPlan;
-pub use result::Misfits;
+pub use result::{Misfits, cast_value};
+pub use session::{SessionDelta, Sessions};
 pub use table::{Group, Table};
 pub use watermark::{NewestTime, Watermarks};

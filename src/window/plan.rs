@@ -1,21 +1,38 @@
 //! What the windows of one pipeline do, resolved once.
 
 use crate::{
-    spec::{Aggregate, AggregateFunction, OutputColumn, OutputMode, Pipeline, Query, Window},
-    types::DataType,
+    spec::{
+        Aggregate, AggregateFunction, OutputColumn, OutputMode, Pipeline, Query, SlidingWindow,
+        Window,
+    },
+    types::{DataType, Event, Place, Timestamp},
     window::{Accumulator, Sum},
 };
 
-/// The windowing part of a pipeline, ready to be applied to events.
+/// The aggregating part of a pipeline, ready to be applied to events.
 #[derive(Clone, Debug)]
 pub struct WindowPlan {
-    pub(super) duration_us: i64,
+    pub(super) windowing: Windowing,
     pub(super) key_columns: Vec<usize>,
     pub(super) key_types: Vec<DataType>,
     pub(super) aggregates: Vec<PlannedAggregate>,
     pub(super) output: Vec<OutputColumn>,
-    /// In complete mode nothing is late and nothing closes.
+    pub(super) output_mode: OutputMode,
+    /// Whether groups close when the watermark reaches their end: there is one, and not every group
+    /// is published again by each batch.
     pub(super) closes: bool,
+    /// Whether sessions take no late rows; in complete mode they do not either, although none closes
+    /// (Spark).
+    pub(super) sessions_are_late: bool,
+}
+
+/// How events are put into groups, besides by their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Windowing {
+    Sliding(SlidingWindow),
+    Session,
+    /// By keys alone, or all into one.
+    None,
 }
 
 #[derive(Clone, Debug)]
@@ -38,17 +55,46 @@ impl WindowPlan {
             scale: sum_scale(aggregate.column.map(column_type)),
             keep_greater: aggregate.function == AggregateFunction::Max,
         });
+        let has_watermark =
+            pipeline.event_time.as_ref().is_some_and(|time| time.watermark_delay_ms.is_some());
+        let windowing = match &aggregation.window {
+            Some(Window::Sliding(window)) => Windowing::Sliding(*window),
+            Some(Window::Session(_)) => Windowing::Session,
+            None => Windowing::None,
+        };
         Some(WindowPlan {
-            duration_us: match aggregation.window {
-                Some(Window::Sliding(window)) => window.duration_us,
-                _ => unreachable!("the parser gives no other windows yet"),
-            },
+            windowing,
             key_columns: aggregation.keys.clone(),
             key_types: aggregation.keys.iter().map(|&column| column_type(column)).collect(),
             aggregates: aggregates.collect(),
             output: pipeline.output.clone(),
-            closes: pipeline.output_mode != OutputMode::Complete,
+            output_mode: pipeline.output_mode,
+            closes: has_watermark
+                && windowing != Windowing::None
+                && pipeline.output_mode != OutputMode::Complete,
+            sessions_are_late: has_watermark,
         })
+    }
+
+    /// Where a group that ends at `end` is kept.
+    #[inline]
+    pub(super) fn closing(&self, end: Timestamp) -> Timestamp {
+        match self.windowing {
+            _ if !self.closes => Place::NEVER,
+            Windowing::Session => together(end),
+            _ => end,
+        }
+    }
+
+    /// Whether groups have windows.
+    #[must_use]
+    pub fn has_windows(&self) -> bool {
+        self.windowing != Windowing::None
+    }
+
+    /// Whether all events are one group, which is there even without any event.
+    pub(super) fn is_global(&self) -> bool {
+        self.windowing == Windowing::None && self.key_columns.is_empty()
     }
 
     /// How many accumulators each group has.
@@ -65,12 +111,37 @@ impl WindowPlan {
         })
     }
 
+    #[inline]
+    pub(super) fn add_event(&self, accumulators: &mut [Accumulator], event: &Event<'_>) {
+        for (accumulator, planned) in accumulators.iter_mut().zip(&self.aggregates) {
+            let column = planned.aggregate.column;
+            accumulator.add(event, column, planned.scale, planned.keep_greater);
+        }
+    }
+
+    /// Adds what was added up later to totals.
+    pub(super) fn merge(&self, totals: &mut [Accumulator], later: &[Accumulator]) {
+        for ((total, more), planned) in totals.iter_mut().zip(later).zip(&self.aggregates) {
+            total.merge(more, planned.scale, planned.keep_greater);
+        }
+    }
+
     /// Whether accumulators read from a checkpoint are of the kinds this plan uses.
     #[must_use]
     pub fn accepts(&self, accumulators: &[Accumulator]) -> bool {
         let kind = std::mem::discriminant::<Accumulator>;
         accumulators.len() == self.stride()
             && self.fresh().zip(accumulators).all(|(fresh, read)| kind(&fresh) == kind(read))
+    }
+}
+
+/// Rows whose ends fall into the same ten seconds are kept and forgotten together, so that ends of
+/// many different microseconds do not make as many places.
+pub(super) fn together(end: Timestamp) -> Timestamp {
+    const TOGETHER_US: i64 = 10_000_000;
+    match end.0.rem_euclid(TOGETHER_US) {
+        0 => end,
+        rest => Timestamp(end.0.saturating_add(TOGETHER_US - rest)),
     }
 }
 

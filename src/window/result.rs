@@ -7,7 +7,7 @@ use crate::{
     spec::{AggregateFunction, OutputSource},
     types::{DataType, Decimal, Rows, Value},
     window::{
-        Accumulator, Group, KeyError, Sum, Table, WindowPlan,
+        Accumulator, Group, KeyError, Sum, WindowPlan,
         accumulator::decimal_to_double,
         key::{self, DecodedKey},
         plan::PlannedAggregate,
@@ -24,17 +24,17 @@ pub struct Misfits {
 }
 
 impl WindowPlan {
-    /// Appends the rows of a table's groups, ordered by window start and key.
+    /// Appends the rows of groups in the order given.
     ///
     /// # Errors
     /// A group whose key is not of this plan's key columns.
     pub fn results(
         &self,
-        table: &Table,
+        groups: Vec<Group<'_>>,
         rows: &mut Rows,
         misfits: &mut Misfits,
     ) -> Result<(), KeyError> {
-        for group in table.sorted() {
+        for group in groups {
             self.result(group, rows, misfits)?;
         }
         Ok(())
@@ -229,6 +229,15 @@ fn cast(value: Value<'_>, output: DataType) -> Outcome<'_> {
         _ => None,
     };
     outcome.map_or(Outcome::Misfit, Outcome::Value)
+}
+
+/// A value as one of a column's type: NULL where it does not fit, or would have to become a text.
+#[must_use]
+pub fn cast_value(value: Value<'_>, output: DataType) -> Value<'_> {
+    match cast(value, output) {
+        Outcome::Value(value) => value,
+        Outcome::Text(_) | Outcome::Misfit => Value::Null,
+    }
 }
 
 fn as_double(value: Value<'_>) -> Option<f64> {

@@ -1,4 +1,4 @@
-//! The groups of the windows that close at one instant: an insert-only hash table whose keys and
+//! Groups that are kept together, by window start and key: an insert-only hash table whose keys and
 //! accumulators lie in three flat buffers, so that a group costs no allocation of its own.
 
 use foldhash::fast::FixedState;
@@ -14,7 +14,12 @@ use crate::{
 /// secret, because an attacker who can choose keys can fill the table anyway.
 const HASHER: FixedState = FixedState::with_seed(0x5a1e_5057_4e55_7ea7);
 
-/// Groups that close together.
+fn hash(start: Timestamp, key: &[u8]) -> u64 {
+    // Starts differ in few bits; an odd factor spreads them over all.
+    HASHER.hash_one(key) ^ start.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Groups that are kept together.
 #[derive(Clone, Debug)]
 pub struct Table {
     stride: usize,
@@ -79,22 +84,21 @@ impl Table {
         groups
     }
 
-    /// The group with this key, if there is one.
+    /// The group with this window start and key, if there is one.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<Group<'_>> {
-        self.find(HASHER.hash_one(key), key).map(|index| self.group(index))
+    pub fn get(&self, start: Timestamp, key: &[u8]) -> Option<Group<'_>> {
+        self.find(hash(start, key), start, key).map(|index| self.group(index))
     }
 
-    /// Puts a group in, in place of the one with the same key.
+    /// Puts a group in, in place of the one with the same window start and key.
     ///
     /// # Panics
     /// When it has another number of accumulators than the table was made for.
     pub fn put(&mut self, group: Group<'_>) {
         assert_eq!(group.accumulators.len(), self.stride, "groups of one table are alike");
-        let hash = HASHER.hash_one(group.key);
-        match self.find(hash, group.key) {
+        let hash = hash(group.start, group.key);
+        match self.find(hash, group.start, group.key) {
             Some(index) => {
-                self.groups[index].start = group.start;
                 self.groups[index].end = group.end;
                 self.accumulators_mut(index).clone_from_slice(group.accumulators);
             }
@@ -105,15 +109,15 @@ impl Table {
         }
     }
 
-    /// Index of the group with this key, made from the plan where there is none.
+    /// Index of the group with this window and key, made from the plan where there is none.
     pub(super) fn find_or_insert(
         &mut self,
         key: &[u8],
         window: (Timestamp, Timestamp),
         plan: &WindowPlan,
     ) -> usize {
-        let hash = HASHER.hash_one(key);
-        if let Some(index) = self.find(hash, key) {
+        let hash = hash(window.0, key);
+        if let Some(index) = self.find(hash, window.0, key) {
             return index;
         }
         self.accumulators.extend(plan.fresh());
@@ -134,10 +138,10 @@ impl Table {
         &mut self.accumulators[index * self.stride..(index + 1) * self.stride]
     }
 
-    fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
+    fn find(&self, hash: u64, start: Timestamp, key: &[u8]) -> Option<usize> {
         let found = self.index.find(hash, |&index| {
             let head = &self.groups[index as usize];
-            head.hash == hash && self.key(head) == key
+            head.hash == hash && head.start == start && self.key(head) == key
         });
         found.map(|&index| index as usize)
     }
@@ -171,9 +175,10 @@ mod tests {
             table.put(Group { start, end, key: b"a", accumulators: &accumulators });
         }
         assert_eq!(table.len(), 1);
-        let group = table.get(b"a").unwrap();
+        let group = table.get(start, b"a").unwrap();
         assert_eq!(group.accumulators, [Accumulator::Count(2)]);
-        assert_eq!(table.get(b"b"), None);
+        assert_eq!(table.get(start, b"b"), None);
+        assert_eq!(table.get(end, b"a"), None, "the start is part of what a group is found by");
     }
 
     #[test]

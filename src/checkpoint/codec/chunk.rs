@@ -1,6 +1,6 @@
-//! Groups in chunks: rows sorted by (start, key), at most one MiB together.
+//! Rows of state in chunks: sorted by (start, key), at most one MiB together.
 //!
-//! A run is what one write made for one closing instant: chunks numbered from 0, the last one marked.
+//! A run is what one write made for one place: chunks numbered from 0, the last one marked.
 //! A row says where its window starts and ends itself; a row without totals is a tombstone. Of two
 //! rows with the same (start, key) the one in the newer run counts.
 
@@ -11,15 +11,16 @@ use super::{
     envelope::{self, Shape},
 };
 use crate::{
-    types::{BatchId, Decimal, Timestamp},
+    types::{BatchId, Decimal, Keeper, Place, Timestamp},
     window::{Accumulator, Scalar, Sum},
 };
 
 /// A chunk is closed before it grows beyond this; only a single larger row makes a larger chunk.
 const CHUNK_BYTES: usize = 1 << 20;
 
-const CHUNK_FORM: u8 = 1;
+const GROUPS_FORM: u8 = 1;
 const ROW_FORM: u8 = 2;
+const KEYS_FORM: u8 = 3;
 
 #[derive(Encode, BorrowDecode)]
 struct StoredChunkHead {
@@ -29,7 +30,7 @@ struct StoredChunkHead {
 
 #[derive(Encode, BorrowDecode)]
 struct StoredRow<'a> {
-    /// Closing instant minus the window's end: 0 for tumbling windows.
+    /// Closing instant minus the row's own end: 0 for windows of a fixed length.
     end_before_closing_us: i64,
     length_us: i64,
     key: &'a [u8],
@@ -56,7 +57,7 @@ enum StoredScalar<'a> {
     Decimal { unscaled: i128, scale: u8 },
 }
 
-/// One stored group.
+/// One stored row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::checkpoint) struct Row<'a> {
     pub start: Timestamp,
@@ -69,14 +70,14 @@ pub(in crate::checkpoint) struct Row<'a> {
 /// Where a chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::checkpoint) struct ChunkKey {
-    pub closing: Timestamp,
+    pub place: Place,
     pub batch: BatchId,
     pub chunk: u32,
 }
 
 impl ChunkKey {
     pub fn encode(self) -> Vec<u8> {
-        let mut key = row_key_prefix(self.closing);
+        let mut key = row_key_prefix(self.place);
         key.extend_from_slice(&self.batch.0.to_be_bytes());
         key.extend_from_slice(&self.chunk.to_be_bytes());
         key
@@ -84,26 +85,39 @@ impl ChunkKey {
 
     pub fn decode(mut key: &[u8]) -> Result<ChunkKey, CodecError> {
         let [form] = take(&mut key)?;
-        if form != CHUNK_FORM {
-            return Err(CodecError::Key);
-        }
+        let keeper = match form {
+            GROUPS_FORM => Keeper::Groups,
+            KEYS_FORM => Keeper::Keys,
+            _ => return Err(CodecError::Key),
+        };
         let closing = Timestamp(envelope::from_ordered(take(&mut key)?));
         let batch = BatchId(u64::from_be_bytes(take(&mut key)?));
         let chunk = u32::from_be_bytes(take(&mut key)?);
-        if key.is_empty() { Ok(ChunkKey { closing, batch, chunk }) } else { Err(CodecError::Key) }
+        let place = Place { keeper, closing };
+        if key.is_empty() { Ok(ChunkKey { place, batch, chunk }) } else { Err(CodecError::Key) }
     }
 }
 
-/// What the keys of all chunks of a closing instant begin with.
-pub(in crate::checkpoint) fn row_key_prefix(closing: Timestamp) -> Vec<u8> {
-    let mut key = vec![CHUNK_FORM];
-    key.extend_from_slice(&envelope::ordered(closing.0));
+fn form_of(keeper: Keeper) -> u8 {
+    match keeper {
+        Keeper::Groups => GROUPS_FORM,
+        Keeper::Keys => KEYS_FORM,
+    }
+}
+
+/// What the keys of all chunks of a place begin with.
+pub(in crate::checkpoint) fn row_key_prefix(place: Place) -> Vec<u8> {
+    let mut key = vec![form_of(place.keeper)];
+    key.extend_from_slice(&envelope::ordered(place.closing.0));
     key
 }
 
-/// The first key behind all chunks that close at or before `closing`.
-pub(in crate::checkpoint) fn behind_chunks_of(closing: Timestamp) -> Vec<u8> {
-    closing.0.checked_add(1).map_or_else(|| vec![ROW_FORM], |next| row_key_prefix(Timestamp(next)))
+/// The first key behind all chunks of a place and of its keeper's places before it.
+pub(in crate::checkpoint) fn behind_chunks_of(place: Place) -> Vec<u8> {
+    place.closing.0.checked_add(1).map_or_else(
+        || vec![form_of(place.keeper) + 1],
+        |next| row_key_prefix(Place { closing: Timestamp(next), ..place }),
+    )
 }
 
 /// Whether a key of `windows` is of the form with one row each.
@@ -120,7 +134,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], CodecError> {
 /// Cuts sorted rows into the chunks of one run.
 #[derive(Debug)]
 pub(in crate::checkpoint) struct ChunkWriter {
-    closing: Timestamp,
+    place: Place,
     batch: BatchId,
     rows: u32,
     bytes: Vec<u8>,
@@ -128,13 +142,13 @@ pub(in crate::checkpoint) struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    pub fn new(closing: Timestamp, batch: BatchId) -> ChunkWriter {
-        ChunkWriter { closing, batch, rows: 0, bytes: Vec::new(), entries: Vec::new() }
+    pub fn new(place: Place, batch: BatchId) -> ChunkWriter {
+        ChunkWriter { place, batch, rows: 0, bytes: Vec::new(), entries: Vec::new() }
     }
 
     pub fn push(&mut self, row: Row<'_>) {
         let before = self.bytes.len();
-        write_row(self.closing, row, &mut self.bytes);
+        write_row(self.place.closing, row, &mut self.bytes);
         if self.bytes.len() > CHUNK_BYTES && self.rows > 0 {
             let overflowing = self.bytes.split_off(before);
             self.cut(false);
@@ -153,7 +167,7 @@ impl ChunkWriter {
 
     fn cut(&mut self, last: bool) {
         let chunk = u32::try_from(self.entries.len()).expect("a run has fewer than 2^32 chunks");
-        let key = ChunkKey { closing: self.closing, batch: self.batch, chunk }.encode();
+        let key = ChunkKey { place: self.place, batch: self.batch, chunk }.encode();
         let mut payload = Vec::with_capacity(self.bytes.len() + 6);
         envelope::write(&StoredChunkHead { last, rows: self.rows }, &mut payload);
         payload.append(&mut self.bytes);
@@ -209,7 +223,7 @@ impl<'a> Chunk<'a> {
             (0, false) => Err(envelope::trailing()),
             _ => {
                 self.rows -= 1;
-                read_row(self.key.closing, &mut self.bytes).map(Some)
+                read_row(self.key.place.closing, &mut self.bytes).map(Some)
             }
         }
     }

@@ -13,8 +13,8 @@ use crate::{
     },
     spec::OutputMode,
     types::{
-        BatchId, Digest, FaultReason, Incarnation, LeaderEpoch, Lineage, Offset, Partition,
-        Position, SinkName, Timestamp, Watermark,
+        BatchId, Digest, FaultReason, Incarnation, Keeper, LeaderEpoch, Lineage, Offset,
+        OperatorCounts, Partition, Place, Position, SinkName, Timestamp, Watermark,
     },
     window::Watermarks,
 };
@@ -266,8 +266,8 @@ pub(in crate::checkpoint) struct Descriptor {
     pub output_mode: OutputMode,
     /// Windows whose end is in (late bound, closing bound] are what append mode publishes.
     pub watermarks: Watermarks,
-    /// Closing instants it touched, with the chunks it wrote for each: what update mode publishes.
-    pub touched: Vec<(Timestamp, u32)>,
+    /// Places it touched, with the chunks it wrote for each: what update mode publishes.
+    pub touched: Vec<(Place, u32)>,
     /// Chunks of result rows; `None` where the rows are state.
     pub rows: Option<Chunks>,
     /// Chunks of dead letters.
@@ -279,7 +279,8 @@ struct StoredDescriptor {
     output_mode: u8,
     late_bound_ms: i64,
     closing_bound_ms: i64,
-    touched: Vec<(i64, u32)>,
+    groups: Vec<(i64, u32)>,
+    keys: Vec<(i64, u32)>,
     rows: Option<StoredChunks>,
     dead_letters: StoredChunks,
 }
@@ -352,7 +353,8 @@ pub(in crate::checkpoint) fn encode_descriptor(descriptor: &Descriptor) -> Entry
         output_mode: output_mode_number(descriptor.output_mode),
         late_bound_ms: descriptor.watermarks.late_bound.0,
         closing_bound_ms: descriptor.watermarks.closing_bound.0,
-        touched: descriptor.touched.iter().map(|(closing, chunks)| (closing.0, *chunks)).collect(),
+        groups: stored_places(&descriptor.touched, Keeper::Groups),
+        keys: stored_places(&descriptor.touched, Keeper::Keys),
         rows: descriptor.rows.map(StoredChunks::from),
         dead_letters: descriptor.dead_letters.into(),
     };
@@ -374,14 +376,23 @@ pub(in crate::checkpoint) fn decode_descriptor(
             late_bound: Watermark(stored.late_bound_ms),
             closing_bound: Watermark(stored.closing_bound_ms),
         },
-        touched: stored
-            .touched
-            .into_iter()
-            .map(|(closing, chunks)| (Timestamp(closing), chunks))
+        touched: places(&stored.groups, Keeper::Groups)
+            .chain(places(&stored.keys, Keeper::Keys))
             .collect(),
         rows: stored.rows.map(Chunks::from),
         dead_letters: stored.dead_letters.into(),
     })
+}
+
+fn stored_places(touched: &[(Place, u32)], keeper: Keeper) -> Vec<(i64, u32)> {
+    let of_keeper = touched.iter().filter(|(place, _)| place.keeper == keeper);
+    of_keeper.map(|(place, chunks)| (place.closing.0, *chunks)).collect()
+}
+
+fn places(stored: &[(i64, u32)], keeper: Keeper) -> impl Iterator<Item = (Place, u32)> {
+    stored
+        .iter()
+        .map(move |(closing, chunks)| (Place { keeper, closing: Timestamp(*closing) }, *chunks))
 }
 
 /// Result rows as [`crate::types::Rows`] keeps them: already encoded.
@@ -484,6 +495,8 @@ struct StoredRecord {
     output_mode: u8,
     counts: StoredCounts,
     totals: StoredCounts,
+    /// Of each operator: rows in all, updated, removed, dropped.
+    operators: Vec<[u64; 4]>,
     rows_digest: [u8; 32],
     previous: [u8; 32],
     digest: [u8; 32],
@@ -502,6 +515,7 @@ struct StoredCounts {
     rows_in: u64,
     filtered: u64,
     late: u64,
+    duplicates: u64,
     /// By the fault's number; an older version may have known fewer.
     faults: Vec<u64>,
     groups_touched: u64,
@@ -536,6 +550,7 @@ pub(in crate::checkpoint) fn encode_record(record: &BatchRecord) -> Entry {
         output_mode: output_mode_number(record.output_mode),
         counts: stored_counts(&record.counts),
         totals: stored_counts(&record.totals),
+        operators: record.operators.iter().map(stored_operator).collect(),
         rows_digest: record.rows_digest.0,
         previous: record.previous.0,
         digest: record.digest.0,
@@ -566,6 +581,7 @@ pub(in crate::checkpoint) fn decode_record(
         output_mode: output_mode(stored.output_mode)?,
         counts: counts(stored.counts)?,
         totals: counts(stored.totals)?,
+        operators: stored.operators.into_iter().map(operator).collect(),
         rows_digest: Digest(stored.rows_digest),
         previous: Digest(stored.previous),
         digest: Digest(stored.digest),
@@ -577,6 +593,7 @@ fn stored_counts(counts: &Counts) -> StoredCounts {
         rows_in,
         filtered,
         late,
+        duplicates,
         faults,
         groups_touched,
         rows_out,
@@ -589,6 +606,7 @@ fn stored_counts(counts: &Counts) -> StoredCounts {
         rows_in,
         filtered,
         late,
+        duplicates,
         faults,
         groups_touched,
         rows_out,
@@ -606,6 +624,7 @@ fn counts(stored: StoredCounts) -> Result<Counts, CodecError> {
         rows_in,
         filtered,
         late,
+        duplicates,
         faults: _,
         groups_touched,
         rows_out,
@@ -617,6 +636,7 @@ fn counts(stored: StoredCounts) -> Result<Counts, CodecError> {
         rows_in,
         filtered,
         late,
+        duplicates,
         faults,
         groups_touched,
         rows_out,
@@ -624,6 +644,15 @@ fn counts(stored: StoredCounts) -> Result<Counts, CodecError> {
         inexact_sums,
         dead_letters,
     })
+}
+
+fn stored_operator(counts: &OperatorCounts) -> [u64; 4] {
+    let OperatorCounts { total, updated, removed, dropped } = *counts;
+    [total, updated, removed, dropped]
+}
+
+fn operator([total, updated, removed, dropped]: [u64; 4]) -> OperatorCounts {
+    OperatorCounts { total, updated, removed, dropped }
 }
 
 fn output_mode_number(mode: OutputMode) -> u8 {

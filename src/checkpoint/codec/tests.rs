@@ -8,8 +8,8 @@ use crate::{
     checkpoint::trials::{self, Trial},
     spec::OutputMode,
     types::{
-        BatchId, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, SinkName,
-        Timestamp,
+        BatchId, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset, OperatorCounts,
+        Partition, Place, SinkName, Timestamp,
     },
     window::{Accumulator, Scalar, Sum, Watermarks},
 };
@@ -29,7 +29,7 @@ fn pinned(entry: &Entry, key: &str, value: &str) {
 }
 
 fn chunk_of(rows: &[Row<'_>]) -> Vec<Entry> {
-    let mut writer = ChunkWriter::new(Timestamp(30_000_000), BatchId(2));
+    let mut writer = ChunkWriter::new(Place::groups(Timestamp(30_000_000)), BatchId(2));
     rows.iter().for_each(|row| writer.push(*row));
     writer.finish()
 }
@@ -58,6 +58,8 @@ fn all_accumulators() -> Vec<Accumulator> {
 fn record() -> BatchRecord {
     let record = Trial::new().plan(&[(0, "a")], 30).publication.record;
     let digest = |byte| Digest([byte; 32]);
+    let operators = vec![OperatorCounts { total: 300, updated: 2, removed: 1, dropped: 4 }];
+    let record = BatchRecord { operators, ..record };
     BatchRecord { rows_digest: digest(1), previous: digest(2), digest: digest(3), ..record }
 }
 
@@ -71,7 +73,11 @@ fn descriptor() -> Descriptor {
         batch: BatchId(2),
         output_mode: OutputMode::Update,
         watermarks: Watermarks::FIRST,
-        touched: vec![(Timestamp(-1), 1), (Timestamp(30_000_000), 2)],
+        touched: vec![
+            (Place::groups(Timestamp(-1)), 1),
+            (Place::groups(Timestamp(30_000_000)), 2),
+            (Place::keys(Place::NEVER), 1),
+        ],
         rows: Some(Chunks { count: 3, seal: 300 }),
         dead_letters: Chunks { count: 1, seal: 9 },
     }
@@ -135,7 +141,7 @@ fn the_bytes_of_format_1_never_change() {
     pinned(
         &encode_descriptor(&descriptor()),
         "010000000000000002",
-        "0109010000020101fc00879303020103fb2c0101092c957698",
+        "0109010000020101fc008793030201fdfeffffffffffffff010103fb2c010109041a4a14",
     );
     pinned(
         &encode_result_rows(BatchId(2), 0, &[6, 1, 0, 0, 0, b'a']),
@@ -150,11 +156,11 @@ fn the_bytes_of_format_1_never_change() {
     pinned(
         &encode_record(&record()),
         "0000000000000000",
-        "010c01fd80e8f31332030000180200001406020a1e06000000fb60ea001400000a00000000000000\
-         00000000000000001400000a00000000000000000000000000000001010101010101010101010101\
-         01010101010101010101010101010101010101020202020202020202020202020202020202020202\
-         02020202020202020202020303030303030303030303030303030303030303030303030303030303\
-         03030362bee9ef",
+        "010c01fd80e8f31332030000180200001406020a1e06000000fb60ea00140000000a000000000000\
+         000000000000000000140000000a00000000000000000000000000000001fb2c0102010401010101\
+         01010101010101010101010101010101010101010101010101010101020202020202020202020202\
+         02020202020202020202020202020202020202020303030303030303030303030303030303030303\
+         03030303030303030303030340266caa",
     );
 }
 
@@ -170,6 +176,13 @@ fn the_bytes_of_groups_in_format_1_never_change() {
         "0107010200fc008793030161014a000601090004010001000000000000e03f02020300010301010302fd\
          000000000002000003030000000000000080030402c3a90305010306fefeffffffffffffffffffffffff\
          ffffff2600fc008793030162002497c27e",
+    );
+    let mut keys = ChunkWriter::new(Place::keys(Timestamp(40_000_000)), BatchId(2));
+    keys.push(Row { start: Timestamp(31), end: Timestamp(31), key: b"a", totals: Some(&[]) });
+    pinned(
+        &keys.finish()[0],
+        "038000000002625a00000000000000000200000000",
+        "01070101fcc2b3c4040001610100cca386a7",
     );
     pinned(
         &encode_row(Timestamp(30_000_000), row(b"a", Some(&[0, 6]))),
@@ -258,12 +271,12 @@ proptest! {
     #[test]
     fn keys_sort_as_what_they_stand_for(a: (i64, u64, u32), b: (i64, u64, u32)) {
         let key = |(closing, batch, chunk)| ChunkKey {
-            closing: Timestamp(closing), batch: BatchId(batch), chunk,
+            place: Place::groups(Timestamp(closing)), batch: BatchId(batch), chunk,
         };
         prop_assert_eq!(key(a).cmp(&key(b)), key(a).encode().cmp(&key(b).encode()));
         prop_assert_eq!(ChunkKey::decode(&key(a).encode()), Ok(key(a)));
-        prop_assert!(key(a).encode() < behind_chunks_of(Timestamp(a.0)));
-        prop_assert_eq!(b.0 > a.0, key(b).encode() >= behind_chunks_of(Timestamp(a.0)));
+        prop_assert!(key(a).encode() < behind_chunks_of(Place::groups(Timestamp(a.0))));
+        prop_assert_eq!(b.0 > a.0, key(b).encode() >= behind_chunks_of(Place::groups(Timestamp(a.0))));
         let partition = |number| position_key(Partition(number));
         let (x, y) = (a.2.cast_signed(), b.2.cast_signed());
         prop_assert_eq!(x.cmp(&y), partition(x).cmp(&partition(y)));
@@ -283,7 +296,7 @@ proptest! {
         payload in prop::collection::vec(any::<u8>(), 0..200),
         shape in 0u8..14,
     ) {
-        let chunk = ChunkKey { closing: Timestamp(5), batch: BatchId(1), chunk: 0 }.encode();
+        let chunk = ChunkKey { place: Place::groups(Timestamp(5)), batch: BatchId(1), chunk: 0 }.encode();
         let keys = [
             (Family::Meta, GENESIS_KEY.to_vec()), (Family::Meta, HEAD_KEY.to_vec()),
             (Family::Windows, chunk), (Family::History, record_key(BatchId(3))),
@@ -311,7 +324,7 @@ proptest! {
             [Accumulator::Count(count), Accumulator::Sum(Sum { exact, inexact, count })];
         let mut totals = Vec::new();
         encode_totals(&accumulators, &mut totals);
-        let mut writer = ChunkWriter::new(Timestamp(closing), BatchId(1));
+        let mut writer = ChunkWriter::new(Place::groups(Timestamp(closing)), BatchId(1));
         let rows: Vec<_> = keys.iter().map(|key| Row {
             start: Timestamp(start), end: Timestamp(end), key, totals: Some(&totals),
         }).collect();

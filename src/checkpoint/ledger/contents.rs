@@ -16,12 +16,11 @@ use crate::{
             self, Chunk, CodecError, Descriptor, Entry, Family, OutboxKey, StateHead, TotalsReader,
         },
     },
-    spec::OutputMode,
-    types::{BatchId, Incarnation, Partition, Position, Timestamp},
+    types::{BatchId, Incarnation, Partition, Place, Position},
     window::Group,
 };
 
-/// What one write made for one closing instant.
+/// What one write made for one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::checkpoint) struct Run {
     pub batch: BatchId,
@@ -67,8 +66,8 @@ pub(in crate::checkpoint) struct Contents {
     pub descriptor: Option<Descriptor>,
     /// The first batch in history.
     pub oldest_record: Option<BatchId>,
-    /// Runs by closing instant, oldest first.
-    pub runs: BTreeMap<Timestamp, Vec<Run>>,
+    /// Runs by place, oldest first.
+    pub runs: BTreeMap<Place, Vec<Run>>,
     /// Rows and dead letters written ahead of a batch that was never written.
     pub orphans: Vec<Vec<u8>>,
 }
@@ -147,7 +146,7 @@ impl Contents {
 
     fn read_windows(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
         let directory = families.directory();
-        let mut open_run: Option<(Timestamp, Run)> = None;
+        let mut open_run: Option<(Place, Run)> = None;
         families.scan(Family::Windows, &mut |key, value| {
             if codec::is_row_form(key) {
                 return Err(at_key(directory, Family::Windows, key, &CodecError::Key));
@@ -156,23 +155,23 @@ impl Contents {
                 .map_err(|error| at_key(directory, Family::Windows, key, &error))?;
             let at = chunk.key;
             let mut run = match open_run.take() {
-                Some((closing, run)) if closing == at.closing && run.batch == at.batch => run,
+                Some((place, run)) if place == at.place && run.batch == at.batch => run,
                 None => Run { batch: at.batch, chunks: 0, bytes: 0, seal: 0 },
-                Some((closing, run)) => return Err(unfinished(directory, closing, &run)),
+                Some((place, run)) => return Err(unfinished(directory, place, &run)),
             };
             if at.chunk != run.chunks {
-                return Err(unfinished(directory, at.closing, &run));
+                return Err(unfinished(directory, at.place, &run));
             }
             run.take_in(value);
             if chunk.last {
-                self.runs.entry(at.closing).or_default().push(run);
+                self.runs.entry(at.place).or_default().push(run);
             } else {
-                open_run = Some((at.closing, run));
+                open_run = Some((at.place, run));
             }
             Ok(())
         })?;
         match open_run {
-            Some((closing, run)) => Err(unfinished(directory, closing, &run)),
+            Some((place, run)) => Err(unfinished(directory, place, &run)),
             None => Ok(()),
         }
     }
@@ -255,13 +254,12 @@ impl Contents {
 
     fn check_runs(&self, head: &StateHead, last: &BatchRecord) -> Result<(), String> {
         let mut found = StateHead { chunks: 0, seal: 0, ..*head };
-        for (closing, runs) in &self.runs {
-            let closed = last.output_mode != OutputMode::Complete
-                && last.watermarks.late_bound.closes(*closing);
+        for (place, runs) in &self.runs {
+            let closed = last.watermarks.late_bound.closes(place.closing);
             if closed || runs.iter().any(|run| run.batch > last.batch) {
                 return Err(format!(
-                    "windows ending at {} us do not fit batch {}",
-                    closing.0, last.batch
+                    "rows of state that end at {} us do not fit batch {}",
+                    place.closing.0, last.batch
                 ));
             }
             runs.iter().for_each(|run| run.add_to(&mut found));
@@ -283,9 +281,9 @@ impl Contents {
         let touched: Vec<_> = self
             .runs
             .iter()
-            .flat_map(|(closing, runs)| runs.iter().map(move |run| (*closing, run)))
+            .flat_map(|(place, runs)| runs.iter().map(move |run| (*place, run)))
             .filter(|(_, run)| run.batch == batch)
-            .map(|(closing, run)| (closing, run.chunks))
+            .map(|(place, run)| (place, run.chunks))
             .collect();
         let fits = descriptor.touched == touched
             && descriptor.output_mode == last.output_mode
@@ -298,7 +296,7 @@ impl Contents {
         self.genesis.is_none() && self.head.is_none() && self.marks.is_empty()
     }
 
-    /// Hands out every group, of each the newest, by closing instant, start and key. With `as_of`,
+    /// Hands out every row of state, of each the newest, by place, start and key. With `as_of`,
     /// as they were after that batch, which must be the newest or the one before it.
     pub fn restore_groups(
         &self,
@@ -309,17 +307,17 @@ impl Contents {
         let Some(newest) = self.head.map(|head| head.batch) else { return Ok(()) };
         let as_of = as_of.unwrap_or(newest);
         let mut totals = TotalsReader::default();
-        for (closing, runs) in &self.runs {
+        for (place, runs) in &self.runs {
             let seen = runs.partition_point(|run| run.batch <= as_of);
-            let mut rows = MergedRows::new(families, *closing, &runs[..seen])?;
+            let mut rows = MergedRows::new(families, *place, &runs[..seen])?;
             while let Some((row, batch)) = rows.next()? {
                 let Some(stored) = row.totals else { continue };
                 let accumulators = totals.read(stored).map_err(|error| {
-                    let key = codec::row_key_prefix(*closing);
+                    let key = codec::row_key_prefix(*place);
                     at_key(families.directory(), Family::Windows, &key, &error)
                 })?;
                 let group = Group { start: row.start, end: row.end, key: row.key, accumulators };
-                restore(*closing, group, batch == newest)?;
+                restore(*place, group, batch == newest)?;
             }
         }
         Ok(())
@@ -388,12 +386,12 @@ pub(in crate::checkpoint) fn link_problem(
     }
 }
 
-fn unfinished(directory: &std::path::Path, closing: Timestamp, run: &Run) -> CheckpointError {
+fn unfinished(directory: &std::path::Path, place: Place, run: &Run) -> CheckpointError {
     corrupt(
         directory,
         format!(
             "of the groups that batch {} wrote for windows ending at {} us, chunk {} is missing",
-            run.batch, closing.0, run.chunks
+            run.batch, place.closing.0, run.chunks
         ),
     )
 }

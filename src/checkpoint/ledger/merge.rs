@@ -1,4 +1,4 @@
-//! Runs of one closing instant read as one, newest row first, and written as one.
+//! Runs of one place read as one, newest row first, and written as one.
 
 use super::{Edit, Families, Run, at_key, corrupt};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
         CheckpointError,
         codec::{Chunk, ChunkKey, ChunkWriter, Family, Row, StateHead},
     },
-    types::{BatchId, Timestamp},
+    types::{BatchId, Place, Timestamp},
 };
 
 /// What one batch may merge besides its own write: bounds the time and memory of a checkpoint.
@@ -20,7 +20,7 @@ const FEWEST_RUNS: usize = 4;
 /// that grows with the logarithm of the runs.
 pub(super) fn merge_runs(
     families: &dyn Families,
-    closing: Timestamp,
+    place: Place,
     runs: &mut Vec<Run>,
     head: &mut StateHead,
     budget: &mut u64,
@@ -35,8 +35,8 @@ pub(super) fn merge_runs(
     }
     *budget -= merged.iter().map(|run| run.bytes).sum::<u64>();
     let batch = newest.batch;
-    let mut writer = ChunkWriter::new(closing, batch);
-    let mut rows = MergedRows::new(families, closing, merged)?;
+    let mut writer = ChunkWriter::new(place, batch);
+    let mut rows = MergedRows::new(families, place, merged)?;
     while let Some((row, _)) = rows.next()? {
         // A tombstone has nothing left to hide once the oldest run is part of the merge.
         if row.totals.is_some() || from > 0 {
@@ -49,7 +49,7 @@ pub(super) fn merge_runs(
         let written = if run.batch == batch { entries.len() } else { 0 };
         let kept = u32::try_from(written).expect("a run has fewer than 2^32 chunks");
         edits.extend((kept..run.chunks).map(|chunk| {
-            Edit::Delete(Family::Windows, ChunkKey { closing, batch: run.batch, chunk }.encode())
+            Edit::Delete(Family::Windows, ChunkKey { place, batch: run.batch, chunk }.encode())
         }));
     }
     let run = (!entries.is_empty()).then(|| Run::of(batch, &entries));
@@ -86,12 +86,12 @@ impl<'f> MergedRows<'f> {
     /// `runs` from the oldest to the newest.
     pub fn new(
         families: &'f dyn Families,
-        closing: Timestamp,
+        place: Place,
         runs: &[Run],
     ) -> Result<MergedRows<'f>, CheckpointError> {
         let mut cursors = Vec::with_capacity(runs.len());
         for run in runs {
-            cursors.push(Cursor::open(families, closing, run)?);
+            cursors.push(Cursor::open(families, place, run)?);
         }
         Ok(MergedRows { cursors, used: Vec::new() })
     }
@@ -130,7 +130,7 @@ impl<'f> MergedRows<'f> {
 
 struct Cursor<'f> {
     families: &'f dyn Families,
-    closing: Timestamp,
+    place: Place,
     batch: BatchId,
     chunks: u32,
     /// The chunk being read, its bytes and how far it was read.
@@ -144,12 +144,12 @@ struct Cursor<'f> {
 impl<'f> Cursor<'f> {
     fn open(
         families: &'f dyn Families,
-        closing: Timestamp,
+        place: Place,
         run: &Run,
     ) -> Result<Cursor<'f>, CheckpointError> {
         let mut cursor = Cursor {
             families,
-            closing,
+            place,
             batch: run.batch,
             chunks: run.chunks,
             chunk: 0,
@@ -164,7 +164,7 @@ impl<'f> Cursor<'f> {
     }
 
     fn key(&self) -> ChunkKey {
-        ChunkKey { closing: self.closing, batch: self.batch, chunk: self.chunk }
+        ChunkKey { place: self.place, batch: self.batch, chunk: self.chunk }
     }
 
     fn fetch(&mut self) -> Result<(), CheckpointError> {

@@ -11,7 +11,8 @@ use crate::{
         trials::{Trial, genesis, load, published_again, rows, run, sink, totals, write_ahead},
     },
     spec::OutputMode,
-    types::{BatchId, Incarnation},
+    types::{BatchId, Incarnation, Keeper, Place, Timestamp},
+    window::{Changes, Group, Table},
 };
 
 fn begun() -> (MemoryDisk, MemoryCheckpoint) {
@@ -78,6 +79,44 @@ fn many_runs_of_one_window_are_merged_and_lose_nothing() {
     assert!(runs < 30, "{runs} chunks are left of 200 runs");
     let mut again = MemoryCheckpoint::open(&disk).unwrap();
     assert_eq!(totals(&load(&mut again).unwrap().1), trial.expected());
+}
+
+#[test]
+fn rows_that_are_gone_stay_gone_and_keys_are_kept_apart_from_groups() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    run(&mut checkpoint, trial.plan(&[(0, "a"), (0, "b"), (0, "c")], 0)).unwrap();
+    // The other batches only remove or add keys, so that runs are merged over a tombstone.
+    for batch in 0..20 {
+        let mut plan = trial.plan(&[(0, "c")], 0);
+        if batch == 0 {
+            let gone = ["a", "b"].map(|key| (Timestamp(0), key.as_bytes().into()));
+            plan.changes[0].removed = gone.into();
+            trial.model.retain(|(_, key), _| key == b"c");
+        }
+        let expiry = Timestamp(30_000_000 + batch);
+        let mut keys = Table::new(0);
+        keys.put(Group { start: expiry, end: expiry, key: b"a", accumulators: &[] });
+        plan.changes.push(Changes::written(Place::keys(Timestamp(40_000_000)), keys));
+        run(&mut checkpoint, plan).unwrap();
+    }
+    let mut again = MemoryCheckpoint::open(&disk).unwrap();
+    let (mut groups, mut keys) = (Vec::new(), 0);
+    again
+        .load(&mut |place, group, _| {
+            match place.keeper {
+                Keeper::Groups => groups.push(group.key.to_vec()),
+                Keeper::Keys => keys += 1,
+            }
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((groups, keys), (vec![b"c".to_vec()], 20));
+    // Behind the watermark both go.
+    run(&mut checkpoint, trial.plan(&[], 40)).unwrap();
+    run(&mut checkpoint, trial.plan(&[], 40)).unwrap();
+    run(&mut checkpoint, trial.plan(&[], 40)).unwrap();
+    assert_eq!(disk.keys_of("windows"), 0);
 }
 
 #[test]

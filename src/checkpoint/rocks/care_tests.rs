@@ -130,8 +130,8 @@ fn a_view_shows_nothing_that_is_not_announced() {
 
 fn groups(view: &RocksView) -> Vec<crate::checkpoint::trials::Restored> {
     let mut groups = Vec::new();
-    let visit: &mut RestoreGroup<'_> = &mut |closing, group, newest| {
-        groups.push((closing.0, group.key.to_vec(), group.accumulators.to_vec(), newest));
+    let visit: &mut RestoreGroup<'_> = &mut |_, group, newest| {
+        groups.push((group.end.0, group.key.to_vec(), group.accumulators.to_vec(), newest));
         Ok(())
     };
     view.groups(visit).unwrap();

@@ -42,8 +42,8 @@ pub(super) fn facts_with(recovered: &Recovered, witness: WitnessFact) -> Facts {
 fn groups_of(directory: &Path, log_end: LogEnd) -> Result<Vec<Restored>, CheckpointError> {
     let database = Database::read_only(directory, log_end)?;
     let mut groups = Vec::new();
-    Contents::read(&database)?.restore_groups(&database, None, &mut |closing, group, newest| {
-        groups.push((closing.0, group.key.to_vec(), group.accumulators.to_vec(), newest));
+    Contents::read(&database)?.restore_groups(&database, None, &mut |_, group, newest| {
+        groups.push((group.end.0, group.key.to_vec(), group.accumulators.to_vec(), newest));
         Ok(())
     })?;
     Ok(groups)

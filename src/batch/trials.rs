@@ -1,0 +1,204 @@
+//! Jobs to try things on: a spec in a few words, records in, rows out, and a model of what a
+//! checkpoint holds, so that any batch can be followed by a restart.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    batch::{BatchRecord, Due, Head, Job, Plan, Record, due},
+    spec::{self, Comparison, Expression, Literal, Pipeline, Query, SessionGap, Window},
+    types::{
+        Incarnation, LeaderEpoch, Lineage, Offset, Partition, Place, Position, Rows, Timestamp,
+        Value,
+    },
+    window::{Accumulator, Changes, Group, Watermarks},
+};
+
+/// A spec over (store, item, price, ts in seconds): its mode, the delay of its watermark, whatever is
+/// to stand before the sections, and sections.
+pub(super) fn pipeline(mode: &str, delay: Option<&str>, head: &str, sections: &str) -> Pipeline {
+    let watermark = delay.map_or_else(String::new, |delay| format!("watermark = \"{delay}\"\n"));
+    let text = format!(
+        "name = \"trial\"\ntopic = \"trial\"\n{head}\n\
+         [schema]\nstore = \"string\"\nitem = \"string\"\nprice = \"double\"\nts = \"long\"\n\
+         [event_time]\ncolumn = \"ts\"\nformat = \"seconds\"\n{watermark}\n{sections}\n\
+         [run]\noutput_mode = \"{mode}\"\n"
+    );
+    spec::parse(&text, "trial").unwrap_or_else(|errors| panic!("{errors}\n{text}")).pipeline
+}
+
+/// The same pipeline with session gaps that depend on the text of a schema column; NULL for others.
+pub(super) fn with_gaps(mut pipeline: Pipeline, column: usize, gaps: &[(&str, &str)]) -> Pipeline {
+    let text = |text: &str| Expression::Literal(Literal::String(text.to_owned()));
+    let is = |value: &str| {
+        let column = Box::new(Expression::Column(column));
+        Expression::Compare(Comparison::Equal, column, Box::new(text(value)))
+    };
+    let branches = gaps.iter().map(|(value, gap)| (is(value), text(gap))).collect();
+    let Query::Aggregation(aggregation) = &mut pipeline.query else { panic!("it has sessions") };
+    let gap = SessionGap::Dynamic(Expression::Case(branches, None));
+    aggregation.window = Some(Window::Session(gap));
+    pipeline
+}
+
+/// What is stored under a place, start and key.
+type StoredRow = (Timestamp, Vec<Accumulator>, bool);
+
+/// What a checkpoint holds of the state.
+#[derive(Clone, Debug, Default)]
+struct Stored(BTreeMap<Place, BTreeMap<(Timestamp, Vec<u8>), StoredRow>>);
+
+impl Stored {
+    /// What the ledger does with a plan.
+    fn take(&mut self, plan: &Plan) {
+        let bound = plan.publication.record.watermarks.late_bound;
+        self.0.retain(|place, _| !bound.closes(place.closing));
+        self.0.values_mut().flat_map(BTreeMap::values_mut).for_each(|row| row.2 = false);
+        assert!(plan.changes.is_sorted_by_key(|changes| changes.place));
+        for Changes { place, written, removed } in &plan.changes {
+            assert!(!bound.closes(place.closing), "{place:?} is done with already");
+            let rows = self.0.entry(*place).or_default();
+            for (start, key) in removed {
+                let gone = rows.remove(&(*start, key.to_vec()));
+                assert!(gone.is_some(), "only what is stored is removed");
+            }
+            for group in written.sorted() {
+                let row = (group.end, group.accumulators.to_vec(), true);
+                rows.insert((group.start, group.key.to_vec()), row);
+            }
+        }
+    }
+
+    fn restore(&self, job: &mut Job) {
+        for (place, rows) in &self.0 {
+            for ((start, key), (end, accumulators, newest)) in rows {
+                let group = Group { start: *start, end: *end, key, accumulators };
+                job.restore(*place, group, *newest).expect("its own rows fit");
+            }
+        }
+    }
+}
+
+/// A job under trial.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pipeline: Arc<Pipeline>,
+    pub(super) job: Job,
+    stored: Stored,
+    next: BTreeMap<Partition, i64>,
+    pub(super) last: Option<BatchRecord>,
+}
+
+impl Trial {
+    pub(super) fn new(pipeline: Pipeline) -> Trial {
+        let pipeline = Arc::new(pipeline);
+        let job = new_job(&pipeline);
+        let next = [(Partition(0), 0), (Partition(1), 0)].into();
+        Trial { pipeline, job, stored: Stored::default(), next, last: None }
+    }
+
+    /// Runs the batch that is due with these records, each a JSON text in a partition; its rows, each
+    /// as text. `None` when none is due. With `restart`, the job is then made anew from what a
+    /// checkpoint holds, and publishes the batch again.
+    pub(super) fn batch(
+        &mut self,
+        records: &[(i32, String)],
+        restart: bool,
+    ) -> Option<Vec<String>> {
+        if due(self.job.head(), &self.pipeline, !records.is_empty()) == Due::Nothing {
+            return None;
+        }
+        let mut open = self.job.open(BTreeMap::new(), 0);
+        for (partition, value) in records {
+            let partition = Partition(*partition);
+            let next = self.next.get_mut(&partition).expect("there are two partitions");
+            let record = Record { partition, offset: Offset(*next), value: Some(value.as_bytes()) };
+            *next += 1;
+            self.job.add(&mut open, record).expect("permissive mode goes on");
+        }
+        let reached = self.next.iter().map(|(partition, next)| {
+            let epoch = LeaderEpoch::UNKNOWN;
+            (*partition, Position { offset: Offset(*next), epoch })
+        });
+        let plan = self.job.close(open, &reached.collect(), 0).expect("its own rows fit");
+        self.stored.take(&plan);
+        if restart {
+            self.restart(&plan);
+        }
+        self.last = Some(plan.publication.record.clone());
+        Some(texts(&plan.publication.rows))
+    }
+
+    /// A new job from what a checkpoint holds after `plan`. What it publishes again must be what was
+    /// published.
+    fn restart(&mut self, plan: &Plan) {
+        self.job = new_job(&self.pipeline);
+        self.stored.restore(&mut self.job);
+        let Plan { publication, rows_are_state, .. } = plan;
+        let mut again = self.job.resume(publication.record.clone()).expect("its own rows fit");
+        if !rows_are_state {
+            again.rows = publication.rows.clone();
+        }
+        assert_eq!(&again, publication, "it is published again alike");
+    }
+
+    /// A batch of sales in partition 0 (store, price, second; item is "i") and, where due, the batch
+    /// without data after it: the rows of each, joined by `; `.
+    pub(super) fn sales(&mut self, sales: &[(&str, f64, i64)]) -> Vec<String> {
+        let records: Vec<_> =
+            sales.iter().map(|(store, price, ts)| (0, sale(store, "i", *price, *ts))).collect();
+        let rows = self.batch(&records, true).into_iter();
+        let mut batches: Vec<_> = rows.map(|rows| rows.join("; ")).collect();
+        if let Some(rows) = self.batch(&[], true) {
+            batches.push(rows.join("; "));
+        }
+        batches
+    }
+
+    pub(super) fn late(&self) -> u64 {
+        self.last.as_ref().map_or(0, |last| last.totals.late)
+    }
+}
+
+fn new_job(pipeline: &Arc<Pipeline>) -> Job {
+    let start = Position { offset: Offset(0), epoch: LeaderEpoch::UNKNOWN };
+    let head = Head {
+        lineage: Lineage(1),
+        incarnation: Incarnation(1),
+        last: None,
+        positions: BTreeMap::from([(Partition(0), start), (Partition(1), start)]),
+        watermarks: Watermarks::FIRST,
+    };
+    Job::new(pipeline.clone(), head, false).expect("the pipeline can be decoded")
+}
+
+/// A record; a price below zero and a second of `i64::MIN` stand for NULL.
+pub(super) fn sale(store: &str, item: &str, price: f64, ts: i64) -> String {
+    let price = if price < 0.0 { "null".to_owned() } else { price.to_string() };
+    let ts = if ts == i64::MIN { "null".to_owned() } else { ts.to_string() };
+    let text = |text: &str| if text == "NULL" { "null".to_owned() } else { format!("\"{text}\"") };
+    let (store, item) = (text(store), text(item));
+    format!(r#"{{"store":{store},"item":{item},"price":{price},"ts":{ts}}}"#)
+}
+
+fn texts(rows: &Rows) -> Vec<String> {
+    let mut reader = rows.reader();
+    let mut all = Vec::new();
+    while let Some(row) = reader.next() {
+        all.push(row.iter().map(|value| text(*value)).collect::<Vec<_>>().join(" "));
+    }
+    all
+}
+
+fn text(value: Value<'_>) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Boolean(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Long(value) => value.to_string(),
+        Value::Double(value) => value.to_string(),
+        Value::String(text) => text.to_owned(),
+        Value::Timestamp(time) if time.0 % 1_000_000 == 0 => (time.0 / 1_000_000).to_string(),
+        Value::Timestamp(time) => format!("{}us", time.0),
+        Value::Decimal(value) => value.to_string(),
+    }
+}

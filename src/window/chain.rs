@@ -1,0 +1,376 @@
+//! The stateful operators of a pipeline, one behind the other: a deduplication, then an aggregation,
+//! each where the pipeline has it.
+//!
+//! A [`ChainBatch`] gathers what one batch adds and can be dropped without a trace; closing it moves
+//! the state forward and gives everything that follows from the batch: [`Closed`].
+//!
+//! Invariant: the rows of a batch follow from the state rows that are restored and its watermarks
+//! alone, unless they are projected records ([`Chain::rows_are_state`]).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    spec::{OutputMode, Pipeline},
+    types::{
+        Column, Event, Keeper, Offset, OperatorCounts, OwnedEvent, Partition, Place, Rows,
+        Timestamp, Verdict,
+    },
+    window::{
+        Deduplicator, Delta, Group, KeyError, Misfits, SessionDelta, Sessions, Table, Watermarks,
+        WindowPlan, Windows, dedup::DedupDelta, plan::Windowing,
+    },
+};
+
+/// Operators at work.
+#[derive(Debug)]
+pub struct Chain {
+    deduplicator: Option<Deduplicator>,
+    groups: Option<Groups>,
+    columns: Arc<[Column]>,
+    /// Groups that the newest batch touched, as they were restored.
+    touched: BTreeMap<Timestamp, Table>,
+}
+
+#[derive(Debug)]
+enum Groups {
+    Windows(Windows),
+    Sessions(Sessions),
+}
+
+/// What one batch adds.
+#[derive(Debug)]
+pub struct ChainBatch {
+    deduplicated: Option<DedupDelta>,
+    grouped: Option<GroupsDelta>,
+    late: u64,
+}
+
+#[derive(Debug)]
+enum GroupsDelta {
+    Windows(Delta),
+    Sessions(SessionDelta),
+}
+
+/// What follows from a batch.
+#[derive(Debug)]
+pub struct Closed {
+    /// Its result rows, in canonical order, but for those of records that are rows as they are.
+    pub rows: Rows,
+    /// Records that are rows as they are, in the order they are to be published.
+    pub kept: Vec<OwnedEvent>,
+    /// What it changes of the state, by place, ascending.
+    pub changes: Vec<Changes>,
+    /// Groups it touched.
+    pub groups_touched: u64,
+    /// Records without a session gap that were only noticed now.
+    pub without_session: u64,
+    /// Results that were not what a user might expect.
+    pub misfits: Misfits,
+    /// What Spark's progress shows of each operator, the last one in the chain first.
+    pub operators: Vec<OperatorCounts>,
+}
+
+/// What a batch changes of the rows of one place.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// Whose rows, and when they are done with.
+    pub place: Place,
+    /// Rows that are new or changed.
+    pub written: Table,
+    /// Start and key of rows that are gone before their time, none of them written.
+    pub removed: Vec<(Timestamp, Box<[u8]>)>,
+}
+
+impl Changes {
+    /// Rows that were written.
+    #[must_use]
+    pub fn written(place: Place, written: Table) -> Changes {
+        Changes { place, written, removed: Vec::new() }
+    }
+}
+
+/// Stored rows that are not of this pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResultsError {
+    /// A key that cannot be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Accumulators of other kinds or of another number.
+    #[error("a stored group has other aggregates than the pipeline")]
+    Accumulators,
+    /// A row of an operator that the pipeline does not have.
+    #[error("a stored row is of an operator that the pipeline does not have")]
+    Operator,
+}
+
+impl Chain {
+    /// The operators of a pipeline, without any state.
+    #[must_use]
+    pub fn new(pipeline: &Pipeline) -> Chain {
+        let groups = WindowPlan::new(pipeline).map(|plan| {
+            let plan = Arc::new(plan);
+            match plan.windowing {
+                Windowing::Session => Groups::Sessions(Sessions::new(plan)),
+                Windowing::Sliding(_) | Windowing::None => Groups::Windows(Windows::new(plan)),
+            }
+        });
+        Chain {
+            deduplicator: Deduplicator::new(pipeline),
+            groups,
+            columns: pipeline.output_columns(),
+            touched: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the rows of a batch can be computed again from state; if not, they must be stored.
+    #[must_use]
+    pub fn rows_are_state(&self) -> bool {
+        self.groups.is_some()
+    }
+
+    /// When the next open groups close; `None` when there are none that ever do.
+    #[must_use]
+    pub fn first_closing(&self) -> Option<Timestamp> {
+        let first = match self.groups.as_ref()? {
+            Groups::Windows(windows) => windows.open().next().map(|(closing, _)| closing),
+            Groups::Sessions(sessions) => sessions.first_end(),
+        };
+        first.filter(|closing| *closing < Place::NEVER)
+    }
+
+    /// Puts back a row read from a checkpoint; of two with the same place, start and key the later
+    /// one counts. `newest`: the newest batch wrote it.
+    ///
+    /// # Errors
+    /// A row that is not of this pipeline: the checkpoint is damaged.
+    pub fn restore(
+        &mut self,
+        place: Place,
+        row: Group<'_>,
+        newest: bool,
+    ) -> Result<(), ResultsError> {
+        match (place.keeper, &mut self.deduplicator, &mut self.groups) {
+            (Keeper::Keys, Some(deduplicator), _) => {
+                deduplicator.restore(row.key, row.end);
+                return Ok(());
+            }
+            (Keeper::Groups, _, Some(groups)) => {
+                let plan = groups.plan();
+                if !plan.accepts(row.accumulators) {
+                    return Err(ResultsError::Accumulators);
+                }
+                plan.decode_key(row.key, &mut String::new())?;
+                if newest && plan.output_mode == OutputMode::Update {
+                    let stride = plan.stride();
+                    let table = self.touched.entry(place.closing);
+                    table.or_insert_with(|| Table::new(stride)).put(row);
+                }
+                match groups {
+                    Groups::Windows(windows) => windows.restore(place.closing, row),
+                    Groups::Sessions(sessions) => sessions.restore(row),
+                }
+            }
+            _ => return Err(ResultsError::Operator),
+        }
+        Ok(())
+    }
+
+    /// Opens a batch that works under these watermarks.
+    #[must_use]
+    pub fn open(&self, watermarks: Watermarks) -> ChainBatch {
+        let late_bound = watermarks.late_bound;
+        let grouped = self.groups.as_ref().map(|groups| match groups {
+            Groups::Windows(windows) => {
+                GroupsDelta::Windows(Delta::new(windows.plan().clone(), late_bound))
+            }
+            Groups::Sessions(sessions) => {
+                GroupsDelta::Sessions(SessionDelta::new(sessions.plan().clone(), late_bound))
+            }
+        });
+        let deduplicated = self.deduplicator.as_ref().map(|_| DedupDelta::new(late_bound));
+        ChainBatch { deduplicated, grouped, late: 0 }
+    }
+
+    /// Takes one record into the batch. `gap_us` is its session gap in microseconds, where there are
+    /// sessions and it has one.
+    #[inline]
+    pub fn add(
+        &self,
+        batch: &mut ChainBatch,
+        at: (Partition, Offset),
+        event: &Event<'_>,
+        gap_us: Option<i64>,
+    ) -> Verdict {
+        let verdict = match (&self.deduplicator, &mut batch.deduplicated) {
+            (Some(deduplicator), Some(delta)) => deduplicator.add(delta, at, event, gap_us),
+            _ => match &mut batch.grouped {
+                Some(delta) => delta.add(event, gap_us),
+                None => Verdict::Row,
+            },
+        };
+        batch.late += u64::from(verdict == Verdict::Late);
+        verdict
+    }
+
+    /// Closes a batch: the state then is that after it.
+    ///
+    /// # Errors
+    /// Stored rows that are not of this pipeline.
+    pub fn close(
+        &mut self,
+        batch: ChainBatch,
+        watermarks: Watermarks,
+    ) -> Result<Closed, ResultsError> {
+        let ChainBatch { deduplicated, mut grouped, mut late } = batch;
+        let mut closed = self.nothing();
+        let mut first = None;
+        if let (Some(deduplicator), Some(delta)) = (&mut self.deduplicator, deduplicated) {
+            let (held, mut counts) =
+                deduplicator.close(delta, watermarks.closing_bound, &mut closed.changes);
+            counts.dropped = std::mem::take(&mut late);
+            first = Some(counts);
+            for held in held {
+                match &mut grouped {
+                    Some(delta) => {
+                        let verdict = delta.add(&held.event.borrow(), held.gap_us);
+                        closed.without_session += u64::from(verdict == Verdict::NoSession);
+                    }
+                    None => closed.kept.push(held.event),
+                }
+            }
+        }
+        if let (Some(groups), Some(delta)) = (&mut self.groups, grouped) {
+            let mut counts = groups.close(delta, watermarks, &mut closed)?;
+            counts.dropped = late;
+            closed.operators.push(counts);
+        }
+        closed.operators.extend(first);
+        closed.changes.sort_by_key(|changes| changes.place);
+        Ok(closed)
+    }
+
+    /// Puts the state behind the newest batch, whose state rows were restored, and computes its rows
+    /// again where they follow from state.
+    ///
+    /// # Errors
+    /// Stored rows that are not of this pipeline.
+    pub fn resume(&mut self, watermarks: Watermarks) -> Result<Rows, ResultsError> {
+        let mut closed = self.nothing();
+        if let Some(deduplicator) = &mut self.deduplicator {
+            deduplicator.forget(watermarks.closing_bound);
+        }
+        let touched: Vec<_> = std::mem::take(&mut self.touched).into_iter().collect();
+        match &mut self.groups {
+            Some(Groups::Windows(windows)) => {
+                window_results(windows, &touched, watermarks, &mut closed)?;
+            }
+            Some(Groups::Sessions(sessions)) => {
+                // Those that an earlier batch closed share a place with some that are still open.
+                sessions.close(watermarks.late_bound);
+                session_results(sessions, watermarks, &mut closed)?;
+            }
+            None => {}
+        }
+        Ok(closed.rows)
+    }
+
+    fn nothing(&self) -> Closed {
+        Closed {
+            rows: Rows::new(self.columns.clone()),
+            kept: Vec::new(),
+            changes: Vec::new(),
+            groups_touched: 0,
+            without_session: 0,
+            misfits: Misfits::default(),
+            operators: Vec::new(),
+        }
+    }
+}
+
+impl Groups {
+    fn plan(&self) -> &Arc<WindowPlan> {
+        match self {
+            Groups::Windows(windows) => windows.plan(),
+            Groups::Sessions(sessions) => sessions.plan(),
+        }
+    }
+
+    fn close(
+        &mut self,
+        delta: GroupsDelta,
+        watermarks: Watermarks,
+        closed: &mut Closed,
+    ) -> Result<OperatorCounts, ResultsError> {
+        match (self, delta) {
+            (Groups::Windows(windows), GroupsDelta::Windows(mut delta)) => {
+                delta.touch_global();
+                windows.merge(&mut delta);
+                closed.groups_touched = delta.groups();
+                let touched = delta.into_tables();
+                let removed = window_results(windows, &touched, watermarks, closed)?;
+                let places = touched
+                    .into_iter()
+                    .map(|(closing, table)| Changes::written(Place::groups(closing), table));
+                closed.changes.extend(places);
+                Ok(counts(windows.groups(), closed.groups_touched, removed))
+            }
+            (Groups::Sessions(sessions), GroupsDelta::Sessions(delta)) => {
+                let merged = sessions.merge(delta, &mut closed.changes);
+                closed.groups_touched = merged.written;
+                let removed = session_results(sessions, watermarks, closed)?;
+                Ok(counts(sessions.len(), merged.written, removed + merged.removed))
+            }
+            _ => unreachable!("a batch is closed by the chain that opened it"),
+        }
+    }
+}
+
+impl GroupsDelta {
+    #[inline]
+    fn add(&mut self, event: &Event<'_>, gap_us: Option<i64>) -> Verdict {
+        match self {
+            GroupsDelta::Windows(delta) => delta.add(event),
+            GroupsDelta::Sessions(delta) => delta.add(event, gap_us),
+        }
+    }
+}
+
+fn counts(total: u64, updated: u64, removed: u64) -> OperatorCounts {
+    OperatorCounts { total, updated, removed, dropped: 0 }
+}
+
+/// The rows of a batch, and the windows it closes taken out; how many groups these had.
+fn window_results(
+    windows: &mut Windows,
+    touched: &[(Timestamp, Table)],
+    watermarks: Watermarks,
+    closed: &mut Closed,
+) -> Result<u64, ResultsError> {
+    let plan = windows.plan().clone();
+    let finished = windows.close(watermarks.closing_bound);
+    let published: Vec<&Table> = match plan.output_mode {
+        OutputMode::Complete => windows.open().map(|(_, table)| table).collect(),
+        OutputMode::Update => touched.iter().map(|(_, table)| table).collect(),
+        OutputMode::Append => finished.iter().map(|(_, table)| table).collect(),
+    };
+    for table in published {
+        plan.results(table.sorted(), &mut closed.rows, &mut closed.misfits)?;
+    }
+    Ok(finished.iter().map(|(_, table)| table.len() as u64).sum())
+}
+
+/// The rows of a batch, and the sessions it closes taken out; how many these were.
+fn session_results(
+    sessions: &mut Sessions,
+    watermarks: Watermarks,
+    closed: &mut Closed,
+) -> Result<u64, ResultsError> {
+    let plan = sessions.plan().clone();
+    let finished = sessions.close(watermarks.closing_bound);
+    let published = match plan.output_mode {
+        OutputMode::Complete => sessions.sorted(),
+        OutputMode::Append | OutputMode::Update => finished.sorted(),
+    };
+    plan.results(published, &mut closed.rows, &mut closed.misfits)?;
+    Ok(finished.len() as u64)
+}
