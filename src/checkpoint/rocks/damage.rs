@@ -99,9 +99,7 @@ fn prepared(directory: &Path) -> Trial {
 fn stride(path: &Path) -> usize {
     let name = path.file_name().unwrap().to_string_lossy();
     match name.rsplit('.').next() {
-        Some("log") => 7,
-        Some("sst") => 11,
-        _ if name.starts_with("MANIFEST") => 7,
+        Some("sst") => 5,
         // Every byte of it is flipped where it is read.
         _ if name == "visible" => 127,
         // RocksDB's note of its options, which nothing reads.
