@@ -22,7 +22,8 @@ fn shuffled(
     let mut merged = vec![Groups::default(); partitions];
     for group in tasks.into_iter().flat_map(|task| task.groups) {
         let partition = plan.partition(&group.key, partitions)?;
-        let total = merged[partition].find_or_insert(&group.key, group.end, || plan.buffers.fresh());
+        let total =
+            merged[partition].find_or_insert(&group.key, group.end, || plan.buffers.fresh());
         merge(plan, &group.key, &mut total.buffer, &group.buffer)?;
     }
     if plan.is_global() && merged[0].groups.is_empty() {
@@ -56,9 +57,8 @@ pub(super) fn run(
 ) -> Result<OperatorState, SparkError> {
     let aggregation = plan.aggregation.as_ref().expect("there are groups");
     let mut state = OperatorState::default();
-    let closes = plan.delay_us.is_some()
-        && plan.mode != OutputMode::Complete
-        && aggregation.layout.window;
+    let closes =
+        plan.delay_us.is_some() && plan.mode != OutputMode::Complete && aggregation.layout.window;
     let merged = shuffled(aggregation, store.partitions(), tasks)?;
     for (partition, mut groups) in merged.into_iter().enumerate() {
         let mut emitter = Emitter::new(plan, aggregation);

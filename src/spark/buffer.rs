@@ -86,7 +86,10 @@ impl Buffers {
         for (index, (planned, argument)) in self.aggregates.iter().zip(arguments).enumerate() {
             if *argument != Value::Null {
                 let fields = &mut buffer[planned.offset..];
-                planned.kind.update(fields, *argument, self.ansi).map_err(|class| (index, class))?;
+                planned
+                    .kind
+                    .update(fields, *argument, self.ansi)
+                    .map_err(|class| (index, class))?;
             }
         }
         Ok(())
@@ -344,7 +347,9 @@ mod tests {
     #[test]
     fn extremes_keep_the_first_of_equals_and_nan_is_greatest() {
         let max = buffers(AggregateFunction::Max, DataType::Double);
-        assert!(matches!(result(&max, &[-0.0, 0.0]), Field::Double(zero) if zero.is_sign_negative()));
+        assert!(
+            matches!(result(&max, &[-0.0, 0.0]), Field::Double(zero) if zero.is_sign_negative())
+        );
         assert!(matches!(result(&max, &[1.0, f64::NAN]), Field::Double(nan) if nan.is_nan()));
         let min = buffers(AggregateFunction::Min, DataType::Double);
         assert_eq!(result(&min, &[f64::NAN, 2.0, 3.0]), Field::Double(2.0));

@@ -41,7 +41,9 @@ pub(super) fn cast(value: Value<'_>, output: DataType, ansi: bool) -> Result<Fie
         (value, DataType::String) => Field::String(text_of(value).into()),
         (value, DataType::Double) => as_double(value).map_or(Field::Null, Field::Double),
         (Value::Double(value), DataType::Int) => {
-            if ansi && !(value.floor() <= f64::from(i32::MAX) && value.ceil() >= f64::from(i32::MIN)) {
+            if ansi
+                && !(value.floor() <= f64::from(i32::MAX) && value.ceil() >= f64::from(i32::MIN))
+            {
                 return Err(ErrorClass::CastOverflow);
             }
             // Toward zero, saturating, NaN is 0: as in Java.

@@ -54,7 +54,11 @@ impl<'p> Emitter<'p> {
     }
 
     /// A group of a sliding window, or of keys alone.
-    pub(super) fn window_or_keys(&mut self, key: &[u8], buffer: &[Field]) -> Result<(), SparkError> {
+    pub(super) fn window_or_keys(
+        &mut self,
+        key: &[u8],
+        buffer: &[Field],
+    ) -> Result<(), SparkError> {
         let decoded = self.plan.layout.decode(key)?;
         let window = decoded.window.unwrap_or((Timestamp(0), Timestamp(0)));
         let bytes = if self.order == Order::Bytes { key.to_vec() } else { Vec::new() };
@@ -152,7 +156,8 @@ pub(super) fn session_end(value: &[Field]) -> Timestamp {
 
 fn compare_all(left: &[Field], right: &[Field]) -> Ordering {
     let pairs = left.iter().zip(right);
-    pairs.map(|(left, right)| compare(left.as_value(), right.as_value()))
+    pairs
+        .map(|(left, right)| compare(left.as_value(), right.as_value()))
         .find(|order| order.is_ne())
         .unwrap_or(Ordering::Equal)
 }
@@ -161,7 +166,8 @@ fn compare_all(left: &[Field], right: &[Field]) -> Ordering {
 pub(super) fn compare_keys(left: &Key<'_>, right: &Key<'_>) -> Ordering {
     left.window.cmp(&right.window).then_with(|| {
         let pairs = left.columns.iter().zip(&right.columns);
-        pairs.map(|(left, right)| compare(*left, *right))
+        pairs
+            .map(|(left, right)| compare(*left, *right))
             .find(|order| order.is_ne())
             .unwrap_or(Ordering::Equal)
     })

@@ -199,9 +199,8 @@ impl SparkEngine {
             Some(store) => {
                 let records: Vec<Rows> = tasks.into_iter().map(|task| task.records).collect();
                 let mut kept = Kept::new(&plan, store.partitions());
-                let keep = |partition, time, payload: &[Value<'_>]| {
-                    kept.take(partition, time, payload)
-                };
+                let keep =
+                    |partition, time, payload: &[Value<'_>]| kept.take(partition, time, payload);
                 let state = dedup::run(&plan, store, &records, bounds, &mut changes, keep)?;
                 operators.push(state);
                 kept.rows.iter().for_each(|records| append(&mut rows, records));

@@ -103,9 +103,8 @@ impl Groups {
         } else {
             let place = u32::try_from(groups.len()).expect("fewer than 2^32 groups in a batch");
             groups.push(Group { key: key.into(), end, buffer: fresh() });
-            self.index.insert_unique(hash, place, |&index| {
-                HASHER.hash_one(&*groups[index as usize].key)
-            });
+            self.index
+                .insert_unique(hash, place, |&index| HASHER.hash_one(&*groups[index as usize].key));
             place
         };
         &mut groups[place as usize]

@@ -196,7 +196,8 @@ impl<V> JavaMap<V> {
         self.grows_at = 2 * count - (count >> 1);
         for (bin, Bin { head, is_tree }) in old.into_iter().enumerate() {
             let chain: Vec<u32> = self.chain_from(head).collect();
-            let is_high = |map: &JavaMap<V>, index: u32| map.entry(index).hash as usize & count != 0;
+            let is_high =
+                |map: &JavaMap<V>, index: u32| map.entry(index).hash as usize & count != 0;
             let (mut low, mut high) = (Vec::new(), Vec::new());
             if is_tree {
                 (high, low) = chain.iter().copied().partition(|index| is_high(self, *index));

@@ -33,8 +33,9 @@ pub(super) fn words(bytes: &[u8]) -> u32 {
 pub(super) fn bytes(bytes: &[u8], seed: u32) -> u32 {
     let hash = whole_words(bytes, seed);
     let tail = &bytes[bytes.len() / 4 * 4..];
-    let hash =
-        tail.iter().fold(hash, |hash, byte| mix(hash, i32::from(byte.cast_signed()).cast_unsigned()));
+    let hash = tail
+        .iter()
+        .fold(hash, |hash, byte| mix(hash, i32::from(byte.cast_signed()).cast_unsigned()));
     finish(hash, bytes.len())
 }
 

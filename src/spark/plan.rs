@@ -76,7 +76,9 @@ impl Plan {
                 let window = match &aggregation.window {
                     None => WindowKind::None,
                     Some(Window::Sliding(window)) => WindowKind::Sliding(*window),
-                    Some(Window::Session(SessionGap::Fixed(gap))) => WindowKind::Session(Some(*gap)),
+                    Some(Window::Session(SessionGap::Fixed(gap))) => {
+                        WindowKind::Session(Some(*gap))
+                    }
                     Some(Window::Session(SessionGap::Dynamic(_))) => WindowKind::Session(None),
                 };
                 let buffers = Buffers::new(&aggregation.aggregates, column_type, semantics.ansi);
@@ -182,10 +184,8 @@ impl AggregationPlan {
             _ => Ok(left.wrapping_sub(right)),
         };
         let remainder = subtract(time.0, window.offset_us)? % window.slide_us;
-        let last = subtract(
-            time.0,
-            if remainder < 0 { remainder + window.slide_us } else { remainder },
-        )?;
+        let last =
+            subtract(time.0, if remainder < 0 { remainder + window.slide_us } else { remainder })?;
         let count = (window.duration_us + window.slide_us - 1) / window.slide_us;
         let mut windows = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         let even = window.duration_us % window.slide_us == 0;

@@ -84,7 +84,13 @@ impl KeyLayout {
         }
     }
 
-    fn encode_column(&self, value: Value<'_>, data_type: DataType, field: usize, out: &mut Vec<u8>) {
+    fn encode_column(
+        &self,
+        value: Value<'_>,
+        data_type: DataType,
+        field: usize,
+        out: &mut Vec<u8>,
+    ) {
         let is_long_decimal =
             matches!(data_type, DataType::Decimal { precision, .. } if precision > 18);
         match value {
@@ -305,10 +311,8 @@ fn is_null(row: &[u8], field: usize) -> bool {
 fn java_bytes(value: i128) -> Vec<u8> {
     let bytes = value.to_be_bytes();
     let sign = if value < 0 { 0xFF } else { 0 };
-    let spare = bytes
-        .windows(2)
-        .take_while(|pair| pair[0] == sign && (pair[1] ^ sign) & 0x80 == 0)
-        .count();
+    let spare =
+        bytes.windows(2).take_while(|pair| pair[0] == sign && (pair[1] ^ sign) & 0x80 == 0).count();
     bytes[spare..].to_vec()
 }
 
@@ -340,8 +344,13 @@ mod tests {
         let mut row = Vec::new();
         layout.encode(Some((1, 2)), &[Value::String("ab")], None, &mut row);
         let expected = [
-            "0000000000000000", "1800000018000000", "0200000030000000",
-            "0000000000000000", "0100000000000000", "0200000000000000", "6162000000000000",
+            "0000000000000000",
+            "1800000018000000",
+            "0200000030000000",
+            "0000000000000000",
+            "0100000000000000",
+            "0200000000000000",
+            "6162000000000000",
         ];
         assert_eq!(hex(&row), expected.concat());
         let key = layout.decode(&row).unwrap();
@@ -357,14 +366,29 @@ mod tests {
         let long = DataType::Decimal { precision: 28, scale: 2 };
         let short = DataType::Decimal { precision: 18, scale: 2 };
         let types = [
-            DataType::Boolean, DataType::Int, DataType::Long, DataType::Double,
-            DataType::Timestamp, DataType::String, short, long, long, DataType::Int,
+            DataType::Boolean,
+            DataType::Int,
+            DataType::Long,
+            DataType::Double,
+            DataType::Timestamp,
+            DataType::String,
+            short,
+            long,
+            long,
+            DataType::Int,
         ];
         let decimal = |unscaled| Value::Decimal(Decimal { unscaled, scale: 2 });
         let values = [
-            Value::Boolean(true), Value::Int(-1), Value::Long(i64::MIN), Value::Double(-2.5),
-            Value::Timestamp(Timestamp(-7)), Value::String("schön"), decimal(-5),
-            decimal(-10i128.pow(27)), Value::Null, Value::Null,
+            Value::Boolean(true),
+            Value::Int(-1),
+            Value::Long(i64::MIN),
+            Value::Double(-2.5),
+            Value::Timestamp(Timestamp(-7)),
+            Value::String("schön"),
+            decimal(-5),
+            decimal(-10i128.pow(27)),
+            Value::Null,
+            Value::Null,
         ];
         let layout = layout(false, &types, true);
         let mut row = Vec::new();
@@ -378,7 +402,7 @@ mod tests {
     #[test]
     fn zeros_and_nans_are_one_key_each() {
         let mut layout = layout(false, &[DataType::Double], false);
-        let mut of = |layout: &KeyLayout, value| {
+        let of = |layout: &KeyLayout, value| {
             let mut row = Vec::new();
             layout.encode(None, &[Value::Double(value)], None, &mut row);
             row
@@ -391,7 +415,8 @@ mod tests {
 
     #[test]
     fn big_integers_are_as_short_as_in_java() {
-        for (value, expected) in [(0, "00"), (127, "7f"), (128, "0080"), (-1, "ff"), (-129, "ff7f")] {
+        for (value, expected) in [(0, "00"), (127, "7f"), (128, "0080"), (-1, "ff"), (-129, "ff7f")]
+        {
             assert_eq!(hex(&java_bytes(value)), expected);
             assert_eq!(from_java_bytes(&java_bytes(value)), Ok(value));
         }

@@ -38,9 +38,9 @@ pub fn topic_order(compat: Compat, topic: &str, count: usize) -> Vec<Partition> 
 
 /// `TopicPartition.hashCode`
 fn topic_partition_hash(topic: &str, partition: i32) -> u32 {
-    let text = topic.encode_utf16().fold(0u32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(u32::from(unit))
-    });
+    let text = topic
+        .encode_utf16()
+        .fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
     31u32.wrapping_add(partition.cast_unsigned()).wrapping_mul(31).wrapping_add(text)
 }
 
@@ -80,8 +80,10 @@ fn champ_order(members: Vec<i32>, shift: u32, hash: &dyn Fn(&i32) -> u32) -> Vec
     for member in members {
         branches[(hash(&member) >> shift & 31) as usize].push(member);
     }
-    let (entries, branches): (Vec<_>, Vec<_>) =
-        branches.into_iter().filter(|branch| !branch.is_empty()).partition(|branch| branch.len() == 1);
+    let (entries, branches): (Vec<_>, Vec<_>) = branches
+        .into_iter()
+        .filter(|branch| !branch.is_empty())
+        .partition(|branch| branch.len() == 1);
     let deeper = branches.into_iter().flat_map(|branch| champ_order(branch, shift + 5, hash));
     entries.into_iter().flatten().chain(deeper).collect()
 }
