@@ -10,15 +10,16 @@ use crate::{
     batch::{
         BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, Payload, Plan, Publication,
         Range,
-        operators::{OperatorBatch, Operators},
+        operators::{Closed, OperatorBatch, Operators, StateError},
     },
     decode::{self, Decoder},
+    spark::StateLog,
     spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
         BatchId, Digest, Event, Fault, FaultReason, Incarnation, Lineage, Offset, OperatorCounts,
         Partition, Place, Position, Rows, Timestamp, Value, Verdict,
     },
-    window::{Closed, Group, NewestTime, ResultsError, Watermarks},
+    window::{Group, NewestTime, ResultsError, Watermarks},
 };
 
 /// A raw record, its bytes borrowed from the source.
@@ -45,6 +46,8 @@ pub struct Head {
     pub positions: BTreeMap<Partition, Position>,
     /// The watermarks of the next batch.
     pub watermarks: Watermarks,
+    /// Whether this process ran a batch, or published the newest one again.
+    pub has_run: bool,
 }
 
 impl Head {
@@ -179,6 +182,20 @@ impl Job {
         self.operators.restore(place, row, newest)
     }
 
+    /// Puts back the log of changes of a checkpoint whose newest batch is `last`.
+    ///
+    /// # Errors
+    /// A log that is not of this pipeline.
+    pub fn restore_log(&mut self, log: &StateLog, last: BatchId) -> Result<(), StateError> {
+        self.operators.restore_log(log, last)
+    }
+
+    /// Notes that the newest batch was published again by this process, which for Spark is running
+    /// it again.
+    pub fn note_run_again(&mut self) {
+        self.head.has_run = true;
+    }
+
     /// Opens the batch that ends at `ends` and whose one clock reading is `clock_ms`.
     #[must_use]
     pub fn open(&self, ends: BTreeMap<Partition, Offset>, clock_ms: i64) -> OpenBatch {
@@ -236,25 +253,27 @@ impl Job {
     /// it took.
     ///
     /// # Errors
-    /// Stored groups that are not of this pipeline.
+    /// Stored groups that are not of this pipeline; with ANSI mode on, a value that does not fit.
     pub fn close(
         &mut self,
         batch: OpenBatch,
         reached: &BTreeMap<Partition, Position>,
         now_ms: i64,
-    ) -> Result<Plan, ResultsError> {
+    ) -> Result<Plan, StateError> {
         let OpenBatch { clock_ms, operators, mut rows, newest, mut counts, dead_letters, .. } =
             batch;
-        let closed = self.operators.close(operators, self.head.watermarks)?;
+        let partitions = self.head.positions.len();
+        let closed = self.operators.close(operators, self.head.watermarks, partitions)?;
         let rows_are_state = self.operators.rows_are_state();
-        let Closed { rows: computed, kept, changes, misfits, operators, .. } = closed;
-        if rows_are_state {
+        let Closed { rows: computed, kept, changes, log, misfits, operators, .. } = closed;
+        if !computed.is_empty() {
             rows = computed;
         }
         for event in kept {
-            push_row(&self.pipeline, &event.borrow(), &mut rows);
+            rows.push(&row_of(&self.pipeline, &event.borrow()));
         }
         counts.groups_touched = closed.groups_touched;
+        counts.duplicates += closed.duplicates;
         counts.filtered += closed.without_session;
         counts.rows_out = rows.len();
         counts.nulled = misfits.nulled;
@@ -263,8 +282,9 @@ impl Job {
         let times = (clock_ms, now_ms);
         let record = self.record(times, reached, newest, (counts, operators), &rows);
         self.head.advance(&record);
+        self.head.has_run = true;
         let publication = self.publication(record, rows, dead_letters.into());
-        Ok(Plan { changes, rows_are_state, publication })
+        Ok(Plan { changes, log, rows_are_state, publication })
     }
 
     /// Puts the job behind the newest durable batch, after its state was restored, and computes what
@@ -280,8 +300,10 @@ impl Job {
         dead_letters: Arc<[DeadLetter]>,
     ) -> Result<Publication, ResultsError> {
         let rows = self.operators.resume(record.watermarks)?;
+        let none = || Rows::new(self.pipeline.output_columns());
+        let rows = stored_rows.or(rows).unwrap_or_else(none);
         self.head.advance(&record);
-        Ok(self.publication(record, stored_rows.unwrap_or(rows), dead_letters))
+        Ok(self.publication(record, rows, dead_letters))
     }
 
     /// Whether the rows of a batch can be computed again from state; if not, they are stored.
@@ -367,6 +389,7 @@ fn take(
     if let Some(time) = event.time {
         batch.newest.observe(time);
     }
+    batch.operators.observe(record.partition, event.time);
     if let Some(filter) = &pipeline.filter_above_watermark
         && !decode::keeps(filter, event)
     {
@@ -374,10 +397,11 @@ fn take(
         return false;
     }
     let at = (record.partition, record.offset);
-    let verdict = operators.add(&mut batch.operators, at, event, gap_of(pipeline, event));
+    let row = || row_of(pipeline, event);
+    let verdict = operators.add(&mut batch.operators, at, event, gap_of(pipeline, event), row);
     match verdict {
         Verdict::Counted | Verdict::NoTime => {}
-        Verdict::Row => push_row(pipeline, event, &mut batch.rows),
+        Verdict::Row => batch.rows.push(&row_of(pipeline, event)),
         Verdict::Late => batch.counts.late += 1,
         Verdict::NoSession => batch.counts.filtered += 1,
         Verdict::Duplicate => batch.counts.duplicates += 1,
@@ -398,8 +422,12 @@ fn gap_of(pipeline: &Pipeline, event: &Event<'_>) -> Option<i64> {
     }
 }
 
-fn push_row(pipeline: &Pipeline, event: &Event<'_>, rows: &mut Rows) {
-    let row: Vec<Value<'_>> = pipeline
+/// The row of a record that is one as it is; nothing where records become groups.
+fn row_of<'e>(pipeline: &'e Pipeline, event: &Event<'e>) -> Vec<Value<'e>> {
+    if matches!(pipeline.query, Query::Aggregation(_)) {
+        return Vec::new();
+    }
+    pipeline
         .output
         .iter()
         .map(|column| match column.source {
@@ -411,8 +439,7 @@ fn push_row(pipeline: &Pipeline, event: &Event<'_>, rows: &mut Rows) {
             }
             other => unreachable!("a checked projection outputs columns, not {other:?}"),
         })
-        .collect();
-    rows.push(&row);
+        .collect()
 }
 
 /// Spark's FAILFAST ends on what cannot be parsed, not on what is absent.

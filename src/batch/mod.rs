@@ -28,11 +28,11 @@ mod ways_out;
 #[cfg(test)]
 mod worked;
 
-pub use crate::window::ResultsError;
 pub use cut::{Bounds, cut};
 pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
 pub(crate) use job::rows_digest;
 pub use job::{BadRecord, Head, Job, OpenBatch, Record};
+pub use operators::StateError;
 pub use plan::{DeadLetter, DeadLetterReason, Genesis, Identity, Payload, Plan, Publication};
 pub use recover::{
     DatabaseFact, Decision, Facts, Mark, MarkerFact, Permission, Permissions, Refusal, Shared,

@@ -23,7 +23,8 @@ use crate::{
     checkpoint::{
         Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
         codec::{
-            self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead,
+            self, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey, Row,
+            StateHead,
         },
     },
     types::{BatchId, Digest, Incarnation, Keeper, Place, SinkName, Timestamp},
@@ -226,6 +227,24 @@ impl<S: Store> Ledger<S> {
         described
     }
 
+    /// Adds to the log of changes; a snapshot takes the place of all of it.
+    fn put_log(&mut self, plan: &Plan, head: &mut StateHead, edits: &mut Vec<Edit>) {
+        let Some(write) = &plan.log else { return };
+        if write.is_snapshot
+            && let Some(first) = self.contents.log.first()
+        {
+            let from = LogKey { batch: first.batch, chunk: 0 }.encode();
+            let to = LogKey { batch: head.batch, chunk: 0 }.encode();
+            edits.push(Edit::DeleteRange(Family::Order, from, to));
+            self.contents.log.drain(..).for_each(|run| run.take_from(head));
+        }
+        let entries = codec::encode_log(head.batch, write);
+        let run = Run::of(head.batch, &entries);
+        run.add_to(head);
+        self.contents.log.push(run);
+        edits.extend(entries.into_iter().map(Edit::Put));
+    }
+
     /// Merges older runs of the places this batch touched and did not close, so that none collects a
     /// run for every batch.
     fn merge_older(
@@ -355,6 +374,7 @@ impl<S: Store> Checkpoint for Ledger<S> {
             self.failed = true;
             return Err(error);
         }
+        self.put_log(&plan, &mut head, &mut edits);
         let (row_chunks, dead_letter_chunks) = self.put_rows(&plan, &mut edits)?;
         self.delete_outbox_of_last(&mut edits);
         let descriptor = Descriptor {
@@ -426,7 +446,7 @@ impl<S: Store> Checkpoint for Ledger<S> {
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
         self.contents.restore_groups(&self.store, None, restore)?;
-        self.facts()
+        Ok(Recovered { log: self.contents.read_log(&self.store)?, ..self.facts()? })
     }
 }
 

@@ -91,7 +91,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         checkpoint.begin(genesis, &names)?;
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
-    let (job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings.keep_dead_letters)?;
+    let (mut job, again) =
+        restore(&mut *checkpoint, pipeline, &genesis, settings.keep_dead_letters)?;
     let newest = job.head().last.as_ref().map(|last| last.batch);
     for sink in &mut sinks {
         let name = sink.name().0.clone();
@@ -106,6 +107,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         let sinks = (0..names.len()).filter(|&index| pending.contains(&names[index])).collect();
         tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
         exit.carry_out(Steps::again(durable, sinks))?;
+        job.note_run_again();
     }
     announce_start(&job, &topic, settings);
     Ok(Started::Ready(Box::new(Ready { job, source, outlet: Outlet::new(exit) })))
@@ -398,6 +400,7 @@ fn restore(
         last: None,
         positions: genesis.starting.clone(),
         watermarks: Watermarks::FIRST,
+        has_run: false,
     };
     let mut job = Job::new(pipeline.clone(), head, keep_dead_letters)?;
     let recovered = checkpoint.load(&mut |place, row, newest| {
@@ -407,6 +410,9 @@ fn restore(
         })
     })?;
     let Some(last) = recovered.last else { return Ok((job, None)) };
+    if let Some(log) = &recovered.log {
+        job.restore_log(log, last.batch)?;
+    }
     let stored_rows = if job.rows_are_state() {
         None
     } else {

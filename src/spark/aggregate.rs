@@ -2,7 +2,7 @@
 
 use crate::{
     spark::{
-        Change, Field, OperatorState, SparkError,
+        Change, Field, SparkError,
         emit::Emitter,
         engine::Bounds,
         groups::{Group, Groups},
@@ -10,7 +10,7 @@ use crate::{
         store::Store,
     },
     spec::OutputMode,
-    types::{Rows, Timestamp, Value, Watermark},
+    types::{OperatorCounts, Rows, Timestamp, Value, Watermark},
 };
 
 /// The groups of all tasks, merged task by task in each shuffle partition.
@@ -54,9 +54,9 @@ pub(super) fn run(
     bounds: Bounds,
     log: &mut Vec<Change>,
     rows: &mut Rows,
-) -> Result<OperatorState, SparkError> {
+) -> Result<OperatorCounts, SparkError> {
     let aggregation = plan.aggregation.as_ref().expect("there are groups");
-    let mut state = OperatorState::default();
+    let mut state = OperatorCounts::default();
     let closes =
         plan.delay_us.is_some() && plan.mode != OutputMode::Complete && aggregation.layout.window;
     let merged = shuffled(aggregation, store.partitions(), tasks)?;
@@ -67,7 +67,7 @@ pub(super) fn run(
         }
         for group in groups.groups {
             if closes && bounds.late.closes(Timestamp(group.end)) {
-                state.rows_dropped += 1;
+                state.dropped += 1;
                 continue;
             }
             let value = total(aggregation, store.get(partition, &group.key), &group)?;
@@ -75,7 +75,7 @@ pub(super) fn run(
                 emitter.window_or_keys(&group.key, &value)?;
             }
             store.change(partition, &group.key, Some(value), log);
-            state.rows_updated += 1;
+            state.updated += 1;
         }
         if plan.mode == OutputMode::Complete {
             for (key, value) in store.keys(partition) {
@@ -84,7 +84,7 @@ pub(super) fn run(
         } else if closes {
             let is_done = |key: &[u8], _: &[Field]| closed(aggregation, key, bounds.closing);
             let done = store.evict(partition, is_done, log)?;
-            state.rows_removed += done.len() as u64;
+            state.removed += done.len() as u64;
             if plan.mode == OutputMode::Append {
                 for (key, value) in &done {
                     emitter.window_or_keys(key, value)?;
@@ -93,7 +93,7 @@ pub(super) fn run(
         }
         emitter.finish(rows);
     }
-    state.rows_total = store.len();
+    state.total = store.len();
     Ok(state)
 }
 

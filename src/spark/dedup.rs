@@ -2,14 +2,14 @@
 
 use crate::{
     spark::{
-        Change, Field, OperatorState, SparkError,
+        Change, Field, SparkError,
         engine::Bounds,
         plan::{DeduplicationPlan, Plan},
         row::WithTime,
         store::Store,
     },
     spec::DeduplicationScope,
-    types::{Rows, Timestamp, Value},
+    types::{OperatorCounts, Rows, Timestamp, Value},
 };
 
 /// Runs the operator over the records of a batch, each `[event time, columns…, payload…]`, task by
@@ -21,9 +21,9 @@ pub(super) fn run(
     bounds: Bounds,
     log: &mut Vec<Change>,
     mut keep: impl FnMut(usize, Option<Timestamp>, &[Value<'_>]) -> Result<(), SparkError>,
-) -> Result<OperatorState, SparkError> {
+) -> Result<OperatorCounts, SparkError> {
     let deduplication = plan.deduplication.as_ref().expect("there is a deduplication");
-    let mut state = OperatorState::default();
+    let mut state = OperatorCounts::default();
     let width = deduplication.columns.len();
     let mut key = Vec::new();
     for task in tasks {
@@ -31,7 +31,7 @@ pub(super) fn run(
         while let Some(row) = reader.next() {
             let time = if let Value::Timestamp(time) = row[0] { Some(time) } else { None };
             if plan.delay_us.is_some() && time.is_some_and(|time| bounds.late.closes(time)) {
-                state.rows_dropped += 1;
+                state.dropped += 1;
                 continue;
             }
             let (columns, payload) = row[1..].split_at(width);
@@ -43,7 +43,7 @@ pub(super) fn run(
             }
             let value = deduplication.value(time, plan.delay_us);
             store.change(partition, &key, Some(value), log);
-            state.rows_updated += 1;
+            state.updated += 1;
             keep(partition, time, payload)?;
         }
     }
@@ -53,10 +53,10 @@ pub(super) fn run(
             Ok::<_, SparkError>(expiry.is_some_and(|expiry| bounds.closing.closes(expiry)))
         };
         for partition in 0..store.partitions() {
-            state.rows_removed += store.evict(partition, is_done, log)?.len() as u64;
+            state.removed += store.evict(partition, is_done, log)?.len() as u64;
         }
     }
-    state.rows_total = store.len();
+    state.total = store.len();
     Ok(state)
 }
 

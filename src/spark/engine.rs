@@ -7,15 +7,18 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     spark::{
-        Change, EventTimes, Failure, Operator, OperatorState, SparkError, aggregate, dedup,
+        Change, EventTimes, Failure, Operator, SparkError, aggregate, dedup,
         groups::Groups,
         plan::{AggregationPlan, Plan, WindowKind},
         session::{self, Starts},
         store::Store,
         topic_order,
     },
-    spec::{Compat, OutputMode, Pipeline},
-    types::{Column, DataType, Event, Partition, Rows, Timestamp, Value, Watermark},
+    spec::{Compat, OutputMode, Pipeline, StateStore},
+    types::{
+        Column, DataType, Event, OperatorCounts, Partition, Rows, Timestamp, Value, Verdict,
+        Watermark,
+    },
 };
 
 /// The watermarks a batch works under.
@@ -60,22 +63,13 @@ pub struct SparkOutcome {
     /// Its rows in Spark's order.
     pub rows: Rows,
     /// What it did to the state of each operator, in the order of Spark's progress.
-    pub operators: Vec<OperatorState>,
+    pub operators: Vec<OperatorCounts>,
     /// Event times of its records; `None` if it had none or there is no watermark.
     pub event_times: Option<EventTimes>,
+    /// Records that were dropped as equal to one seen before.
+    pub duplicates: u64,
     /// What it did to the state, in Spark's order.
     pub changes: Vec<Change>,
-}
-
-/// What became of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SparkVerdict {
-    /// It is in a group, or goes on to the deduplication or the output.
-    Taken,
-    /// All it would have been part of is closed.
-    Late,
-    /// It has no event time, or no session, so it is in no group.
-    Nowhere,
 }
 
 impl SparkEngine {
@@ -84,7 +78,10 @@ impl SparkEngine {
     #[must_use]
     pub fn new(pipeline: &Pipeline) -> Option<SparkEngine> {
         let compat: Compat = pipeline.semantics.compat?;
-        let plan = Plan::new(pipeline, compat);
+        Some(SparkEngine::of(Plan::new(pipeline, compat)))
+    }
+
+    fn of(plan: Plan) -> SparkEngine {
         let store = |operator| Store::new(operator, plan.partitions_of(operator));
         let aggregation = plan.aggregation.as_ref().map(|_| store(Operator::Aggregation));
         let starts = match (&plan.aggregation, &aggregation) {
@@ -94,7 +91,23 @@ impl SparkEngine {
             _ => Starts::default(),
         };
         let deduplication = plan.deduplication.as_ref().map(|_| store(Operator::Deduplication));
-        Some(SparkEngine { plan: Arc::new(plan), version: 0, aggregation, starts, deduplication })
+        SparkEngine { plan: Arc::new(plan), version: 0, aggregation, starts, deduplication }
+    }
+
+    /// Takes over the shuffle partitions and the state store of a checkpoint; the engine must be as it
+    /// was made.
+    pub fn pin(&mut self, partitions: u32, state_store: StateStore) {
+        let mut plan = Plan::clone(&self.plan);
+        plan.partitions = usize::try_from(partitions).expect("32 bits fit").max(1);
+        plan.state_store = state_store;
+        *self = SparkEngine::of(plan);
+    }
+
+    /// What [`SparkEngine::pin`] would be given now.
+    #[must_use]
+    pub fn pinned(&self) -> (u32, StateStore) {
+        let partitions = u32::try_from(self.plan.partitions).expect("they were given in 32 bits");
+        (partitions, self.plan.state_store)
     }
 
     /// Puts back what all batches up to and with `version` - 1 did, in their order; the engine must
@@ -126,6 +139,12 @@ impl SparkEngine {
             self.starts = Starts::of(plan, store)?;
         }
         Ok(())
+    }
+
+    /// Types of the state's keys and values: state of another schema cannot be gone on from.
+    #[must_use]
+    pub fn schema(&self) -> String {
+        self.plan.schema()
     }
 
     /// How many keys the state of all operators has.
@@ -187,6 +206,7 @@ impl SparkEngine {
         let mut rows = Rows::new(plan.columns.clone());
         let mut changes = Vec::new();
         let mut operators = Vec::new();
+        let mut duplicates = 0;
         let groups = match &mut self.deduplication {
             None => {
                 let (groups, records): (Vec<_>, Vec<_>) =
@@ -203,6 +223,8 @@ impl SparkEngine {
                     |partition, time, payload: &[Value<'_>]| kept.take(partition, time, payload);
                 let state = dedup::run(&plan, store, &records, bounds, &mut changes, keep)?;
                 operators.push(state);
+                let read: u64 = records.iter().map(Rows::len).sum();
+                duplicates = read - state.dropped - state.updated;
                 kept.rows.iter().for_each(|records| append(&mut rows, records));
                 kept.groups
             }
@@ -217,7 +239,7 @@ impl SparkEngine {
             };
             operators.insert(0, state);
         }
-        Ok(SparkOutcome { rows, operators, event_times, changes })
+        Ok(SparkOutcome { rows, operators, event_times, duplicates, changes })
     }
 }
 
@@ -282,7 +304,7 @@ impl SparkBatch {
         event: &Event<'_>,
         gap_us: Option<i64>,
         row: &[Value<'_>],
-    ) -> Result<SparkVerdict, Failure> {
+    ) -> Result<Verdict, Failure> {
         let plan = self.plan.clone();
         let verdict = self.verdict(event.time, gap_us);
         let task = self.task(partition);
@@ -321,18 +343,18 @@ impl SparkBatch {
 
     /// What becomes of a record, by its own time: sliding windows take it until the last of them is
     /// closed, sessions and deduplications until its own time is.
-    fn verdict(&self, time: Option<Timestamp>, gap_us: Option<i64>) -> SparkVerdict {
+    fn verdict(&self, time: Option<Timestamp>, gap_us: Option<i64>) -> Verdict {
         let window = self.plan.aggregation.as_ref().map(|plan| plan.window);
         let has_dedup = self.plan.deduplication.is_some();
         let drops = self.plan.delay_us.is_some();
         let end = match (window, time) {
             (Some(WindowKind::Sliding(_) | WindowKind::Session(_)), None) => {
-                return SparkVerdict::Nowhere;
+                return Verdict::NoTime;
             }
             (_, Some(time)) if has_dedup => time,
             (Some(WindowKind::Session(fixed)), Some(time)) => match fixed.or(gap_us) {
                 Some(gap) if gap > 0 => Timestamp(time.0.saturating_add(gap)),
-                _ => return SparkVerdict::Nowhere,
+                _ => return Verdict::NoSession,
             },
             (Some(WindowKind::Sliding(window)), Some(time))
                 if self.plan.mode != OutputMode::Complete =>
@@ -340,9 +362,9 @@ impl SparkBatch {
                 let into = time.0.wrapping_sub(window.offset_us).rem_euclid(window.slide_us);
                 Timestamp(time.0.saturating_sub(into).saturating_add(window.duration_us))
             }
-            _ => return SparkVerdict::Taken,
+            _ => return Verdict::Counted,
         };
-        if drops && self.late.closes(end) { SparkVerdict::Late } else { SparkVerdict::Taken }
+        if drops && self.late.closes(end) { Verdict::Late } else { Verdict::Counted }
     }
 
     fn task(&mut self, partition: Partition) -> &mut Task {

@@ -42,12 +42,12 @@ mod store;
 mod topic_order;
 
 pub use cast::ErrorClass;
-pub use engine::{Bounds, SparkBatch, SparkEngine, SparkOutcome, SparkVerdict};
+pub use engine::{Bounds, SparkBatch, SparkEngine, SparkOutcome};
 pub use error::{Failure, SparkError};
 pub use event_times::EventTimes;
 pub use field::Field;
 pub use row::KeyError;
-pub use store::{Change, Operator, OperatorState};
+pub use store::{Change, LogWrite, Operator, StateLog};
 pub use topic_order::topic_order;
 
 #[cfg(test)]

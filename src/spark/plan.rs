@@ -129,6 +129,33 @@ impl Plan {
         }
     }
 
+    /// Types of the state's keys and values, by operator.
+    pub(super) fn schema(&self) -> String {
+        let types = |types: &[DataType]| -> String {
+            types.iter().map(DataType::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let mut schema = String::new();
+        if let Some(plan) = &self.aggregation {
+            let window = match plan.window {
+                WindowKind::None => "groups",
+                WindowKind::Sliding(_) => "windows",
+                WindowKind::Session(_) => "sessions",
+            };
+            let (keys, values) = (types(&plan.layout.columns), types(&plan.buffers.fields));
+            schema = format!("{window} of ({keys}) with ({values})");
+        }
+        if let Some(plan) = &self.deduplication {
+            let scope = match plan.scope {
+                DeduplicationScope::WithinWatermark => "within the watermark",
+                DeduplicationScope::WithEventTime => "and the event time",
+                DeduplicationScope::Forever => "for ever",
+            };
+            let and = if schema.is_empty() { "" } else { "; " };
+            schema += &format!("{and}duplicates of ({}) {scope}", types(&plan.layout.columns));
+        }
+        schema
+    }
+
     /// How many partitions an operator's input is shuffled into.
     pub(super) fn partitions_of(&self, operator: Operator) -> usize {
         match (&self.aggregation, operator) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     spark::{
-        Change, Field, OperatorState, SparkError,
+        Change, Field, SparkError,
         aggregate::merge,
         emit::{Emitter, compare_keys, session_end},
         engine::Bounds,
@@ -17,7 +17,7 @@ use crate::{
         store::Store,
     },
     spec::OutputMode,
-    types::{Rows, Timestamp},
+    types::{OperatorCounts, Rows, Timestamp},
 };
 
 /// Starts of the stored sessions by the row of their keys, for each shuffle partition.
@@ -86,14 +86,14 @@ pub(super) fn run(
     bounds: Bounds,
     log: &mut Vec<Change>,
     rows: &mut Rows,
-) -> Result<OperatorState, SparkError> {
+) -> Result<OperatorCounts, SparkError> {
     let aggregation = plan.aggregation.as_ref().expect("there are groups");
-    let mut state = OperatorState::default();
+    let mut state = OperatorCounts::default();
     let has_watermark = plan.delay_us.is_some();
     let mut shuffled: Vec<Vec<Group>> = vec![Vec::new(); store.partitions()];
     for group in tasks.into_iter().flat_map(|task| task.groups) {
         if has_watermark && bounds.late.closes(Timestamp(group.end)) {
-            state.rows_dropped += 1;
+            state.dropped += 1;
         } else {
             let partition = aggregation.partition(&group.key, store.partitions())?;
             shuffled[partition].push(group);
@@ -109,7 +109,7 @@ pub(super) fn run(
                     aggregation.layout.set_time(&mut key, start);
                     store.change(partition, &key, None, log);
                     starts.remove(partition, &prefix, start);
-                    state.rows_removed += 1;
+                    state.removed += 1;
                 }
             }
             for Session { start, end, buffer } in merged {
@@ -117,7 +117,7 @@ pub(super) fn run(
                 let value = std::iter::once(Field::Long(end)).chain(buffer).collect();
                 store.change(partition, &key, Some(value), log);
                 starts.insert(partition, &prefix, start);
-                state.rows_updated += 1;
+                state.updated += 1;
             }
         }
         let mut emitter = Emitter::new(plan, aggregation);
@@ -132,12 +132,12 @@ pub(super) fn run(
             for (key, value) in store.evict(partition, is_done, log)? {
                 starts.remove(partition, &prefix(aggregation, &key), start_of(aggregation, &key)?);
                 emitter.session(&key, &value)?;
-                state.rows_removed += 1;
+                state.removed += 1;
             }
         }
         emitter.finish(rows);
     }
-    state.rows_total = store.len();
+    state.total = store.len();
     Ok(state)
 }
 

@@ -3,7 +3,10 @@
 //! Invariant: applying the changes of all batches in order to an empty store, without copying the maps
 //! in between, gives the maps Spark has after a restart (it replays its delta files so).
 
-use crate::spark::{Field, hash_map::JavaMap};
+use crate::{
+    spark::{Field, hash_map::JavaMap},
+    spec::StateStore,
+};
 
 /// What a batch did to one key of an operator's state: a line of Spark's delta file.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,18 +31,26 @@ pub enum Operator {
     Deduplication = 1,
 }
 
-/// What a batch did to an operator's state, as Spark's progress counts it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OperatorState {
-    /// Keys there are after it.
-    pub rows_total: u64,
-    /// Keys it put.
-    pub rows_updated: u64,
-    /// Keys it removed.
-    pub rows_removed: u64,
-    /// Groups (sliding windows, sessions of single instants) or records (deduplication) that came
-    /// too late.
-    pub rows_dropped: u64,
+/// The log of what batches did to the state, with what its reading depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateLog {
+    /// Shuffle partitions of the changes.
+    pub partitions: u32,
+    /// The state store whose order of rows is given.
+    pub state_store: StateStore,
+    /// Types of keys and values, as [`SparkEngine::schema`](crate::spark::SparkEngine::schema) has them.
+    pub schema: String,
+    /// What was done, in its order.
+    pub changes: Vec<Change>,
+}
+
+/// What a batch adds to the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogWrite {
+    /// Its part.
+    pub log: StateLog,
+    /// Whether it makes the state from nothing, so that all parts before it are needed no more.
+    pub is_snapshot: bool,
 }
 
 #[derive(Clone, Debug)]

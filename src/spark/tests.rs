@@ -450,7 +450,7 @@ fn compare_state(expected: &Json, outcome: &super::SparkOutcome) -> Result<(), S
     let found: Vec<[u64; 4]> = outcome
         .operators
         .iter()
-        .map(|state| [state.rows_total, state.rows_updated, state.rows_removed, state.rows_dropped])
+        .map(|state| [state.total, state.updated, state.removed, state.dropped])
         .collect();
     if found == expected { Ok(()) } else { Err(format!("state {found:?}, expected {expected:?}")) }
 }

@@ -679,6 +679,7 @@ pub(in crate::checkpoint) fn check_value(
             OutboxKey::ResultRows(..) => drop(decode_result_rows(key, value)?),
             OutboxKey::DeadLetters(..) => decode_dead_letters(key, value, &mut Vec::new())?,
         },
+        Family::Order => super::decode_log(key, value, &mut None)?,
         Family::History => return decode_record(key, value).map(Some),
     }
     Ok(None)
