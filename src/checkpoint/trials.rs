@@ -153,7 +153,7 @@ impl Trial {
             digest: record.digest,
         };
         let publication = Publication { identity, record, rows, dead_letters: [].into() };
-        Plan { changes, rows_are_state, publication }
+        Plan { changes, log: None, rows_are_state, publication }
     }
 
     /// What must be restored: the model's groups that the newest batch did not find closed.
