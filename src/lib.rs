@@ -13,7 +13,7 @@
 //!            kafka   stop                                            below them: client settings, the stop
 //!  floor 4   source   checkpoint (+ codec, visible)   sink           the ports
 //!  floor 3   batch                          the core value: job, plan, recovery decision
-//!  floor 2   decode   window   spark        bytes → event;  event → groups, keys seen, watermark (ours, Spark's)
+//!  floor 2   decode   window   spark        bytes → event;  event → state, watermark (ours, Spark's)
 //!  floor 1   spec                           pipeline text → checked pipeline
 //!  floor 0   types                          shared words
 //! ```

@@ -16,8 +16,9 @@ use crate::{
     spark::StateLog,
     spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
-        BatchId, Digest, Event, Fault, FaultReason, Incarnation, Lineage, Offset, OperatorCounts,
-        Partition, Place, Position, Rows, Timestamp, Value, Verdict,
+        BatchId, Digest, Event, EventTimeStats, EventTimes, Fault, FaultReason, Incarnation,
+        Lineage, Offset, OperatorCounts, Partition, Place, Position, Rows, Timestamp, Value,
+        Verdict,
     },
     window::{Group, NewestTime, ResultsError, Watermarks},
 };
@@ -88,6 +89,7 @@ pub struct OpenBatch {
     operators: OperatorBatch,
     rows: Rows,
     newest: NewestTime,
+    times: BTreeMap<Partition, EventTimeStats>,
     counts: Counts,
     dead_letters: Vec<DeadLetter>,
 }
@@ -205,6 +207,7 @@ impl Job {
             operators: self.operators.open(self.head.watermarks),
             rows: Rows::new(self.pipeline.output_columns()),
             newest: NewestTime::default(),
+            times: BTreeMap::new(),
             counts: Counts::default(),
             dead_letters: Vec::new(),
         }
@@ -262,6 +265,7 @@ impl Job {
     ) -> Result<Plan, StateError> {
         let OpenBatch { clock_ms, operators, mut rows, newest, mut counts, dead_letters, .. } =
             batch;
+        let event_times = self.event_times(&batch.times);
         let partitions = self.head.positions.len();
         let closed = self.operators.close(operators, self.head.watermarks, partitions)?;
         let rows_are_state = self.operators.rows_are_state();
@@ -280,7 +284,7 @@ impl Job {
         counts.inexact_sums = misfits.inexact_sums;
         counts.dead_letters = dead_letters.len() as u64;
         let times = (clock_ms, now_ms);
-        let record = self.record(times, reached, newest, (counts, operators), &rows);
+        let record = self.record(times, reached, (newest, event_times), (counts, operators), &rows);
         self.head.advance(&record);
         self.head.has_run = true;
         let publication = self.publication(record, rows, dead_letters.into());
@@ -312,11 +316,20 @@ impl Job {
         self.operators.rows_are_state()
     }
 
+    fn event_times(&self, times: &BTreeMap<Partition, EventTimeStats>) -> Option<EventTimes> {
+        let mut all = EventTimeStats::default();
+        let partitions = self.head.positions.len();
+        for partition in self.operators.order(&self.pipeline, partitions) {
+            all.merge(times.get(&partition).unwrap_or(&EventTimeStats::default()));
+        }
+        all.times()
+    }
+
     fn record(
         &self,
         (clock_ms, now_ms): (i64, i64),
         reached: &BTreeMap<Partition, Position>,
-        newest: NewestTime,
+        (newest, event_times): (NewestTime, Option<EventTimes>),
         (counts, operators): (Counts, Vec<OperatorCounts>),
         rows: &Rows,
     ) -> BatchRecord {
@@ -340,6 +353,7 @@ impl Job {
             counts,
             totals,
             operators,
+            event_times,
             rows_digest: rows_digest(rows),
             previous: self.head.digest_of_last().unwrap_or(Digest::ZERO),
             digest: Digest::ZERO,
@@ -389,7 +403,9 @@ fn take(
     if let Some(time) = event.time {
         batch.newest.observe(time);
     }
-    batch.operators.observe(record.partition, event.time);
+    if pipeline.event_time.as_ref().is_some_and(|time| time.watermark_delay_ms.is_some()) {
+        batch.times.entry(record.partition).or_default().observe(event.time);
+    }
     if let Some(filter) = &pipeline.filter_above_watermark
         && !decode::keeps(filter, event)
     {

@@ -12,7 +12,7 @@
 use crate::{
     spark::{
         Bounds, Failure, KeyError, LogWrite, SparkBatch, SparkEngine, SparkError, SparkOutcome,
-        StateLog,
+        StateLog, topic_order,
     },
     spec::Pipeline,
     types::{
@@ -126,6 +126,14 @@ impl Operators {
         }
     }
 
+    /// The order in which the partitions of a topic count as read, of `partitions` in all.
+    pub(super) fn order(&self, pipeline: &Pipeline, partitions: usize) -> Vec<Partition> {
+        match pipeline.semantics.compat {
+            Some(compat) => topic_order(compat, &pipeline.topic, partitions),
+            None => (0..).map(Partition).take(partitions).collect(),
+        }
+    }
+
     /// When the open groups that close first do so, for a hint to the user.
     pub(super) fn first_closing(&self) -> Option<Timestamp> {
         match self {
@@ -234,15 +242,6 @@ impl Operators {
                 spark.close(open, watermarks, partitions)
             }
             _ => unreachable!("a batch goes back to its own engine"),
-        }
-    }
-}
-
-impl OperatorBatch {
-    /// Takes the event time of a record into account that passed the conditions below the watermark.
-    pub(super) fn observe(&mut self, partition: Partition, time: Option<Timestamp>) {
-        if let OperatorBatch::Spark(open) = self {
-            open.batch.observe(partition, time);
         }
     }
 }

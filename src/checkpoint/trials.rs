@@ -140,6 +140,7 @@ impl Trial {
             counts,
             totals,
             operators: Vec::new(),
+            event_times: None,
             rows_digest: rows_digest(&rows),
             previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
             digest: Digest::ZERO,

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     spark::{
-        Change, EventTimes, Failure, Operator, SparkError, aggregate, dedup,
+        Change, Failure, Operator, SparkError, aggregate, dedup,
         groups::Groups,
         plan::{AggregationPlan, Plan, WindowKind},
         session::{self, Starts},
@@ -52,7 +52,6 @@ pub struct SparkBatch {
 /// What was read of one partition: one task of Spark's first stage.
 #[derive(Debug)]
 struct Task {
-    times: Option<EventTimes>,
     groups: Groups,
     records: Rows,
 }
@@ -64,8 +63,6 @@ pub struct SparkOutcome {
     pub rows: Rows,
     /// What it did to the state of each operator, in the order of Spark's progress.
     pub operators: Vec<OperatorCounts>,
-    /// Event times of its records; `None` if it had none or there is no watermark.
-    pub event_times: Option<EventTimes>,
     /// Records that were dropped as equal to one seen before.
     pub duplicates: u64,
     /// What it did to the state, in Spark's order.
@@ -199,10 +196,6 @@ impl SparkEngine {
         }
         self.version += 1;
         let tasks = batch.in_order(partitions);
-        let mut event_times: Option<EventTimes> = None;
-        for times in tasks.iter().filter_map(|task| task.times) {
-            event_times = Some(event_times.map_or(times, |all| all.merge(times)));
-        }
         let mut rows = Rows::new(plan.columns.clone());
         let mut changes = Vec::new();
         let mut operators = Vec::new();
@@ -239,7 +232,7 @@ impl SparkEngine {
             };
             operators.insert(0, state);
         }
-        Ok(SparkOutcome { rows, operators, event_times, duplicates, changes })
+        Ok(SparkOutcome { rows, operators, duplicates, changes })
     }
 }
 
@@ -286,13 +279,6 @@ fn append(rows: &mut Rows, more: &Rows) {
 }
 
 impl SparkBatch {
-    /// Takes an event time into account, of a record that passed the conditions below the watermark.
-    pub fn observe(&mut self, partition: Partition, time: Option<Timestamp>) {
-        if self.plan.delay_us.is_some() {
-            EventTimes::observe(&mut self.task(partition).times, time);
-        }
-    }
-
     /// Takes a record. `gap_us` is its session's where each record brings its own, `row` its row where
     /// the pipeline computes no groups.
     ///
@@ -370,7 +356,6 @@ impl SparkBatch {
     fn task(&mut self, partition: Partition) -> &mut Task {
         let plan = &self.plan;
         self.tasks.entry(partition).or_insert_with(|| Task {
-            times: None,
             groups: Groups::default(),
             records: Rows::new(record_columns(plan)),
         })
