@@ -50,7 +50,7 @@ pub enum StateError {
     },
     /// A value that ends the run, with ANSI mode on.
     #[error(transparent)]
-    Failure(#[from] Failure),
+    Failure(#[from] Box<Failure>),
 }
 
 impl From<SparkError> for StateError {
@@ -92,28 +92,28 @@ pub(super) struct SparkOperators {
 pub(super) struct SparkOpen {
     batch: SparkBatch,
     /// What ended the query, first of all.
-    failure: Option<Failure>,
+    failure: Option<Box<Failure>>,
 }
 
 /// The engine of a job.
 #[derive(Debug)]
 pub(super) enum Operators {
     Ours(Chain),
-    Spark(Box<SparkOperators>),
+    Spark(SparkOperators),
 }
 
 /// What one batch adds, of the same engine.
 #[derive(Debug)]
 pub(super) enum OperatorBatch {
     Ours(ChainBatch),
-    Spark(SparkOpen),
+    Spark(Box<SparkOpen>),
 }
 
 impl Operators {
     /// The engine that a pipeline asks for, without any state.
     pub(super) fn new(pipeline: &Pipeline) -> Operators {
         match SparkEngine::new(pipeline) {
-            Some(engine) => Operators::Spark(Box::new(SparkOperators { engine, logged: 0 })),
+            Some(engine) => Operators::Spark(SparkOperators { engine, logged: 0 }),
             None => Operators::Ours(Chain::new(pipeline)),
         }
     }
@@ -182,10 +182,10 @@ impl Operators {
     pub(super) fn open(&self, watermarks: Watermarks) -> OperatorBatch {
         match self {
             Operators::Ours(chain) => OperatorBatch::Ours(chain.open(watermarks)),
-            Operators::Spark(spark) => OperatorBatch::Spark(SparkOpen {
+            Operators::Spark(spark) => OperatorBatch::Spark(Box::new(SparkOpen {
                 batch: spark.engine.open(watermarks.late_bound),
                 failure: None,
-            }),
+            })),
         }
     }
 
@@ -239,7 +239,7 @@ impl Operators {
                 })
             }
             (Operators::Spark(spark), OperatorBatch::Spark(open)) => {
-                spark.close(open, watermarks, partitions)
+                spark.close(*open, watermarks, partitions)
             }
             _ => unreachable!("a batch goes back to its own engine"),
         }

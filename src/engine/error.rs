@@ -53,7 +53,7 @@ pub enum EngineError {
     State(StateError),
     /// A value that does not fit, with ANSI mode on.
     #[error(transparent)]
-    Failure(crate::spark::Failure),
+    Failure(Box<crate::spark::Failure>),
     /// Stored rows that are not of this pipeline.
     #[error("the checkpoint is damaged: {0}")]
     Damaged(String),

@@ -290,7 +290,7 @@ impl SparkBatch {
         event: &Event<'_>,
         gap_us: Option<i64>,
         row: &[Value<'_>],
-    ) -> Result<Verdict, Failure> {
+    ) -> Result<Verdict, Box<Failure>> {
         let plan = self.plan.clone();
         let verdict = self.verdict(event.time, gap_us);
         let task = self.task(partition);

@@ -51,7 +51,7 @@ impl std::error::Error for Failure {}
 pub enum SparkError {
     /// A value that does not fit, with ANSI mode on.
     #[error(transparent)]
-    Failure(#[from] Failure),
+    Failure(#[from] Box<Failure>),
     /// State that is not of the pipeline.
     #[error(transparent)]
     Key(#[from] KeyError),

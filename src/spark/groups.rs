@@ -46,7 +46,7 @@ impl Groups {
         (time, gap): (Option<Timestamp>, Option<i64>),
         keys: &[Value<'_>],
         arguments: &[Value<'_>],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Box<Failure>> {
         match (plan.window, time) {
             (WindowKind::None, _) => self.add_to(plan, None, i64::MAX, (keys, arguments)),
             (_, None) => Ok(()),
@@ -72,7 +72,7 @@ impl Groups {
         start: Option<i64>,
         end: i64,
         (keys, arguments): (&[Value<'_>], &[Value<'_>]),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Box<Failure>> {
         let mut key = std::mem::take(&mut self.scratch);
         let window = if plan.layout.window { start.map(|start| (start, end)) } else { None };
         plan.layout.encode(window, keys, start, &mut key);

@@ -193,14 +193,16 @@ impl AggregationPlan {
         &self,
         time: Timestamp,
         window: &SlidingWindow,
-    ) -> Result<Vec<(i64, i64)>, Failure> {
-        let overflow = || Failure {
-            class: ErrorClass::ArithmeticOverflow,
-            window: None,
-            key: Vec::new(),
-            column: "event_time".to_owned(),
-            value: format!("{} microseconds from 1970", time.0),
-            target: "its window's bounds".to_owned(),
+    ) -> Result<Vec<(i64, i64)>, Box<Failure>> {
+        let overflow = || {
+            Box::new(Failure {
+                class: ErrorClass::ArithmeticOverflow,
+                window: None,
+                key: Vec::new(),
+                column: "event_time".to_owned(),
+                value: format!("{} microseconds from 1970", time.0),
+                target: "its window's bounds".to_owned(),
+            })
         };
         let add = |left: i64, right: i64| match left.checked_add(right) {
             None if self.ansi => Err(overflow()),
@@ -236,13 +238,13 @@ impl AggregationPlan {
         window: Option<(Timestamp, Timestamp)>,
         columns: &[Value<'_>],
         (aggregate, value, class): (usize, Value<'_>, ErrorClass),
-    ) -> Failure {
+    ) -> Box<Failure> {
         let planned = &self.buffers.aggregates[aggregate].aggregate;
         let target = match class {
             ErrorClass::CastOverflow | ErrorClass::NumericValueOutOfRange => planned.output_type,
             ErrorClass::ArithmeticOverflow => planned.result_type,
         };
-        Failure {
+        Box::new(Failure {
             class,
             window,
             key: self.describe_key(columns),
@@ -252,7 +254,7 @@ impl AggregationPlan {
                 value => super::cast::text_of(value),
             },
             target: type_name(target),
-        }
+        })
     }
 }
 

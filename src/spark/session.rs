@@ -71,6 +71,9 @@ fn start_of(plan: &AggregationPlan, key: &[u8]) -> Result<i64, SparkError> {
     Ok(plan.layout.closing(key)?.map_or(0, |start| start.0))
 }
 
+/// The row of a key without a start, and the groups of the key.
+type OfKey = (Box<[u8]>, Vec<Group>);
+
 /// A session while it grows.
 struct Session {
     start: i64,
@@ -142,10 +145,7 @@ pub(super) fn run(
 }
 
 /// The groups of each key, keys ascending, each by start and end, else in the order they came.
-fn by_keys(
-    plan: &AggregationPlan,
-    groups: Vec<Group>,
-) -> Result<Vec<(Box<[u8]>, Vec<Group>)>, SparkError> {
+fn by_keys(plan: &AggregationPlan, groups: Vec<Group>) -> Result<Vec<OfKey>, SparkError> {
     let mut keyed = Vec::with_capacity(groups.len());
     for (place, group) in groups.iter().enumerate() {
         keyed.push((plan.layout.decode(&group.key)?, group.end, place));
@@ -156,7 +156,7 @@ fn by_keys(
     });
     let order: Vec<usize> = keyed.into_iter().map(|(_, _, place)| place).collect();
     let mut groups: Vec<Option<Group>> = groups.into_iter().map(Some).collect();
-    let mut gathered: Vec<(Box<[u8]>, Vec<Group>)> = Vec::new();
+    let mut gathered: Vec<OfKey> = Vec::new();
     for place in order {
         let group = groups[place].take().expect("each is taken once");
         let prefix = prefix(plan, &group.key);

@@ -53,6 +53,9 @@ pub struct LogWrite {
     pub is_snapshot: bool,
 }
 
+/// Key and value of what was taken out.
+pub(super) type Removed = (Box<[u8]>, Box<[Field]>);
+
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     operator: Operator,
@@ -126,7 +129,7 @@ impl Store {
         partition: usize,
         is_done: impl Fn(&[u8], &[Field]) -> Result<bool, E>,
         log: &mut Vec<Change>,
-    ) -> Result<Vec<(Box<[u8]>, Box<[Field]>)>, E> {
+    ) -> Result<Vec<Removed>, E> {
         let mut done = Vec::new();
         for (key, value) in self.keys(partition) {
             if is_done(key, value)? {
