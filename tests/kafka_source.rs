@@ -183,6 +183,8 @@ impl Batches {
             output_mode: OutputMode::Append,
             counts: Counts::default(),
             totals: Counts::default(),
+            operators: Vec::new(),
+            event_times: None,
             rows_digest: Digest::ZERO,
             previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
             digest: Digest::ZERO,
@@ -193,7 +195,7 @@ impl Batches {
         let identity = Identity { lineage: Lineage(7), incarnation: Incarnation(1), batch, digest };
         let rows = Rows::new([].into());
         let publication = Publication { identity, record, rows, dead_letters: [].into() };
-        let plan = Plan { touched: Vec::new(), rows_are_state: true, publication };
+        let plan = Plan { changes: Vec::new(), log: None, rows_are_state: true, publication };
         let durable = self.checkpoint.persist(plan).unwrap();
         self.checkpoint.announce(durable).unwrap()
     }

@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     batch::{
-        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Superseded, WitnessFact,
-        recover, ways_out,
+        BatchRecord, Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Superseded,
+        WitnessFact, recover, rows_digest, ways_out,
     },
     checkpoint::{Checkpoint, CheckpointError, Recovered},
     engine::{
@@ -20,7 +20,9 @@ use crate::{
     },
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
-    spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
+    spec::{
+        self, Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy,
+    },
     stop::Stop,
     types::{LeaderEpoch, Lineage, Offset, Partition, Position, Rows, SinkName},
     window::Watermarks,
@@ -167,6 +169,8 @@ impl<'a> Brokers<'a> {
     }
 }
 
+/// Refuses a pipeline that would mix two meanings in one checkpoint; what a compatibility mode goes on
+/// with, as Spark does, is only warned of.
 fn check_identity(genesis: &Genesis, pipeline: &Pipeline) -> Result<(), EngineError> {
     let ours: BTreeMap<_, _> = pipeline.identity().into_iter().collect();
     let theirs: BTreeMap<_, _> = genesis.identity.iter().cloned().collect();
@@ -176,6 +180,16 @@ fn check_identity(genesis: &Genesis, pipeline: &Pipeline) -> Result<(), EngineEr
         if new != old {
             let none = "(none)".to_owned();
             let (new, old) = (new.unwrap_or(&none), old.unwrap_or(&none));
+            if !pipeline.must_keep(field) {
+                tracing::warn!(
+                    field,
+                    checkpoint = old,
+                    run = new,
+                    "the pipeline was changed since the checkpoint was begun; the run goes on from \
+                     the old state, as Spark does"
+                );
+                continue;
+            }
             let _ = write!(differing, "\n  {field}: the checkpoint has {old}, this run has {new}");
         }
     }
@@ -416,12 +430,32 @@ fn restore(
     let stored_rows = if job.rows_are_state() {
         None
     } else {
-        let rows = Rows::from_chunks(pipeline.output_columns(), recovered.stored_rows);
-        Some(rows.map_err(|error| EngineError::Damaged(error.to_string()))?)
+        Some(stored_rows(&pipeline, genesis, &last, recovered.stored_rows)?)
     };
     let dead_letters = recovered.dead_letters.into();
     let publication = job.resume(last, stored_rows, dead_letters)?;
     Ok((job, Some(publication)))
+}
+
+/// The rows of the newest batch, which may have been written before the pipeline was changed.
+fn stored_rows(
+    pipeline: &Pipeline,
+    genesis: &Genesis,
+    last: &BatchRecord,
+    chunks: Vec<Vec<u8>>,
+) -> Result<Rows, EngineError> {
+    let read = |pipeline: &Pipeline| Rows::from_chunks(pipeline.output_columns(), chunks.clone());
+    let rows = read(pipeline);
+    let is_of_batch = |rows: &Rows| rows_digest(rows) == last.rows_digest;
+    if pipeline.semantics.compat.is_some() && !rows.as_ref().is_ok_and(is_of_batch) {
+        let first = spec::parse(&genesis.spec_text, "the checkpoint's spec").ok();
+        let of_first = first.and_then(|spec| read(&spec.pipeline).ok());
+        // Rows that cannot be told any more are only missed where they must be published again, and
+        // that checks their digest.
+        let none = || Rows::new(pipeline.output_columns());
+        return Ok(of_first.filter(is_of_batch).unwrap_or_else(none));
+    }
+    rows.map_err(|error| EngineError::Damaged(error.to_string()))
 }
 
 /// Sinks that are new to the history begin with its next batch; ones that are gone are forgotten.
