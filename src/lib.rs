@@ -13,7 +13,7 @@
 //!            kafka   stop                                            below them: client settings, the stop
 //!  floor 4   source   checkpoint (+ codec, visible)   sink           the ports
 //!  floor 3   batch                          the core value: job, plan, recovery decision
-//!  floor 2   decode   window                bytes → event;  event → state, watermark
+//!  floor 2   decode   window   spark        bytes → event;  event → state, watermark (ours, Spark's)
 //!  floor 1   spec                           pipeline text → checked pipeline
 //!  floor 0   types                          shared words
 //! ```
@@ -46,6 +46,7 @@ pub mod producer;
 pub mod progress;
 pub mod sink;
 pub mod source;
+pub mod spark;
 pub mod spec;
 pub mod stop;
 pub mod topics;

@@ -184,6 +184,7 @@ impl Batches {
             counts: Counts::default(),
             totals: Counts::default(),
             operators: Vec::new(),
+            event_times: None,
             rows_digest: Digest::ZERO,
             previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
             digest: Digest::ZERO,
@@ -196,6 +197,7 @@ impl Batches {
         let publication = Publication { identity, record, rows, dead_letters: [].into() };
         let plan = Plan {
             changes: Vec::new(),
+            log: None,
             rows_are_state: true,
             ahead: WrittenAhead::default(),
             publication,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     spec::OutputMode,
     types::{
-        BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, OperatorCounts, Partition,
-        Position,
+        BatchId, Digest, EventTimes, FaultReason, Incarnation, Lineage, Offset, OperatorCounts,
+        Partition, Position,
     },
     window::Watermarks,
 };
@@ -36,6 +36,8 @@ pub struct BatchRecord {
     pub totals: Counts,
     /// What Spark's progress shows of each stateful operator, the last one in the chain first.
     pub operators: Vec<OperatorCounts>,
+    /// Event times of its records, where there is a watermark and there were records.
+    pub event_times: Option<EventTimes>,
     /// Digest of its result rows.
     pub rows_digest: Digest,
     /// Link of the batch before it, [`Digest::ZERO`] for the first.
@@ -164,6 +166,9 @@ impl BatchRecord {
         for watermarks in [self.watermarks, self.next_watermarks] {
             number(watermarks.late_bound.0);
             number(watermarks.closing_bound.0);
+        }
+        if let Some(EventTimes { min_ms, average_ms, max_ms }) = self.event_times {
+            [min_ms, average_ms, max_ms].into_iter().for_each(&mut number);
         }
         self.counts.as_numbers().for_each(|count| number(count.cast_signed()));
         for OperatorCounts { total, updated, removed, dropped } in &self.operators {

@@ -10,16 +10,18 @@ use crate::{
     batch::{
         BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, OutputChunk, Payload, Plan,
         Publication, Range, WrittenAhead,
-        operators::{OperatorBatch, Operators},
+        operators::{Closed, OperatorBatch, Operators, StateError},
         output::{self, Output, RowsHasher},
     },
     decode::{self, Decoder},
+    spark::StateLog,
     spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
-        BatchId, Digest, Event, Fault, FaultReason, Incarnation, Lineage, Offset, OperatorCounts,
-        Partition, Place, Position, Rows, Timestamp, Value, Verdict,
+        BatchId, Digest, Event, EventTimeStats, EventTimes, Fault, FaultReason, Incarnation,
+        Lineage, Offset, OperatorCounts, Partition, Place, Position, Rows, Timestamp, Value,
+        Verdict,
     },
-    window::{Closed, Group, NewestTime, ResultsError, Watermarks},
+    window::{Group, NewestTime, ResultsError, Watermarks},
 };
 
 /// A raw record, its bytes borrowed from the source.
@@ -46,6 +48,8 @@ pub struct Head {
     pub positions: BTreeMap<Partition, Position>,
     /// The watermarks of the next batch.
     pub watermarks: Watermarks,
+    /// Whether this process ran a batch, or published the newest one again.
+    pub has_run: bool,
 }
 
 impl Head {
@@ -87,6 +91,7 @@ pub struct OpenBatch {
     operators: OperatorBatch,
     output: Output,
     newest: NewestTime,
+    times: BTreeMap<Partition, EventTimeStats>,
     counts: Counts,
 }
 
@@ -193,6 +198,20 @@ impl Job {
         self.operators.restore(place, row, newest)
     }
 
+    /// Puts back the log of changes of a checkpoint whose newest batch is `last`.
+    ///
+    /// # Errors
+    /// A log that is not of this pipeline.
+    pub fn restore_log(&mut self, log: &StateLog, last: BatchId) -> Result<(), StateError> {
+        self.operators.restore_log(log, last)
+    }
+
+    /// Notes that the newest batch was published again by this process, which for Spark is running
+    /// it again.
+    pub fn note_run_again(&mut self) {
+        self.head.has_run = true;
+    }
+
     /// Opens the batch that ends at `ends` and whose one clock reading is `clock_ms`.
     #[must_use]
     pub fn open(&self, ends: BTreeMap<Partition, Offset>, clock_ms: i64) -> OpenBatch {
@@ -202,6 +221,7 @@ impl Job {
             operators: self.operators.open(self.head.watermarks),
             output: Output::new(self.pipeline.output_columns(), self.chunk_bytes),
             newest: NewestTime::default(),
+            times: BTreeMap::new(),
             counts: Counts::default(),
         }
     }
@@ -250,19 +270,25 @@ impl Job {
     /// it took.
     ///
     /// # Errors
-    /// Stored groups that are not of this pipeline.
+    /// Stored groups that are not of this pipeline; with ANSI mode on, a value that does not fit.
     pub fn close(
         &mut self,
         batch: OpenBatch,
         reached: &BTreeMap<Partition, Position>,
         now_ms: i64,
-    ) -> Result<Plan, ResultsError> {
-        let OpenBatch { clock_ms, operators, mut output, newest, mut counts, .. } = batch;
-        let closed = self.operators.close(operators, self.head.watermarks)?;
+    ) -> Result<Plan, StateError> {
+        let OpenBatch { clock_ms, operators, mut output, newest, times, mut counts, .. } = batch;
+        let event_times = self.event_times(&times);
+        let partitions = self.head.positions.len();
+        let closed = self.operators.close(operators, self.head.watermarks, partitions)?;
         let rows_are_state = self.operators.rows_are_state();
-        let Closed { rows: computed, kept, changes, misfits, operators, .. } = closed;
+        let Closed { rows: mut computed, kept, changes, log, misfits, operators, .. } = closed;
+        if !rows_are_state {
+            let none = Rows::new(computed.columns().clone());
+            output.rows().append(std::mem::replace(&mut computed, none));
+        }
         for event in kept {
-            push_row(&self.pipeline, &event.borrow(), output.rows());
+            output.rows().push(&row_of(&self.pipeline, &event.borrow()));
         }
         let output::Closed { mut row_count, mut rows_digest, mut rows, letter_count, letters } =
             output.close();
@@ -271,16 +297,19 @@ impl Job {
             (row_count, rows_digest) = (rows.len(), RowsHasher::digest_of(&rows));
         }
         counts.groups_touched = closed.groups_touched;
+        counts.duplicates += closed.duplicates;
         counts.filtered += closed.without_session;
         counts.rows_out = row_count;
         counts.nulled = misfits.nulled;
         counts.inexact_sums = misfits.inexact_sums;
         counts.dead_letters = letter_count;
         let times = (clock_ms, now_ms);
-        let record = self.record(times, reached, newest, (counts, operators), rows_digest);
+        let observed = (newest, event_times);
+        let record = self.record(times, reached, observed, (counts, operators), rows_digest);
         self.head.advance(&record);
+        self.head.has_run = true;
         let publication = self.publication(record, rows, letters.into());
-        Ok(Plan { changes, rows_are_state, ahead: WrittenAhead::default(), publication })
+        Ok(Plan { changes, log, rows_are_state, ahead: WrittenAhead::default(), publication })
     }
 
     /// Puts the job behind the newest durable batch, after its state was restored, and computes what
@@ -291,6 +320,7 @@ impl Job {
     /// Stored rows of state that are not of this pipeline.
     pub fn resume(&mut self, record: BatchRecord) -> Result<Publication, ResultsError> {
         let rows = self.operators.resume(record.watermarks)?;
+        let rows = rows.unwrap_or_else(|| Rows::new(self.pipeline.output_columns()));
         self.head.advance(&record);
         Ok(self.publication(record, rows, Arc::new([])))
     }
@@ -301,11 +331,20 @@ impl Job {
         self.operators.rows_are_state()
     }
 
+    fn event_times(&self, times: &BTreeMap<Partition, EventTimeStats>) -> Option<EventTimes> {
+        let mut all = EventTimeStats::default();
+        let partitions = self.head.positions.len();
+        for partition in self.operators.order(&self.pipeline, partitions) {
+            all.merge(times.get(&partition).unwrap_or(&EventTimeStats::default()));
+        }
+        all.times()
+    }
+
     fn record(
         &self,
         (clock_ms, now_ms): (i64, i64),
         reached: &BTreeMap<Partition, Position>,
-        newest: NewestTime,
+        (newest, event_times): (NewestTime, Option<EventTimes>),
         (counts, operators): (Counts, Vec<OperatorCounts>),
         rows_digest: Digest,
     ) -> BatchRecord {
@@ -329,6 +368,7 @@ impl Job {
             counts,
             totals,
             operators,
+            event_times,
             rows_digest,
             previous: self.head.digest_of_last().unwrap_or(Digest::ZERO),
             digest: Digest::ZERO,
@@ -365,6 +405,9 @@ fn take(
     if let Some(time) = event.time {
         batch.newest.observe(time);
     }
+    if pipeline.event_time.as_ref().is_some_and(|time| time.watermark_delay_ms.is_some()) {
+        batch.times.entry(record.partition).or_default().observe(event.time);
+    }
     if let Some(filter) = &pipeline.filter_above_watermark
         && !decode::keeps(filter, event)
     {
@@ -372,10 +415,11 @@ fn take(
         return false;
     }
     let at = (record.partition, record.offset);
-    let verdict = operators.add(&mut batch.operators, at, event, gap_of(pipeline, event));
+    let row = || row_of(pipeline, event);
+    let verdict = operators.add(&mut batch.operators, at, event, gap_of(pipeline, event), row);
     match verdict {
         Verdict::Counted | Verdict::NoTime => {}
-        Verdict::Row => push_row(pipeline, event, batch.output.rows()),
+        Verdict::Row => batch.output.rows().push(&row_of(pipeline, event)),
         Verdict::Late => batch.counts.late += 1,
         Verdict::NoSession => batch.counts.filtered += 1,
         Verdict::Duplicate => batch.counts.duplicates += 1,
@@ -396,8 +440,12 @@ fn gap_of(pipeline: &Pipeline, event: &Event<'_>) -> Option<i64> {
     }
 }
 
-fn push_row(pipeline: &Pipeline, event: &Event<'_>, rows: &mut Rows) {
-    let row: Vec<Value<'_>> = pipeline
+/// The row of a record that is one as it is; nothing where records become groups.
+fn row_of<'e>(pipeline: &'e Pipeline, event: &Event<'e>) -> Vec<Value<'e>> {
+    if matches!(pipeline.query, Query::Aggregation(_)) {
+        return Vec::new();
+    }
+    pipeline
         .output
         .iter()
         .map(|column| match column.source {
@@ -409,8 +457,7 @@ fn push_row(pipeline: &Pipeline, event: &Event<'_>, rows: &mut Rows) {
             }
             other => unreachable!("a checked projection outputs columns, not {other:?}"),
         })
-        .collect();
-    rows.push(&row);
+        .collect()
 }
 
 /// Spark's FAILFAST ends on what cannot be parsed, not on what is absent.

@@ -4,7 +4,10 @@
 use proptest::prelude::*;
 
 use super::trials::{Trial, pipeline, sale, with_gaps};
-use crate::{batch::BatchRecord, spec::Pipeline};
+use crate::{
+    batch::BatchRecord,
+    spec::{Compat, Pipeline, Semantics},
+};
 
 /// One event of a trace: store, item, price in cents, disorder in seconds (below the watermark's
 /// delay), whether it is the event before it once more.
@@ -168,4 +171,65 @@ proptest! {
         let (pipeline, records) = (deduplicated(deduplication), records(&trace));
         prop_assert_eq!(run(&pipeline, &records, &straight), run(&pipeline, &records, &cuts));
     }
+
+    /// There the order of rows may change with a restart, as Spark's does; nothing else may.
+    #[test]
+    fn in_sparks_way_restarting_anywhere_leaves_every_batch_as_it_was_but_for_its_order(
+        trace in trace(90), cuts in cuts(), group in 0..GROUPS.len(), deduplication in 0usize..4,
+    ) {
+        let straight: Vec<_> = cuts.iter().map(|(end, _)| (*end, false)).collect();
+        for mode in modes(group) {
+            let pipeline = in_sparks_way(aggregation(mode, group, deduplication));
+            let records = records(&trace);
+            let (left, last) = run(&pipeline, &records, &straight);
+            let (right, again) = run(&pipeline, &records, &cuts);
+            prop_assert_eq!(sorted_each(left), sorted_each(right));
+            prop_assert_eq!(last.operators, again.operators);
+        }
+    }
+
+    /// Both ways are of one mind on what is in which window, what is late and what is done with. Sums
+    /// are left out: theirs are rounded at every step.
+    #[test]
+    fn sparks_way_gives_the_rows_of_ours_in_another_order(
+        trace in trace(90), cuts in cuts(), group in 0..GROUPS.len(), deduplication in 0usize..4,
+    ) {
+        for mode in modes(group) {
+            let mut ours = aggregation(mode, group, deduplication);
+            ours.output.retain(|column| !matches!(column.name.as_str(), "n" | "mean"));
+            // Which of equal records is kept is told by partition and offset in our way.
+            let mut records = records(&trace);
+            records.iter_mut().for_each(|(partition, _)| *partition = 0);
+            let (left, last) = run(&ours, &records, &cuts);
+            let (right, theirs) = run(&in_sparks_way(ours), &records, &cuts);
+            prop_assert_eq!(sorted_each(left), sorted_each(right));
+            // Spark also writes sessions of a touched key that did not change.
+            let counts = |record: &BatchRecord| -> Vec<[u64; 2]> {
+                let each = record.operators.iter();
+                each.map(|counts| [counts.total, counts.removed]).collect()
+            };
+            prop_assert_eq!(counts(&last), counts(&theirs));
+        }
+    }
+}
+
+/// The output modes that a kind of groups allows.
+fn modes(group: usize) -> Vec<&'static str> {
+    let window = GROUPS[group].1;
+    let is_allowed = |mode: &&str| match *mode {
+        "update" => !window.contains("session"),
+        "append" => !window.is_empty(),
+        _ => true,
+    };
+    ["append", "update", "complete"].into_iter().filter(is_allowed).collect()
+}
+
+fn in_sparks_way(mut pipeline: Pipeline) -> Pipeline {
+    pipeline.semantics = Semantics { shuffle_partitions: 3, ..Semantics::of(Compat::Spark35) };
+    pipeline
+}
+
+fn sorted_each(mut batches: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    batches.iter_mut().for_each(|rows| rows.sort());
+    batches
 }

@@ -29,10 +29,10 @@ mod ways_out;
 #[cfg(test)]
 mod worked;
 
-pub use crate::window::ResultsError;
 pub use cut::{Bounds, cut};
 pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
 pub use job::{BadRecord, Head, Job, OpenBatch, Record};
+pub use operators::StateError;
 pub(crate) use output::RowsHasher;
 pub use plan::{
     Chunks, DeadLetter, DeadLetterReason, Genesis, Identity, OutputChunk, Payload, Plan,

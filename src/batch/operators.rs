@@ -5,38 +5,132 @@
 //! watermarks, [`Operators::add`] for each record that passed the filters, and [`Operators::close`],
 //! which gives rows, changes of state and counts. An open batch can be dropped without a trace.
 //!
-//! There is one engine so far, our own way ([`Chain`]). Another one is a variant of [`Operators`] and
-//! one of [`OperatorBatch`]; it says by [`Operators::rows_are_state`] whether its rows must be stored,
-//! and keeps what it likes in rows of state.
+//! There are two engines: our own way ([`Chain`]), whose state is rows of state, and Spark's
+//! ([`SparkEngine`]), whose state is a log of changes, because there the order of changes decides the
+//! order of rows: [`Operators::restore_log`]. Its rows are stored, never computed again.
 
 use crate::{
+    spark::{
+        Bounds, Failure, KeyError, LogWrite, SparkBatch, SparkEngine, SparkError, SparkOutcome,
+        StateLog, topic_order,
+    },
     spec::Pipeline,
-    types::{Event, Offset, Partition, Place, Rows, Timestamp, Verdict},
-    window::{Chain, ChainBatch, Closed, Group, ResultsError, Watermarks},
+    types::{
+        BatchId, Event, Offset, OperatorCounts, OwnedEvent, Partition, Place, Rows, Timestamp,
+        Value, Verdict,
+    },
+    window::{Chain, ChainBatch, Changes, Group, Misfits, ResultsError, Watermarks},
 };
+
+/// A log is begun anew with a snapshot once it has so many times the keys there are...
+const LOG_PER_KEY: u64 = 8;
+/// ...and this many changes.
+const LOG_AT_LEAST: u64 = 100_000;
+
+/// What keeps a job from going on from its state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Stored rows of state that are not of this pipeline.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
+    /// Stored keys that are not of this pipeline.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// State of keys or values of other types.
+    #[error(
+        "the checkpoint's state is {stored}, and this pipeline needs {needed}; Spark refuses this too \
+         (its state schema is not compatible). Run the pipeline it was made for, or start over with \
+         another --checkpoint-dir"
+    )]
+    Schema {
+        /// What is stored.
+        stored: String,
+        /// What the pipeline keeps.
+        needed: String,
+    },
+    /// A value that ends the run, with ANSI mode on.
+    #[error(transparent)]
+    Failure(#[from] Box<Failure>),
+}
+
+impl From<SparkError> for StateError {
+    fn from(error: SparkError) -> StateError {
+        match error {
+            SparkError::Failure(failure) => StateError::Failure(failure),
+            SparkError::Key(error) => StateError::Key(error),
+        }
+    }
+}
+
+/// What follows from a batch, whichever engine ran it.
+#[derive(Debug)]
+pub(super) struct Closed {
+    /// Its rows, in the order they are to be published; of records that are rows as they are, only
+    /// those the engine keeps in an order of its own.
+    pub(super) rows: Rows,
+    /// Records that are rows as they are, in the order they are to be published behind `rows`.
+    pub(super) kept: Vec<OwnedEvent>,
+    pub(super) changes: Vec<Changes>,
+    pub(super) log: Option<LogWrite>,
+    pub(super) groups_touched: u64,
+    pub(super) without_session: u64,
+    pub(super) duplicates: u64,
+    pub(super) misfits: Misfits,
+    pub(super) operators: Vec<OperatorCounts>,
+}
+
+/// Spark's engine with what is known of its log.
+#[derive(Debug)]
+pub(super) struct SparkOperators {
+    engine: SparkEngine,
+    /// Changes in the log since its last snapshot.
+    logged: u64,
+}
+
+/// A batch of Spark's engine.
+#[derive(Debug)]
+pub(super) struct SparkOpen {
+    batch: SparkBatch,
+    /// What ended the query, first of all.
+    failure: Option<Box<Failure>>,
+}
 
 /// The engine of a job.
 #[derive(Debug)]
 pub(super) enum Operators {
     Ours(Chain),
+    Spark(SparkOperators),
 }
 
 /// What one batch adds, of the same engine.
 #[derive(Debug)]
 pub(super) enum OperatorBatch {
     Ours(ChainBatch),
+    Spark(Box<SparkOpen>),
 }
 
 impl Operators {
     /// The engine that a pipeline asks for, without any state.
     pub(super) fn new(pipeline: &Pipeline) -> Operators {
-        Operators::Ours(Chain::new(pipeline))
+        match SparkEngine::new(pipeline) {
+            Some(engine) => Operators::Spark(SparkOperators { engine, logged: 0 }),
+            None => Operators::Ours(Chain::new(pipeline)),
+        }
     }
 
     /// Whether the rows of a batch can be computed again from state; if not, they are stored.
     pub(super) fn rows_are_state(&self) -> bool {
         match self {
             Operators::Ours(chain) => chain.rows_are_state(),
+            Operators::Spark(_) => false,
+        }
+    }
+
+    /// The order in which the partitions of a topic count as read, of `partitions` in all.
+    pub(super) fn order(&self, pipeline: &Pipeline, partitions: usize) -> Vec<Partition> {
+        match pipeline.semantics.compat {
+            Some(compat) => topic_order(compat, &pipeline.topic, partitions),
+            None => (0..).map(Partition).take(partitions).collect(),
         }
     }
 
@@ -44,6 +138,7 @@ impl Operators {
     pub(super) fn first_closing(&self) -> Option<Timestamp> {
         match self {
             Operators::Ours(chain) => chain.first_closing(),
+            Operators::Spark(_) => None,
         }
     }
 
@@ -56,14 +151,30 @@ impl Operators {
     ) -> Result<(), ResultsError> {
         match self {
             Operators::Ours(chain) => chain.restore(place, row, newest),
+            Operators::Spark(_) => Err(ResultsError::Operator),
         }
+    }
+
+    /// Puts back the whole log of a checkpoint whose newest batch is `last`.
+    pub(super) fn restore_log(&mut self, log: &StateLog, last: BatchId) -> Result<(), StateError> {
+        let Operators::Spark(spark) = self else { return Err(ResultsError::Operator.into()) };
+        let needed = spark.engine.schema();
+        if log.schema != needed {
+            return Err(StateError::Schema { stored: log.schema.clone(), needed });
+        }
+        // As in Spark, a checkpoint's own number of partitions and its state store go on.
+        spark.engine.pin(log.partitions, log.state_store);
+        spark.engine.replay(last.0 + 1, &log.changes)?;
+        spark.logged = log.changes.len() as u64;
+        Ok(())
     }
 
     /// Moves the restored state behind the newest batch, which worked under these watermarks, and
     /// computes its rows again where they follow from state.
-    pub(super) fn resume(&mut self, watermarks: Watermarks) -> Result<Rows, ResultsError> {
+    pub(super) fn resume(&mut self, watermarks: Watermarks) -> Result<Option<Rows>, ResultsError> {
         match self {
-            Operators::Ours(chain) => chain.resume(watermarks),
+            Operators::Ours(chain) => chain.resume(watermarks).map(Some),
+            Operators::Spark(_) => Ok(None),
         }
     }
 
@@ -71,22 +182,37 @@ impl Operators {
     pub(super) fn open(&self, watermarks: Watermarks) -> OperatorBatch {
         match self {
             Operators::Ours(chain) => OperatorBatch::Ours(chain.open(watermarks)),
+            Operators::Spark(spark) => OperatorBatch::Spark(Box::new(SparkOpen {
+                batch: spark.engine.open(watermarks.late_bound),
+                failure: None,
+            })),
         }
     }
 
-    /// Takes one record; `gap_us` is its session gap in microseconds, where it has one.
+    /// Takes one record; `gap_us` is its session gap in microseconds, where it has one, and `row`
+    /// computes its row where records are rows as they are.
     #[inline]
-    pub(super) fn add(
+    pub(super) fn add<'e>(
         &self,
         batch: &mut OperatorBatch,
         at: (Partition, Offset),
-        event: &Event<'_>,
+        event: &Event<'e>,
         gap_us: Option<i64>,
+        row: impl FnOnce() -> Vec<Value<'e>>,
     ) -> Verdict {
         match (self, batch) {
             (Operators::Ours(chain), OperatorBatch::Ours(batch)) => {
                 chain.add(batch, at, event, gap_us)
             }
+            (_, OperatorBatch::Spark(open)) => {
+                let added = open.batch.add(at.0, event, gap_us, &row());
+                added.unwrap_or_else(|failure| {
+                    // Nothing of a batch is written before it is closed, which then says so.
+                    open.failure.get_or_insert(failure);
+                    Verdict::Counted
+                })
+            }
+            (_, OperatorBatch::Ours(_)) => unreachable!("a batch goes back to its own engine"),
         }
     }
 
@@ -95,9 +221,63 @@ impl Operators {
         &mut self,
         batch: OperatorBatch,
         watermarks: Watermarks,
-    ) -> Result<Closed, ResultsError> {
+        partitions: usize,
+    ) -> Result<Closed, StateError> {
         match (self, batch) {
-            (Operators::Ours(chain), OperatorBatch::Ours(batch)) => chain.close(batch, watermarks),
+            (Operators::Ours(chain), OperatorBatch::Ours(batch)) => {
+                let closed = chain.close(batch, watermarks)?;
+                Ok(Closed {
+                    rows: closed.rows,
+                    kept: closed.kept,
+                    changes: closed.changes,
+                    log: None,
+                    groups_touched: closed.groups_touched,
+                    without_session: closed.without_session,
+                    duplicates: 0,
+                    misfits: closed.misfits,
+                    operators: closed.operators,
+                })
+            }
+            (Operators::Spark(spark), OperatorBatch::Spark(open)) => {
+                spark.close(*open, watermarks, partitions)
+            }
+            _ => unreachable!("a batch goes back to its own engine"),
         }
+    }
+}
+
+impl SparkOperators {
+    fn close(
+        &mut self,
+        open: SparkOpen,
+        watermarks: Watermarks,
+        partitions: usize,
+    ) -> Result<Closed, StateError> {
+        if let Some(failure) = open.failure {
+            return Err(failure.into());
+        }
+        let bounds = Bounds { late: watermarks.late_bound, closing: watermarks.closing_bound };
+        let outcome = self.engine.close(open.batch, bounds, partitions)?;
+        let SparkOutcome { rows, operators, duplicates, changes, .. } = outcome;
+        let groups_touched = operators.first().map_or(0, |counts| counts.updated);
+        self.logged += changes.len() as u64;
+        let is_snapshot = self.logged > LOG_AT_LEAST.max(self.engine.keys() * LOG_PER_KEY);
+        let changes = if is_snapshot { self.engine.snapshot() } else { changes };
+        if is_snapshot {
+            self.logged = changes.len() as u64;
+        }
+        let (partitions, state_store) = self.engine.pinned();
+        let log = StateLog { partitions, state_store, schema: self.engine.schema(), changes };
+        Ok(Closed {
+            rows,
+            kept: Vec::new(),
+            changes: Vec::new(),
+            log: Some(LogWrite { log, is_snapshot }),
+            groups_touched,
+            without_session: 0,
+            duplicates,
+            misfits: Misfits::default(),
+            operators,
+        })
     }
 }

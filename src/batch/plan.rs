@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     batch::{BatchRecord, Begun, Superseded},
+    spark::LogWrite,
     types::{
         BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Position, Rows,
     },
@@ -168,6 +169,8 @@ impl DeadLetterReason {
 pub struct Plan {
     /// What it changes of the state, by place, ascending.
     pub changes: Vec<Changes>,
+    /// What it adds to the log of changes, where the state is one.
+    pub log: Option<LogWrite>,
     /// Whether the rows can be computed again from stored state; if not, they are stored.
     pub rows_are_state: bool,
     /// What of its output is in the checkpoint already and counts from now on.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     batch::{BatchRecord, Due, Head, Job, Plan, Record, due},
+    spark::{LogWrite, StateLog},
     spec::{self, Comparison, Expression, Literal, Pipeline, Query, SessionGap, Window},
     types::{
         Incarnation, LeaderEpoch, Lineage, Offset, Partition, Place, Position, Rows, Timestamp,
@@ -84,6 +85,7 @@ pub(super) struct Trial {
     pipeline: Arc<Pipeline>,
     pub(super) job: Job,
     stored: Stored,
+    log: Option<StateLog>,
     next: BTreeMap<Partition, i64>,
     pub(super) last: Option<BatchRecord>,
 }
@@ -93,7 +95,7 @@ impl Trial {
         let pipeline = Arc::new(pipeline);
         let job = new_job(&pipeline);
         let next = [(Partition(0), 0), (Partition(1), 0)].into();
-        Trial { pipeline, job, stored: Stored::default(), next, last: None }
+        Trial { pipeline, job, stored: Stored::default(), log: None, next, last: None }
     }
 
     /// Runs the batch that is due with these records, each a JSON text in a partition; its rows, each
@@ -121,6 +123,7 @@ impl Trial {
         });
         let plan = self.job.close(open, &reached.collect(), 0).expect("its own rows fit");
         self.stored.take(&plan);
+        self.take_log(&plan);
         if restart {
             self.restart(&plan);
         }
@@ -128,11 +131,24 @@ impl Trial {
         Some(texts(&plan.publication.rows))
     }
 
+    fn take_log(&mut self, plan: &Plan) {
+        let Some(LogWrite { log, is_snapshot }) = &plan.log else { return };
+        match &mut self.log {
+            Some(known) if !is_snapshot => known.changes.extend(log.changes.iter().cloned()),
+            known => *known = Some(log.clone()),
+        }
+    }
+
     /// A new job from what a checkpoint holds after `plan`. What it publishes again must be what was
     /// published.
     fn restart(&mut self, plan: &Plan) {
         self.job = new_job(&self.pipeline);
         self.stored.restore(&mut self.job);
+        if let Some(log) = &self.log {
+            let last = plan.publication.record.batch;
+            self.job.restore_log(log, last).expect("its own log fits");
+            self.job.note_run_again();
+        }
         let Plan { publication, rows_are_state, .. } = plan;
         let mut again = self.job.resume(publication.record.clone()).expect("its own rows fit");
         if !rows_are_state {
@@ -167,6 +183,7 @@ fn new_job(pipeline: &Arc<Pipeline>) -> Job {
         last: None,
         positions: BTreeMap::from([(Partition(0), start), (Partition(1), start)]),
         watermarks: Watermarks::FIRST,
+        has_run: false,
     };
     Job::new(pipeline.clone(), head, false).expect("the pipeline can be decoded")
 }

@@ -21,15 +21,17 @@ pub enum Due {
 /// A batch without data runs after the watermark moved, where that can close or forget something:
 /// with a deduplication in every mode, with an aggregation alone in append and update mode (Spark's
 /// `noDataMicroBatches`, whose rules these are, groups of keys alone and keys that are never
-/// forgotten included). Unlike Spark's, ours is due after a restart too.
+/// forgotten included). Unlike Spark's, ours is due after a restart too; in a compatibility mode it
+/// is not, until a batch ran in this process.
 #[must_use]
 pub fn due(head: &Head, pipeline: &Pipeline, new_data: bool) -> Due {
     let aggregates = matches!(pipeline.query, Query::Aggregation(_));
+    let waits = pipeline.semantics.compat.is_some() && !head.has_run;
     let may_close = pipeline.deduplication.is_some()
         || aggregates && pipeline.output_mode != OutputMode::Complete;
     if new_data || head.digest_of_last().is_none() {
         Due::Data
-    } else if pipeline.semantics.no_data_batches && may_close && head.watermarks.moved() {
+    } else if pipeline.semantics.no_data_batches && may_close && !waits && head.watermarks.moved() {
         Due::NoData
     } else {
         Due::Nothing

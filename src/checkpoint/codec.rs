@@ -11,6 +11,7 @@
 //! | `windows` | 1, closing instant, batch, chunk | rows of the groups a batch touched |
 //! | `windows` | 3, closing instant, batch, chunk | keys a batch saw first (deduplication) |
 //! | `windows` | 2, closing instant, start, group key | one row (read by no version yet, reserved) |
+//! | `order` | 1, batch, chunk | changes of state in their order, where that decides the rows' |
 //! | `outbox` | 1, batch | what the batch publishes, how many chunks hold it and their seals |
 //! | `outbox` | 2, batch, chunk | result rows, where they are not state |
 //! | `outbox` | 3, batch, chunk | dead letters |
@@ -29,11 +30,13 @@
 
 mod chunk;
 mod envelope;
+mod log;
 mod shapes;
 
 pub(in crate::checkpoint) use chunk::{
     Chunk, ChunkWriter, Row, TotalsReader, encode_totals, row_key_prefix,
 };
+pub(in crate::checkpoint) use log::{LogKey, decode_log, encode_log, open_log};
 pub(in crate::checkpoint) use shapes::*;
 
 /// What every value begins with. A value of a later format is refused, never guessed at.
@@ -48,6 +51,8 @@ pub enum Family {
     Offsets,
     /// Rows of state: groups of open windows, keys that were seen.
     Windows,
+    /// Changes of state in their order, where the order of rows depends on it.
+    Order,
     /// What the newest batch publishes.
     Outbox,
     /// Every batch's record.
@@ -56,8 +61,14 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 5] =
-        [Family::Meta, Family::Offsets, Family::Windows, Family::Outbox, Family::History];
+    pub const ALL: [Family; 6] = [
+        Family::Meta,
+        Family::Offsets,
+        Family::Windows,
+        Family::Order,
+        Family::Outbox,
+        Family::History,
+    ];
 
     /// Its name on disk.
     #[must_use]
@@ -66,6 +77,7 @@ impl Family {
             Family::Meta => "meta",
             Family::Offsets => "offsets",
             Family::Windows => "windows",
+            Family::Order => "order",
             Family::Outbox => "outbox",
             Family::History => "history",
         }

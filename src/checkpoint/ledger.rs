@@ -35,7 +35,8 @@ use crate::{
         Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
         Visible,
         codec::{
-            self, ChunkWriter, CodecError, Descriptor, Entry, Family, OutboxKey, Row, StateHead,
+            self, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey, Row,
+            StateHead,
         },
     },
     types::{BatchId, Digest, Incarnation, Keeper, Place, Rows, SinkName, Timestamp},
@@ -267,6 +268,24 @@ impl<S: Store> Ledger<S> {
         described
     }
 
+    /// Adds to the log of changes; a snapshot takes the place of all of it.
+    fn put_log(&mut self, plan: &Plan, head: &mut StateHead, edits: &mut Vec<Edit>) {
+        let Some(write) = &plan.log else { return };
+        if write.is_snapshot
+            && let Some(first) = self.contents.log.first()
+        {
+            let from = LogKey { batch: first.batch, chunk: 0 }.encode();
+            let to = LogKey { batch: head.batch, chunk: 0 }.encode();
+            edits.push(Edit::DeleteRange(Family::Order, from, to));
+            self.contents.log.drain(..).for_each(|run| run.take_from(head));
+        }
+        let entries = codec::encode_log(head.batch, write);
+        let run = Run::of(head.batch, &entries);
+        run.add_to(head);
+        self.contents.log.push(run);
+        edits.extend(entries.into_iter().map(Edit::Put));
+    }
+
     /// Merges older runs of the places this batch touched and did not close, so that none collects a
     /// run for every batch.
     fn merge_older(
@@ -372,6 +391,7 @@ impl<S: Store> Checkpoint for Ledger<S> {
             self.writer.failed.store(true, Ordering::SeqCst);
             return Err(error);
         }
+        self.put_log(&plan, &mut head, &mut edits);
         let (rows, dead_letters) = put_output(&plan, &mut edits);
         self.delete_outbox_of_last(&mut edits);
         let descriptor = Descriptor {
@@ -448,7 +468,7 @@ impl<S: Store> Checkpoint for Ledger<S> {
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
         self.contents.restore_groups(self.families(), None, restore)?;
-        self.recovered()
+        Ok(Recovered { log: self.contents.read_log(self.families())?, ..self.recovered()? })
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
     batch::{
         BatchRecord, Genesis, Mark, OutputChunk, Plan, Publication, VisibleFact, WrittenAhead,
     },
+    spark::StateLog,
     types::{BatchId, Incarnation, Place, SinkName},
     window::Group,
 };
@@ -151,6 +152,8 @@ pub struct Recovered {
     /// Whether `checkpoints restore --accept-rollback` allows this start to go on from an older
     /// batch. [`Checkpoint::begin`] and [`Checkpoint::next_incarnation`] use the permission up.
     pub rollback_accepted: bool,
+    /// The log of changes, where the state is one; read by [`Checkpoint::load`] alone.
+    pub log: Option<StateLog>,
 }
 
 /// What can go wrong with a checkpoint; each kind has its exit code.

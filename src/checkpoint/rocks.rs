@@ -140,6 +140,7 @@ fn nothing_recovered(visible: VisibleFact) -> Recovered {
         visible,
         incarnation: Incarnation(0),
         rollback_accepted: false,
+        log: None,
     }
 }
 

@@ -154,6 +154,7 @@ impl Trial {
             counts,
             totals,
             operators: Vec::new(),
+            event_times: None,
             rows_digest: RowsHasher::digest_of(&rows),
             previous: self.last.as_ref().map_or(Digest::ZERO, |last| last.digest),
             digest: Digest::ZERO,
@@ -162,7 +163,8 @@ impl Trial {
         self.last = Some(record.clone());
         let identity = identity(&record);
         let publication = Publication { identity, record, rows, dead_letters: [].into() };
-        Plan { changes, rows_are_state, ahead: WrittenAhead::default(), publication }
+        let ahead = WrittenAhead::default();
+        Plan { changes, log: None, rows_are_state, ahead, publication }
     }
 
     /// What must be restored: the model's groups that the newest batch did not find closed.

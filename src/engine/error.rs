@@ -1,7 +1,7 @@
 //! What ends a run, and the exit code that says what the operator does next.
 
 use crate::{
-    batch::{BadRecord, Refusal, ResultsError},
+    batch::{BadRecord, Refusal, StateError},
     checkpoint::CheckpointError,
     decode::DecodeError,
     sink::SinkError,
@@ -56,12 +56,31 @@ pub enum EngineError {
         /// What the system said.
         problem: String,
     },
-    /// Stored groups that are not of this pipeline.
+    /// State that is not of this pipeline.
     #[error("the checkpoint is damaged: {0}")]
-    Results(#[from] ResultsError),
+    State(StateError),
+    /// A value that does not fit, with ANSI mode on.
+    #[error(transparent)]
+    Failure(Box<crate::spark::Failure>),
     /// A pipeline the decoder cannot serve.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+}
+
+impl From<StateError> for EngineError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Failure(failure) => EngineError::Failure(failure),
+            StateError::Schema { .. } => EngineError::Misfit(error.to_string()),
+            StateError::Results(_) | StateError::Key(_) => EngineError::State(error),
+        }
+    }
+}
+
+impl From<crate::window::ResultsError> for EngineError {
+    fn from(error: crate::window::ResultsError) -> Self {
+        EngineError::State(error.into())
+    }
 }
 
 impl From<SourceError> for EngineError {
@@ -83,9 +102,7 @@ impl EngineError {
             | EngineError::StartingOffsets(_)
             | EngineError::Progress { .. } => 2,
             EngineError::Checkpoint(CheckpointError::Locked { .. }) => 10,
-            EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::Results(_) => {
-                11
-            }
+            EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::State(_) => 11,
             EngineError::Checkpoint(CheckpointError::Misfit { .. }) | EngineError::Misfit(_) => 12,
             EngineError::Refused { refusal, .. } if refusal.is_misfit() => 12,
             EngineError::Checkpoint(CheckpointError::Stale { .. })
@@ -96,6 +113,7 @@ impl EngineError {
             EngineError::Source(SourceError::Usage(_)) => 2,
             EngineError::Source(_) | EngineError::OtherTopic(_) => 20,
             EngineError::BadRecord(_) => 40,
+            EngineError::Failure(_) => 41,
             EngineError::Sink { error, .. } => match error {
                 SinkError::Closed => 0,
                 SinkError::Checkpoint(CheckpointError::Storage { .. }) => 14,

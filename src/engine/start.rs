@@ -9,10 +9,10 @@ use std::{
 
 use crate::{
     batch::{
-        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Superseded, WitnessFact,
-        recover, ways_out,
+        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Publication, Superseded,
+        WitnessFact, recover, ways_out,
     },
-    checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
+    checkpoint::{Ahead, Checkpoint, CheckpointError, Durable, Recovered},
     engine::{
         Clock, EngineError, Parts, Settings, Steps, Timing,
         commits::Commits,
@@ -20,9 +20,11 @@ use crate::{
     },
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
-    spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
+    spec::{
+        self, Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy,
+    },
     stop::Stop,
-    types::{LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
+    types::{LeaderEpoch, Lineage, Offset, Partition, Position, Rows, SinkName},
     window::Watermarks,
 };
 
@@ -92,7 +94,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         checkpoint.begin(genesis, &names)?;
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
-    let (job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
+    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
     let newest = job.head().last.as_ref().map(|last| last.batch);
     for sink in &mut sinks {
         let name = sink.name().0.clone();
@@ -103,10 +105,12 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let commits = Commits::new(source.committer(genesis.begun));
     let mut exit = Exit { checkpoint, sinks, commits, reporter, stop };
     if let (Some(pending), Some(publication)) = (pending(&decision), again) {
-        let durable = exit.checkpoint.durable_again(publication)?;
+        let pipeline = job.pipeline();
+        let durable = durable_again(&mut *exit.checkpoint, publication, pipeline, &genesis)?;
         let sinks = (0..names.len()).filter(|&index| pending.contains(&names[index])).collect();
         tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
         exit.carry_out(Steps::again(durable, sinks), &Timing::default())?;
+        job.note_run_again();
     }
     announce_start(&job, &topic, settings);
     let ahead = exit.checkpoint.ahead();
@@ -167,6 +171,8 @@ impl<'a> Brokers<'a> {
     }
 }
 
+/// Refuses a pipeline that would mix two meanings in one checkpoint; what a compatibility mode goes on
+/// with, as Spark does, is only warned of.
 fn check_identity(genesis: &Genesis, pipeline: &Pipeline) -> Result<(), EngineError> {
     let ours: BTreeMap<_, _> = pipeline.identity().into_iter().collect();
     let theirs: BTreeMap<_, _> = genesis.identity.iter().cloned().collect();
@@ -176,6 +182,16 @@ fn check_identity(genesis: &Genesis, pipeline: &Pipeline) -> Result<(), EngineEr
         if new != old {
             let none = "(none)".to_owned();
             let (new, old) = (new.unwrap_or(&none), old.unwrap_or(&none));
+            if !pipeline.must_keep(field) {
+                tracing::warn!(
+                    field,
+                    checkpoint = old,
+                    run = new,
+                    "the pipeline was changed since the checkpoint was begun; the run goes on from \
+                     the old state, as Spark does"
+                );
+                continue;
+            }
             let _ = write!(differing, "\n  {field}: the checkpoint has {old}, this run has {new}");
         }
     }
@@ -400,6 +416,7 @@ fn restore(
         last: None,
         positions: genesis.starting.clone(),
         watermarks: Watermarks::FIRST,
+        has_run: false,
     };
     let mut job = Job::new(pipeline, head, settings.keep_dead_letters)?
         .with_output_chunks_of(settings.output_chunk_bytes);
@@ -410,8 +427,33 @@ fn restore(
         })
     })?;
     let Some(last) = recovered.last else { return Ok((job, None)) };
+    if let Some(log) = &recovered.log {
+        job.restore_log(log, last.batch)?;
+    }
     let publication = job.resume(last)?;
     Ok((job, Some(publication)))
+}
+
+/// Proof for the newest batch. Its rows may have been written before the pipeline was changed, which
+/// a compatibility mode takes: then they have the columns of the pipeline the history began with.
+fn durable_again(
+    checkpoint: &mut dyn Checkpoint,
+    publication: Publication,
+    pipeline: &Pipeline,
+    genesis: &Genesis,
+) -> Result<Durable, EngineError> {
+    let first = || Some(spec::parse(&genesis.spec_text, "the checkpoint's spec").ok()?.pipeline);
+    match checkpoint.durable_again(publication.clone()) {
+        Err(CheckpointError::Corrupt { directory, problem })
+            if pipeline.semantics.compat.is_some() =>
+        {
+            let damage = CheckpointError::Corrupt { directory, problem };
+            let Some(first) = first() else { return Err(damage.into()) };
+            let rows = Rows::new(first.output_columns());
+            checkpoint.durable_again(Publication { rows, ..publication }).map_err(|_| damage.into())
+        }
+        proof => Ok(proof?),
+    }
 }
 
 /// Sinks that are new to the history begin with its next batch; ones that are gone are forgotten.

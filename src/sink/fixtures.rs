@@ -38,6 +38,7 @@ pub(crate) fn publication(batch: u64, columns: Arc<[Column]>, rows: &[Row<'_, '_
             counts: Counts { rows_out: table.len(), ..Counts::default() },
             totals: Counts::default(),
             operators: Vec::new(),
+            event_times: None,
             rows_digest: Digest::ZERO,
             previous: Digest::ZERO,
             digest: Digest::ZERO,

@@ -7,6 +7,7 @@
 
 mod data_type;
 mod event;
+mod event_times;
 mod ids;
 mod rows;
 mod state;
@@ -15,6 +16,7 @@ mod text;
 pub use data_type::{DataType, Decimal, MAX_DECIMAL_PRECISION};
 pub(crate) use event::DecimalText;
 pub use event::{Cell, Event, Fault, FaultReason, Number, OwnedEvent, Source, Span, TextSource};
+pub use event_times::{EventTimeStats, EventTimes};
 pub use ids::{
     BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
     Timestamp, Watermark,

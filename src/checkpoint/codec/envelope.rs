@@ -30,6 +30,7 @@ pub(super) enum Shape {
     ResultRows = 10,
     DeadLetters = 11,
     Record = 12,
+    StateLog = 13,
 }
 
 /// Wraps a payload for its place.

@@ -13,8 +13,8 @@ use crate::{
     },
     spec::OutputMode,
     types::{
-        BatchId, Digest, FaultReason, Incarnation, Keeper, LeaderEpoch, Lineage, Offset,
-        OperatorCounts, Partition, Place, Position, SinkName, Timestamp, Watermark,
+        BatchId, Digest, EventTimes, FaultReason, Incarnation, Keeper, LeaderEpoch, Lineage,
+        Offset, OperatorCounts, Partition, Place, Position, SinkName, Timestamp, Watermark,
     },
     window::Watermarks,
 };
@@ -497,6 +497,8 @@ struct StoredRecord {
     totals: StoredCounts,
     /// Of each operator: rows in all, updated, removed, dropped.
     operators: Vec<[u64; 4]>,
+    /// Least, average and greatest event time in milliseconds.
+    event_times_ms: Option<[i64; 3]>,
     rows_digest: [u8; 32],
     previous: [u8; 32],
     digest: [u8; 32],
@@ -551,6 +553,9 @@ pub(in crate::checkpoint) fn encode_record(record: &BatchRecord) -> Entry {
         counts: stored_counts(&record.counts),
         totals: stored_counts(&record.totals),
         operators: record.operators.iter().map(stored_operator).collect(),
+        event_times_ms: record
+            .event_times
+            .map(|EventTimes { min_ms, average_ms, max_ms }| [min_ms, average_ms, max_ms]),
         rows_digest: record.rows_digest.0,
         previous: record.previous.0,
         digest: record.digest.0,
@@ -582,6 +587,11 @@ pub(in crate::checkpoint) fn decode_record(
         counts: counts(stored.counts)?,
         totals: counts(stored.totals)?,
         operators: stored.operators.into_iter().map(operator).collect(),
+        event_times: stored.event_times_ms.map(|[min_ms, average_ms, max_ms]| EventTimes {
+            min_ms,
+            average_ms,
+            max_ms,
+        }),
         rows_digest: Digest(stored.rows_digest),
         previous: Digest(stored.previous),
         digest: Digest(stored.digest),
@@ -697,6 +707,7 @@ pub(in crate::checkpoint) fn check_value(
             OutboxKey::ResultRows(..) => drop(decode_result_rows(key, value)?),
             OutboxKey::DeadLetters(..) => decode_dead_letters(key, value, &mut Vec::new())?,
         },
+        Family::Order => super::decode_log(key, value, &mut None)?,
         Family::History => return decode_record(key, value).map(Some),
     }
     Ok(None)

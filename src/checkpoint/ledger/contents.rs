@@ -16,6 +16,7 @@ use crate::{
             self, Chunk, CodecError, Descriptor, Entry, Family, OutboxKey, StateHead, TotalsReader,
         },
     },
+    spark::StateLog,
     types::{BatchId, Incarnation, Partition, Place, Position},
     window::Group,
 };
@@ -68,6 +69,8 @@ pub(in crate::checkpoint) struct Contents {
     pub oldest_record: Option<BatchId>,
     /// Runs by place, oldest first.
     pub runs: BTreeMap<Place, Vec<Run>>,
+    /// What each batch added to the log of changes since its newest snapshot, oldest first.
+    pub log: Vec<Run>,
     /// Rows and dead letters written ahead of a batch that was never written.
     pub orphans: Vec<Vec<u8>>,
 }
@@ -85,6 +88,7 @@ impl Contents {
             descriptor: None,
             oldest_record: None,
             runs: BTreeMap::new(),
+            log: Vec::new(),
             orphans: Vec::new(),
         }
     }
@@ -96,6 +100,7 @@ impl Contents {
         let keys = contents.read_history(families)?;
         let offsets = read_offsets(families)?;
         contents.read_windows(families)?;
+        contents.read_order(families)?;
         contents.read_outbox(families)?;
         let fits = contents.check(keys, &offsets);
         fits.map_err(|problem| corrupt(families.directory(), problem))?;
@@ -176,6 +181,53 @@ impl Contents {
         }
     }
 
+    /// Checks that the log begins with the first batch or a snapshot and has no hole.
+    fn read_order(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
+        let directory = families.directory();
+        let mut unfinished: Option<Run> = None;
+        families.scan(Family::Order, &mut |key, value| {
+            let chunk = codec::open_log(key, value)
+                .map_err(|error| at_key(directory, Family::Order, key, &error))?;
+            let at = chunk.key;
+            let mut run = unfinished.take().unwrap_or_else(|| Run::of(at.batch, &[]));
+            let follows = match self.log.last() {
+                None => at.batch == BatchId(0) || chunk.is_snapshot,
+                Some(last) => at.batch == last.batch.next(),
+            };
+            if run.batch != at.batch || run.chunks != at.chunk || !follows {
+                let problem = format!("the log of changes has a hole before batch {}", at.batch);
+                return Err(corrupt(directory, problem));
+            }
+            run.take_in(value);
+            if chunk.last {
+                self.log.push(run);
+            } else {
+                unfinished = Some(run);
+            }
+            Ok(())
+        })?;
+        match unfinished {
+            Some(run) => {
+                let problem = format!("the log of changes of batch {} has no end", run.batch);
+                Err(corrupt(directory, problem))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the log of changes; `None` where the state is not one.
+    pub fn read_log(&self, families: &dyn Families) -> Result<Option<StateLog>, CheckpointError> {
+        let mut log = None;
+        if self.log.is_empty() {
+            return Ok(log);
+        }
+        families.scan(Family::Order, &mut |key, value| {
+            codec::decode_log(key, value, &mut log)
+                .map_err(|error| at_key(families.directory(), Family::Order, key, &error))
+        })?;
+        Ok(log)
+    }
+
     fn read_outbox(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
         let directory = families.directory();
         let newest = self.head.map(|head| head.batch);
@@ -248,6 +300,7 @@ impl Contents {
             && self.last.is_none()
             && offsets.is_empty()
             && self.runs.is_empty()
+            && self.log.is_empty()
             && self.descriptor.is_none();
         if empty { Ok(()) } else { Err("its families do not end at the same batch".to_owned()) }
     }
@@ -264,11 +317,15 @@ impl Contents {
             }
             runs.iter().for_each(|run| run.add_to(&mut found));
         }
+        if self.log.last().is_some_and(|run| run.batch != last.batch) {
+            return Err(format!("the log of changes does not end at batch {}", last.batch));
+        }
+        self.log.iter().for_each(|run| run.add_to(&mut found));
         if found == *head {
             return Ok(());
         }
         Err(format!(
-            "`windows` holds {} chunks with seal {:x}, but `meta` says {} with {:x}",
+            "`windows` and `order` hold {} chunks with seal {:x}, but `meta` says {} with {:x}",
             found.chunks, found.seal, head.chunks, head.seal
         ))
     }
@@ -332,6 +389,7 @@ impl Contents {
             visible,
             incarnation: self.incarnation,
             rollback_accepted: self.rollback_accepted,
+            log: None,
         }
     }
 }
