@@ -11,30 +11,30 @@
 //! Invariants: an ordinary record allocates nothing (cells and scratch are reused, texts are spans);
 //! only columns that the pipeline uses are decoded, the others stay NULL.
 //!
-//! Known difference: after a bad escape or a raw control character inside a text that is read as a
-//! column, Jackson goes on behind that character, so that Spark may still find fields in what follows
-//! (`{"a":"x\q}` is an object to it). Here it is a syntax error, as everywhere else.
+//! Records are read by the quick scanner (`scan`); those that are no JSON to it are read again as Jackson
+//! reads them (`jackson`), which also knows the options of `from_json` that are not Spark's defaults.
 //!
 //! Start at [`Decoder::decode`]. Not here: what is done with faults (`batch`), limits on future times,
 //! which need a clock.
 
 mod coerce;
 mod filter;
+mod jackson;
 mod pattern;
 mod scan;
 mod text;
 mod time;
 
-use crate::spec::{Expression, OutputSource, Pipeline, Query, TimeFormat};
-use crate::types::{Cell, DataType, Event, Fault, FaultReason, Source, Timestamp};
+use crate::spec::{Expression, JsonOptions, OutputSource, ParseMode, Pipeline, Query, SessionGap, TimeFormat, Window};
+use crate::types::{Cell, DataType, DoubleTexts, Event, Fault, FaultReason, Source, Timestamp};
 
 pub use filter::keeps;
 pub use pattern::check_pattern;
-pub use text::append_java_double;
 pub use time::{iso, looks_like_milliseconds};
 
+use jackson::{Jackson, Token};
 use pattern::Pattern;
-use scan::{Scanner, Stop};
+use scan::{RawString, Scanner, Stop};
 use time::Unit;
 
 /// Scratch space that is kept from record to record.
@@ -74,6 +74,26 @@ pub struct Decoded<'a> {
     pub event: Event<'a>,
     /// The first thing that was wrong with it.
     pub fault: Option<Fault>,
+    /// That thing is a text in a column of another type (Spark 4 gives it a class of its own).
+    pub fault_is_text: bool,
+}
+
+/// Whether a fault makes its record malformed to Spark's `from_json`: such a record ends a run in
+/// fail-fast mode, is left out in skip-malformed mode, and is kept in the corrupt-record column.
+#[must_use]
+pub fn is_malformed(reason: FaultReason) -> bool {
+    match reason {
+        FaultReason::Syntax
+        | FaultReason::NotAnObject
+        | FaultReason::TooDeep
+        | FaultReason::TooLarge
+        | FaultReason::WrongType
+        | FaultReason::OutOfRange => true,
+        FaultReason::NullValue
+        | FaultReason::Empty
+        | FaultReason::NoEventTime
+        | FaultReason::Future => false,
+    }
 }
 
 /// Decodes the records of one pipeline, one after the other.
@@ -81,12 +101,29 @@ pub struct Decoded<'a> {
 pub struct Decoder {
     columns: Vec<ColumnPlan>,
     time: Option<TimePlan>,
+    rules: Rules,
+    corrupt_column: Option<usize>,
+    fault_is_text: bool,
     max_value_bytes: usize,
     /// The column whose name is expected after column `i` at `i + 1`, and first of all at 0: the one
     /// that came there last.
     expected: Vec<usize>,
     cells: Vec<Cell>,
     scratch: Vec<u8>,
+}
+
+/// What is the pipeline's choice in how values are read.
+#[derive(Clone, Debug)]
+struct Rules {
+    json: JsonOptions,
+    doubles: DoubleTexts,
+}
+
+impl Rules {
+    /// Whether less is taken in than by default, which the quick scanner cannot tell.
+    fn are_narrow(&self) -> bool {
+        !self.json.allow_single_quotes || !self.json.allow_non_numeric_numbers
+    }
 }
 
 /// A column of the schema as the decoder looks for it.
@@ -145,6 +182,9 @@ impl Decoder {
         Ok(Decoder {
             columns: pipeline.schema.iter().enumerate().map(plan).collect(),
             time: time_plan(pipeline)?,
+            rules: Rules { json: pipeline.json, doubles: double_texts(pipeline) },
+            corrupt_column: pipeline.corrupt_column,
+            fault_is_text: false,
             max_value_bytes: Decoder::DEFAULT_MAX_VALUE_BYTES,
             expected: (0..=count).map(|index| index % count.max(1)).collect(),
             cells: vec![Cell::Null; count],
@@ -164,6 +204,7 @@ impl Decoder {
             self.scratch = Vec::new();
         }
         self.cells.fill(Cell::Null);
+        self.fault_is_text = false;
         let payload = value.unwrap_or_default();
         let read = match value {
             None => Err(FaultReason::NullValue),
@@ -174,6 +215,12 @@ impl Decoder {
             self.cells.fill(Cell::Null);
             Some(Fault { reason, column: None })
         });
+        if let (Some(column), Some(fault)) = (self.corrupt_column, fault)
+            && is_malformed(fault.reason)
+            && payload.len() <= self.max_value_bytes
+        {
+            self.cells[column] = coerce::whole_text(payload, &mut self.scratch);
+        }
         let source = Source { payload, scratch: &self.scratch };
         let has_data = !matches!(
             fault,
@@ -187,11 +234,70 @@ impl Decoder {
                 fault = fault.or(Some(missing));
             }
         }
-        Decoded { event, fault }
+        Decoded { event, fault, fault_is_text: self.fault_is_text }
     }
 
     /// Fills the cells from a value, and gives the first field that did not fit.
     fn read(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
+        if !self.rules.are_narrow() {
+            match self.read_quickly(payload) {
+                Err(FaultReason::Syntax) => {}
+                read => return read,
+            }
+            self.scratch.clear();
+            self.cells.fill(Cell::Null);
+        }
+        self.read_as_jackson(payload)
+    }
+
+    #[cold]
+    fn read_as_jackson(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
+        let mut parser = Jackson::new(payload, self.rules.json);
+        match parser.next_token().map_err(reason_of)? {
+            None => Err(FaultReason::Empty),
+            Some(Token::StartObject) => self.read_tokens(&mut parser).map_err(reason_of),
+            Some(Token::Text(_)) => {
+                parser.finish_text().map_err(reason_of)?;
+                Err(FaultReason::NotAnObject)
+            }
+            Some(_) => Err(FaultReason::NotAnObject),
+        }
+    }
+
+    /// Reads fields until an object ends, which after a fault need not be the root (Spark's
+    /// `JacksonParser.convertObject`).
+    fn read_tokens(&mut self, parser: &mut Jackson<'_>) -> Result<Option<Fault>, Stop> {
+        let mut fault = None;
+        loop {
+            match parser.next_token()? {
+                None | Some(Token::EndObject) => return Ok(fault),
+                Some(_) => {}
+            }
+            let column = parser.name().and_then(|name| self.column_named(parser.bytes(), name));
+            let used = column.and_then(|column| Some((column, self.columns[column].used_as?)));
+            let Some((column, data_type)) = used else {
+                parser.skip_children()?;
+                continue;
+            };
+            let cell = &mut self.cells[column];
+            let read =
+                coerce::read_token(parser, data_type, &mut self.scratch, cell, &self.rules);
+            let reason = match read {
+                Ok(reason) => reason,
+                Err(Stop::Syntax) => Some(FaultReason::Syntax),
+                Err(stop) => return Err(stop),
+            };
+            if let Some(reason) = reason {
+                if fault.is_none() {
+                    self.fault_is_text = matches!(parser.current(), Some(Token::Text(_)));
+                    fault = Some(Fault { reason, column: Some(column) });
+                }
+                parser.skip_children()?;
+            }
+        }
+    }
+
+    fn read_quickly(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
         let mut scanner = Scanner::new(payload);
         match scanner.peek_token() {
             b'{' => scanner.pos += 1,
@@ -217,9 +323,15 @@ impl Decoder {
             match column.and_then(|column| Some((column, self.columns[column].used_as?))) {
                 Some((column, data_type)) => {
                     let cell = &mut self.cells[column];
-                    if let Some(reason) = coerce::read(scanner, data_type, &mut self.scratch, cell)?
+                    let scratch = &mut self.scratch;
+                    let read = coerce::read(scanner, data_type, scratch, cell, &self.rules)?;
+                    if let Some(reason) = read
+                        && fault.is_none()
                     {
-                        fault = fault.or(Some(Fault { reason, column: Some(column) }));
+                        // Only texts end in a quote.
+                        let last = scanner.bytes[scanner.pos - 1];
+                        self.fault_is_text = matches!(last, b'"' | b'\'');
+                        fault = Some(Fault { reason, column: Some(column) });
                     }
                 }
                 None => scanner.skip_value(1)?,
@@ -261,19 +373,21 @@ impl Decoder {
 
     fn read_unexpected_name(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<usize>, Stop> {
         let name = scanner.string()?;
-        let raw = &scanner.bytes[name.start..name.end];
-        let find = |name: &[u8]| self.columns.iter().position(|plan| *plan.name == *name);
-        let column = if name.unescaped && name.ascii {
-            find(raw)
-        } else {
-            let start = self.scratch.len();
-            text::append_name(scanner.bytes, name, &mut self.scratch);
-            let column = find(&self.scratch[start..]);
-            self.scratch.truncate(start);
-            column
-        };
+        let column = self.column_named(scanner.bytes, name);
         scanner.expect(b':')?;
         Ok(column)
+    }
+
+    fn column_named(&mut self, bytes: &[u8], name: RawString) -> Option<usize> {
+        let find = |name: &[u8]| self.columns.iter().position(|plan| *plan.name == *name);
+        if name.unescaped && name.ascii {
+            return find(&bytes[name.start..name.end]);
+        }
+        let start = self.scratch.len();
+        text::append_name(bytes, name, &mut self.scratch);
+        let column = find(&self.scratch[start..]);
+        self.scratch.truncate(start);
+        column
     }
 }
 
@@ -381,17 +495,41 @@ fn time_plan(pipeline: &Pipeline) -> Result<Option<TimePlan>, DecodeError> {
     Ok(Some(TimePlan { column: event_time.column, format }))
 }
 
-/// For each column of the schema, whether anything is made of it.
+fn double_texts(pipeline: &Pipeline) -> DoubleTexts {
+    match pipeline.semantics.compat {
+        Some(_) => DoubleTexts::Jdk17,
+        None => DoubleTexts::Shortest,
+    }
+}
+
+/// For each column of the schema, whether it is read: if anything is made of it, or if a misfit in it
+/// is told.
 fn used_columns(pipeline: &Pipeline) -> Vec<bool> {
-    let mut used = vec![false; pipeline.schema.len()];
+    let is_told = pipeline.corrupt_column.is_some() || pipeline.parse_mode != ParseMode::Permissive;
+    let mut used = vec![is_told; pipeline.schema.len()];
+    mark_used(pipeline, &mut used);
+    if let Some(corrupt) = pipeline.corrupt_column {
+        used[corrupt] = false;
+    }
+    used
+}
+
+fn mark_used(pipeline: &Pipeline, used: &mut [bool]) {
     if let Some(event_time) = &pipeline.event_time {
         used[event_time.column] = true;
     }
-    if let Some(filter) = &pipeline.filter {
-        mark_columns(filter, &mut used);
+    let filters = [&pipeline.filter, &pipeline.filter_above_watermark];
+    for expression in filters.into_iter().flatten().chain(&pipeline.computed) {
+        mark_columns(expression, used);
+    }
+    if let Some(deduplication) = &pipeline.deduplication {
+        deduplication.columns.iter().for_each(|column| used[*column] = true);
     }
     if let Query::Aggregation(aggregation) = &pipeline.query {
         let aggregated = aggregation.aggregates.iter().filter_map(|aggregate| aggregate.column);
+        if let Some(Window::Session(SessionGap::Dynamic(gap))) = &aggregation.window {
+            mark_columns(gap, used);
+        }
         aggregation.keys.iter().copied().chain(aggregated).for_each(|column| used[column] = true);
     }
     for output in &pipeline.output {
@@ -399,7 +537,6 @@ fn used_columns(pipeline: &Pipeline) -> Vec<bool> {
             used[column] = true;
         }
     }
-    used
 }
 
 fn mark_columns(expression: &Expression, used: &mut [bool]) {

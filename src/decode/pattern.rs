@@ -19,8 +19,8 @@
 //!
 //! Not here: texts without a pattern (`time::iso`).
 
-use super::time::{self, Local, Zone};
-use crate::types::Timestamp;
+use super::time::{self, Local};
+use crate::types::{Timestamp, Zone, offset_seconds};
 
 /// Whether event times can be read in this pattern.
 ///
@@ -411,7 +411,7 @@ fn parse_offset(
             }
         }
     }
-    Some((time::offset_seconds(sign == b'-', values)?, end))
+    Some((offset_seconds(sign == b'-', values)?, end))
 }
 
 fn two_digits(text: &str, pos: usize) -> Option<(i32, usize)> {
@@ -431,8 +431,8 @@ fn parse_zone_name(
     let name = &text[pos..pos + len];
     let known = ABBREVIATIONS.iter().find(|(short, _)| abbreviations && *short == name);
     let zone = match known {
-        Some((_, region)) => time::named_zone(region),
-        None => time::parse_zone(name),
+        Some((_, region)) => Zone::named(region),
+        None => Zone::parse(name),
     };
     found.zone = Some(zone?);
     Some(pos + len)

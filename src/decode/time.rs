@@ -6,11 +6,9 @@
 //!
 //! Not here: texts in a user's pattern (`pattern`); which column is the event time (`mod`).
 
-use std::sync::LazyLock;
+use jiff::tz::TimeZone;
 
-use jiff::tz::{TimeZone, TimeZoneDatabase};
-
-use crate::types::{Decimal, Timestamp};
+use crate::types::{Decimal, Timestamp, Zone};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -152,15 +150,6 @@ pub(super) fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// A zone as a text names it.
-#[derive(Clone, Debug)]
-pub(super) enum Zone {
-    /// Seconds east of UTC.
-    Fixed(i32),
-    /// With clock changes.
-    Named(TimeZone),
-}
-
 /// Reads an ISO 8601 text as Spark's `CAST(... AS TIMESTAMP)` in the session zone UTC:
 /// `yyyy[-M[-d[(T| )H[:m[:s[.fraction]]]]]]`, and after the seconds a zone. Blanks around are trimmed,
 /// digits of the fraction beyond the sixth are cut (`SparkDateTimeUtils.parseTimestampString`).
@@ -180,7 +169,7 @@ pub fn iso(text: &[u8]) -> Option<Timestamp> {
     let zone = fields_after_year(&mut text, &mut local)?;
     match zone {
         [] => local.instant(&Zone::Fixed(0)),
-        zone => local.instant(&parse_zone(std::str::from_utf8(zone).ok()?)?),
+        zone => local.instant(&Zone::parse(std::str::from_utf8(zone).ok()?)?),
     }
 }
 
@@ -232,101 +221,6 @@ impl Cursor<'_> {
         let mut padded = digits.iter().map(|digit| i64::from(digit - b'0')).chain([0; 6]);
         padded.by_ref().take(6).fold(0, |value, digit| value * 10 + digit)
     }
-}
-
-/// Java's `ZoneId.SHORT_IDS`, which Spark accepts.
-const SHORT_IDS: [(&str, &str); 28] = [
-    ("ACT", "Australia/Darwin"),
-    ("AET", "Australia/Sydney"),
-    ("AGT", "America/Argentina/Buenos_Aires"),
-    ("ART", "Africa/Cairo"),
-    ("AST", "America/Anchorage"),
-    ("BET", "America/Sao_Paulo"),
-    ("BST", "Asia/Dhaka"),
-    ("CAT", "Africa/Harare"),
-    ("CNT", "America/St_Johns"),
-    ("CST", "America/Chicago"),
-    ("CTT", "Asia/Shanghai"),
-    ("EAT", "Africa/Addis_Ababa"),
-    ("ECT", "Europe/Paris"),
-    ("EST", "-05:00"),
-    ("HST", "-10:00"),
-    ("IET", "America/Indiana/Indianapolis"),
-    ("IST", "Asia/Kolkata"),
-    ("JST", "Asia/Tokyo"),
-    ("MIT", "Pacific/Apia"),
-    ("MST", "-07:00"),
-    ("NET", "Asia/Yerevan"),
-    ("NST", "Pacific/Auckland"),
-    ("PLT", "Asia/Karachi"),
-    ("PNT", "America/Phoenix"),
-    ("PRT", "America/Puerto_Rico"),
-    ("PST", "America/Los_Angeles"),
-    ("SST", "Pacific/Guadalcanal"),
-    ("VST", "Asia/Ho_Chi_Minh"),
-];
-
-/// Reads a zone as Java's `ZoneId.of` with short ids, and `+h:mm` as Spark adds it.
-pub(super) fn parse_zone(text: &str) -> Option<Zone> {
-    let text = text.trim_matches(|char| char <= ' ');
-    let text = SHORT_IDS.iter().find(|(id, _)| *id == text).map_or(text, |(_, name)| name);
-    if text == "Z" {
-        return Some(Zone::Fixed(0));
-    }
-    let offset = ["UTC", "GMT", "UT"].iter().find_map(|prefix| text.strip_prefix(prefix));
-    let offset = offset.unwrap_or(text);
-    match offset.as_bytes().first() {
-        None if text.is_empty() => None,
-        None => Some(Zone::Fixed(0)),
-        Some(b'+' | b'-') => parse_offset(offset.as_bytes()).map(Zone::Fixed),
-        Some(_) => named_zone(text),
-    }
-}
-
-/// Names are exact in Java, but not to the time zone database. The rules are those compiled into the
-/// binary, so that every machine reads a zone alike.
-pub(super) fn named_zone(name: &str) -> Option<Zone> {
-    static BUNDLED: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
-    let zone = BUNDLED.get(name).ok()?;
-    (zone.iana_name() == Some(name)).then_some(Zone::Named(zone))
-}
-
-/// `+h`, `+hh`, `+hhmm`, `+hh:mm`, `+hhmmss`, `+hh:mm:ss`, and Spark's `+h:mm` and `+h:m`, `+hh:m`.
-fn parse_offset(text: &[u8]) -> Option<i32> {
-    let (sign, rest) = text.split_first()?;
-    let mut parts = [0i32; 3];
-    if rest.contains(&b':') {
-        let count = rest.split(|byte| *byte == b':').count();
-        for (index, part) in rest.split(|byte| *byte == b':').enumerate() {
-            // Spark widens a single digit of the hours, and of minutes that come last.
-            let may_be_short = index == 0 || (index == 1 && count == 2);
-            *parts.get_mut(index)? = two_digits(part, may_be_short)?;
-        }
-    } else {
-        let short = rest.len() == 1;
-        if !matches!(rest.len(), 1 | 2 | 4 | 6) {
-            return None;
-        }
-        for (part, digits) in parts.iter_mut().zip(rest.chunks(2)) {
-            *part = two_digits(digits, short)?;
-        }
-    }
-    offset_seconds(*sign == b'-', parts)
-}
-
-fn two_digits(digits: &[u8], may_be_short: bool) -> Option<i32> {
-    let len_is_good = digits.len() == 2 || (may_be_short && digits.len() == 1);
-    if !len_is_good || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(digits.iter().fold(0, |value, digit| value * 10 + i32::from(digit - b'0')))
-}
-
-/// At most 18 hours, as Java's `ZoneOffset`.
-pub(super) fn offset_seconds(negative: bool, [hours, minutes, seconds]: [i32; 3]) -> Option<i32> {
-    let total = hours * 3600 + minutes * 60 + seconds;
-    let is_good = minutes < 60 && seconds < 60 && total <= 18 * 3600;
-    is_good.then_some(if negative { -total } else { total })
 }
 
 #[cfg(test)]
