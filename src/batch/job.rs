@@ -8,7 +8,7 @@ use crate::{
         Publication, Range, WrittenAhead,
         output::{Closed, Output, RowsHasher},
     },
-    decode::{self, Decoder},
+    decode::{self, Decoder, Evaluator, Texts, ValueError},
     spec::{OutputMode, OutputSource, ParseMode, Pipeline},
     types::{
         BatchId, Digest, Event, Fault, FaultReason, Incarnation, Lineage, Offset, Partition,
@@ -73,6 +73,7 @@ pub struct Job {
     keep_dead_letters: bool,
     chunk_bytes: usize,
     decoder: Decoder,
+    evaluator: Evaluator,
     windows: Option<Windows>,
     head: Head,
 }
@@ -111,11 +112,12 @@ impl OpenBatch {
 /// A record that ends a run in fail-fast mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "record {offset} of partition {partition} of topic {topic} cannot be read: {}{}; \
+    "record {offset} of partition {partition} of topic {topic} cannot be read: {}{}{}; \
      nothing of its batch was written. Mend the producer, start past the record \
      (--starting-offsets with a new --checkpoint-dir), or run with --mode permissive",
     reason.name(),
-    column.as_ref().map(|column| format!(" in column {column}")).unwrap_or_default()
+    column.as_ref().map(|column| format!(" in column {column}")).unwrap_or_default(),
+    error.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
 )]
 pub struct BadRecord {
     /// The topic.
@@ -128,6 +130,8 @@ pub struct BadRecord {
     pub reason: FaultReason,
     /// In which column.
     pub column: Option<String>,
+    /// The value that cannot be computed, where the time parser's policy or ANSI mode ends the run.
+    pub error: Option<ValueError>,
 }
 
 /// Stored groups that are not of this pipeline.
@@ -152,9 +156,10 @@ impl Job {
         keep_dead_letters: bool,
     ) -> Result<Job, decode::DecodeError> {
         let decoder = Decoder::new(&pipeline)?;
+        let evaluator = Evaluator::new(&pipeline)?;
         let windows = WindowPlan::new(&pipeline).map(|plan| Windows::new(Arc::new(plan)));
         let chunk_bytes = Rows::CHUNK_BYTES;
-        Ok(Job { pipeline, keep_dead_letters, chunk_bytes, decoder, windows, head })
+        Ok(Job { pipeline, keep_dead_letters, chunk_bytes, decoder, evaluator, windows, head })
     }
 
     /// Cuts output into chunks of at most so many bytes, instead of [`Rows::CHUNK_BYTES`].
@@ -220,26 +225,37 @@ impl Job {
     /// Takes one record into the batch.
     ///
     /// # Errors
-    /// In fail-fast mode, a record that cannot be read.
+    /// In fail-fast mode, a record that cannot be read; in ANSI mode and by the time parser's policy,
+    /// one with a value that cannot be computed.
     pub fn add(&mut self, batch: &mut OpenBatch, record: Record<'_>) -> Result<(), BadRecord> {
         batch.counts.rows_in += 1;
+        self.decoder.set_clock(batch.clock_ms);
         let decoded = self.decoder.decode(record.value);
-        let (event, fault) = (decoded.event, decoded.fault);
-        let mut fault = fault;
-        if let Some(fault) = fault
+        let (event, mut fault) = (decoded.event, decoded.fault);
+        let malformed = fault.filter(|fault| decode::is_malformed(fault.reason));
+        if let Some(fault) = malformed
             && self.pipeline.parse_mode == ParseMode::FailFast
-            && ends_fail_fast(fault.reason)
         {
-            return Err(bad_record(&self.pipeline, record, fault));
+            let class = decode::malformed_class(&self.pipeline, &decoded, record.value);
+            return Err(bad_record(&self.pipeline, record, fault, class));
         }
-        if let Some(filter) = &self.pipeline.filter
-            && !decode::keeps(filter, &event)
-        {
+        self.evaluator.set_clock(batch.clock_ms);
+        let is_left_out =
+            malformed.is_some() && self.pipeline.parse_mode == ParseMode::SkipMalformed;
+        let admitted = !is_left_out
+            && self
+                .evaluator
+                .admits(self.pipeline.filter.as_ref(), &decoded)
+                .map_err(|error| bad_value(&self.pipeline, record, error))?;
+        if is_left_out {
+            // Counted by its fault below.
+        } else if !admitted {
             batch.counts.filtered += 1;
         } else if is_future(&self.pipeline, &event, batch.clock_ms) {
             fault = Some(future_fault(&self.pipeline));
         } else {
-            let verdict = take(&self.pipeline, batch, &event);
+            let verdict = take(&self.pipeline, &self.evaluator, batch, &event)
+                .map_err(|error| bad_value(&self.pipeline, record, error))?;
             if verdict == Verdict::Late {
                 batch.counts.late += 1;
                 if fault.is_none() && self.keep_dead_letters {
@@ -393,35 +409,33 @@ impl Job {
 }
 
 /// Gives the event to the windows, or makes it a row.
-fn take(pipeline: &Pipeline, batch: &mut OpenBatch, event: &Event<'_>) -> Verdict {
+fn take(
+    pipeline: &Pipeline,
+    evaluator: &Evaluator,
+    batch: &mut OpenBatch,
+    event: &Event<'_>,
+) -> Result<Verdict, ValueError> {
     if let Some(time) = event.time {
         batch.newest.observe(time);
     }
     if let Some(delta) = &mut batch.delta {
-        return delta.add(event);
+        return Ok(delta.add(event));
     }
-    let row: Vec<Value<'_>> = pipeline
+    let texts = Texts::default();
+    let row: Result<Vec<Value<'_>>, ValueError> = pipeline
         .output
         .iter()
         .map(|column| match column.source {
-            OutputSource::Column(index) => event.value(index),
-            OutputSource::EventTime => event.time.map_or(Value::Null, Value::Timestamp),
+            OutputSource::Column(index) => Ok(event.value(index)),
+            OutputSource::EventTime => Ok(event.time.map_or(Value::Null, Value::Timestamp)),
+            OutputSource::Computed(index) => {
+                evaluator.evaluate(&pipeline.computed[index], event, &texts)
+            }
             other => unreachable!("a checked projection outputs columns, not {other:?}"),
         })
         .collect();
-    batch.output.rows().push(&row);
-    Verdict::Counted
-}
-
-/// Spark's FAILFAST ends on what cannot be parsed, not on what is absent.
-fn ends_fail_fast(reason: FaultReason) -> bool {
-    !matches!(
-        reason,
-        FaultReason::NullValue
-            | FaultReason::Empty
-            | FaultReason::NoEventTime
-            | FaultReason::Future
-    )
+    batch.output.rows().push(&row?);
+    Ok(Verdict::Counted)
 }
 
 fn is_future(pipeline: &Pipeline, event: &Event<'_>, clock_ms: i64) -> bool {
@@ -440,14 +454,25 @@ fn column_name(pipeline: &Pipeline, fault: Fault) -> Option<String> {
     fault.column.map(|column| pipeline.schema[column].name.clone())
 }
 
-fn bad_record(pipeline: &Pipeline, record: Record<'_>, fault: Fault) -> BadRecord {
+fn bad_record(
+    pipeline: &Pipeline,
+    record: Record<'_>,
+    fault: Fault,
+    error: Option<ValueError>,
+) -> BadRecord {
     BadRecord {
         topic: pipeline.topic.clone(),
         partition: record.partition,
         offset: record.offset,
         reason: fault.reason,
         column: column_name(pipeline, fault),
+        error,
     }
+}
+
+fn bad_value(pipeline: &Pipeline, record: Record<'_>, error: ValueError) -> BadRecord {
+    let fault = Fault { reason: FaultReason::WrongType, column: None };
+    bad_record(pipeline, record, fault, Some(error))
 }
 
 fn dead_letter(record: Record<'_>, reason: DeadLetterReason, column: Option<String>) -> DeadLetter {

@@ -40,7 +40,10 @@ pub(super) fn read(
         (b'"', DataType::String) => {
             let string = scanner.string()?;
             if !string.unescaped || !string.ascii {
-                return Ok(put(cell, from_string(scanner.bytes, string, data_type, scratch, rules)));
+                return Ok(put(
+                    cell,
+                    from_string(scanner.bytes, string, data_type, scratch, rules),
+                ));
             }
             *cell = Cell::String(payload_span(string.start, string.end));
             Ok(None)
@@ -239,7 +242,9 @@ fn from_text(text: &[u8], data_type: DataType, rules: &Rules) -> Coerced {
             decimal_of(&without, precision, scale)
         }
         DataType::Decimal { precision, scale } => decimal_of(text, precision, scale),
-        DataType::Timestamp => time::iso(text).map(Cell::Timestamp).ok_or(FaultReason::WrongType),
+        DataType::Timestamp => {
+            time::iso(text, &rules.session).map(Cell::Timestamp).ok_or(FaultReason::WrongType)
+        }
         DataType::String | DataType::Long | DataType::Int | DataType::Boolean => WRONG_TYPE,
     }
 }
@@ -327,12 +332,7 @@ fn in_precision(unscaled: Option<i128>, precision: u8, scale: u8) -> Coerced {
     }
 }
 
-fn number_text(
-    bytes: &[u8],
-    number: RawNumber,
-    scratch: &mut Vec<u8>,
-    rules: &Rules,
-) -> Span {
+fn number_text(bytes: &[u8], number: RawNumber, scratch: &mut Vec<u8>, rules: &Rules) -> Span {
     // `-0` is written `0`; noughts that lead (an option) are not written.
     let has_zero = number.negative && bytes[number.start + 1] == b'0';
     if number.form == NumberForm::Integer && !has_zero {

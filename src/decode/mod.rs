@@ -20,22 +20,30 @@
 mod coerce;
 mod filter;
 mod jackson;
+mod old_parser;
 mod pattern;
 mod scan;
 mod text;
 mod time;
+mod value_error;
 
-use crate::spec::{Expression, JsonOptions, OutputSource, ParseMode, Pipeline, Query, SessionGap, TimeFormat, Window};
-use crate::types::{Cell, DataType, DoubleTexts, Event, Fault, FaultReason, Source, Timestamp};
+use crate::spec::{
+    Compat, Expression, JsonOptions, OutputSource, ParseMode, Pipeline, Query, SessionGap,
+    TimeFormat, TimeParserPolicy, Window,
+};
+use crate::types::{
+    Cell, DataType, DoubleTexts, Event, Fault, FaultReason, Source, Timestamp, Zone,
+};
 
-pub use filter::keeps;
+pub use filter::{Evaluator, Texts};
 pub use pattern::check_pattern;
-pub use time::{iso, looks_like_milliseconds};
+pub use time::looks_like_milliseconds;
+pub use value_error::ValueError;
 
 use jackson::{Jackson, Token};
 use pattern::Pattern;
 use scan::{RawString, Scanner, Stop};
-use time::Unit;
+use time::{Session, Unit};
 
 /// Scratch space that is kept from record to record.
 const SCRATCH_KEPT_BYTES: usize = 1 << 20;
@@ -53,6 +61,17 @@ pub enum DecodeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A regular expression that cannot be used.
+    #[error("the regular expression {pattern:?} of RLIKE cannot be used: {reason}")]
+    Regex {
+        /// The expression as written.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no such zone.
+    #[error("there is no time zone {0:?}; write a region as Europe/Paris, or an offset as +02:00")]
+    Zone(String),
     /// The event time's format does not go with the column's type.
     #[error("the event time column {column:?} is {data_type}; {format} need {needed}")]
     TimeType {
@@ -68,7 +87,7 @@ pub enum DecodeError {
 }
 
 /// A record as far as it could be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoded<'a> {
     /// Its cells and event time; all NULL when nothing could be used.
     pub event: Event<'a>,
@@ -76,6 +95,9 @@ pub struct Decoded<'a> {
     pub fault: Option<Fault>,
     /// That thing is a text in a column of another type (Spark 4 gives it a class of its own).
     pub fault_is_text: bool,
+    /// Why the event time cannot be computed, where that ends the run: unless the record is filtered
+    /// out by a condition that does not ask for it ([`Evaluator::admits`]).
+    pub time_error: Option<Box<ValueError>>,
 }
 
 /// Whether a fault makes its record malformed to Spark's `from_json`: such a record ends a run in
@@ -94,6 +116,25 @@ pub fn is_malformed(reason: FaultReason) -> bool {
         | FaultReason::NoEventTime
         | FaultReason::Future => false,
     }
+}
+
+/// Spark's error class for a record that ends a run in fail-fast mode; `None` if the pipeline follows no
+/// version of Spark.
+#[must_use]
+pub fn malformed_class(
+    pipeline: &Pipeline,
+    decoded: &Decoded<'_>,
+    value: Option<&[u8]>,
+) -> Option<ValueError> {
+    let compat = pipeline.semantics.compat?;
+    let first = value.unwrap_or_default().iter().find(|byte| !byte.is_ascii_whitespace());
+    Some(ValueError::Malformed(match decoded.fault?.reason {
+        FaultReason::NotAnObject if first == Some(&b'[') => "CANNOT_PARSE_JSON_ARRAYS_AS_STRUCTS",
+        FaultReason::WrongType if decoded.fault_is_text && compat == Compat::Spark4 => {
+            "CANNOT_PARSE_STRING_AS_DATATYPE"
+        }
+        _ => "WITHOUT_SUGGESTION",
+    }))
 }
 
 /// Decodes the records of one pipeline, one after the other.
@@ -117,9 +158,28 @@ pub struct Decoder {
 struct Rules {
     json: JsonOptions,
     doubles: DoubleTexts,
+    session: Session,
+    /// An event time that cannot be read ends the run (ANSI mode).
+    ansi: bool,
+    /// Spark 2's parser is asked too, and what it alone would take ends the run.
+    asks_old_parser: bool,
+    /// Milliseconds become seconds as doubles, as in Spark.
+    is_compat: bool,
 }
 
 impl Rules {
+    fn of(pipeline: &Pipeline) -> Result<Rules, DecodeError> {
+        let semantics = &pipeline.semantics;
+        Ok(Rules {
+            json: pipeline.json,
+            doubles: double_texts(pipeline),
+            session: session_of(pipeline)?,
+            ansi: semantics.ansi,
+            asks_old_parser: semantics.time_parser_policy == TimeParserPolicy::Exception,
+            is_compat: semantics.compat.is_some(),
+        })
+    }
+
     /// Whether less is taken in than by default, which the quick scanner cannot tell.
     fn are_narrow(&self) -> bool {
         !self.json.allow_single_quotes || !self.json.allow_non_numeric_numbers
@@ -182,7 +242,7 @@ impl Decoder {
         Ok(Decoder {
             columns: pipeline.schema.iter().enumerate().map(plan).collect(),
             time: time_plan(pipeline)?,
-            rules: Rules { json: pipeline.json, doubles: double_texts(pipeline) },
+            rules: Rules::of(pipeline)?,
             corrupt_column: pipeline.corrupt_column,
             fault_is_text: false,
             max_value_bytes: Decoder::DEFAULT_MAX_VALUE_BYTES,
@@ -195,6 +255,12 @@ impl Decoder {
     /// Sets the length above which a record is `TooLarge`, at most [`Decoder::MAX_VALUE_BYTES`].
     pub fn set_max_value_bytes(&mut self, bytes: usize) {
         self.max_value_bytes = bytes.min(Decoder::MAX_VALUE_BYTES);
+    }
+
+    /// Sets the batch's clock reading, in milliseconds from 1970: texts of a time without a date are of
+    /// its day.
+    pub fn set_clock(&mut self, clock_ms: i64) {
+        self.rules.session.clock = Timestamp(clock_ms.saturating_mul(1000));
     }
 
     /// Decodes one record's value. The event borrows the value and this decoder.
@@ -227,14 +293,18 @@ impl Decoder {
             Some(Fault { reason: FaultReason::NullValue | FaultReason::Empty, .. })
         );
         let mut event = Event { time: None, has_data, cells: &self.cells, source };
+        let mut time_error = None;
         if let Some(plan) = &self.time {
-            event.time = plan.format.read(&event, plan.column);
+            match plan.format.read(&event, plan.column, &self.rules) {
+                Ok(time) => event.time = time,
+                Err(error) => time_error = Some(error),
+            }
             if event.time.is_none() {
                 let missing = Fault { reason: FaultReason::NoEventTime, column: Some(plan.column) };
                 fault = fault.or(Some(missing));
             }
         }
-        Decoded { event, fault, fault_is_text: self.fault_is_text }
+        Decoded { event, fault, fault_is_text: self.fault_is_text, time_error }
     }
 
     /// Fills the cells from a value, and gives the first field that did not fit.
@@ -280,8 +350,7 @@ impl Decoder {
                 continue;
             };
             let cell = &mut self.cells[column];
-            let read =
-                coerce::read_token(parser, data_type, &mut self.scratch, cell, &self.rules);
+            let read = coerce::read_token(parser, data_type, &mut self.scratch, cell, &self.rules);
             let reason = match read {
                 Ok(reason) => reason,
                 Err(Stop::Syntax) => Some(FaultReason::Syntax),
@@ -420,19 +489,33 @@ impl Key {
 impl TimeReader {
     /// The event time in a column's cell.
     #[inline(always)]
-    fn read(&self, event: &Event<'_>, column: usize) -> Option<Timestamp> {
+    fn read(
+        &self,
+        event: &Event<'_>,
+        column: usize,
+        rules: &Rules,
+    ) -> Result<Option<Timestamp>, Box<ValueError>> {
         match (&event.cells[column], self) {
-            (Cell::Long(value), TimeReader::Number(unit)) => {
-                Some(time::from_integer(*value, *unit))
+            (Cell::Long(value), TimeReader::Number(Unit::Seconds)) => {
+                Ok(Some(time::from_integer(*value, Unit::Seconds)))
             }
-            (cell, reader) => reader.read_rarer(event, *cell),
+            (cell, reader) => reader.read_rarer(event, *cell, rules),
         }
     }
 
-    fn read_rarer(&self, event: &Event<'_>, cell: Cell) -> Option<Timestamp> {
-        match (cell, self) {
+    fn read_rarer(
+        &self,
+        event: &Event<'_>,
+        cell: Cell,
+        rules: &Rules,
+    ) -> Result<Option<Timestamp>, Box<ValueError>> {
+        Ok(match (cell, self) {
+            (Cell::Long(value), TimeReader::Number(unit)) => from_whole(value, *unit, rules),
             (Cell::Int(value), TimeReader::Number(unit)) => {
-                Some(time::from_integer(i64::from(value), *unit))
+                from_whole(i64::from(value), *unit, rules)
+            }
+            (Cell::Double(number), TimeReader::Number(unit)) if rules.is_compat => {
+                time::from_java_double(event.double(number), *unit)
             }
             (Cell::Double(number), TimeReader::Number(unit)) => {
                 time::from_double(event.double(number), *unit)
@@ -440,14 +523,46 @@ impl TimeReader {
             (Cell::Decimal(value), TimeReader::Number(unit)) => {
                 Some(time::from_decimal(value, *unit))
             }
-            (Cell::String(span), TimeReader::Iso) => time::iso(event.source.bytes(span)),
+            (Cell::String(span), TimeReader::Iso) => {
+                let read = time::iso(event.source.bytes(span), &rules.session);
+                if read.is_none() && rules.ansi {
+                    let value = event.source.text(span).to_owned();
+                    return Err(Box::new(ValueError::InvalidInput { value, to: "TIMESTAMP" }));
+                }
+                read
+            }
             (Cell::String(span), TimeReader::Pattern(pattern)) => {
-                pattern.parse(event.source.text(span))
+                let text = event.source.text(span);
+                match pattern.parse(text, &rules.session.zone) {
+                    Some(time) => Some(time),
+                    None => return pattern_misfit(pattern, text, rules).map(|()| None),
+                }
             }
             (Cell::Timestamp(value), TimeReader::Timestamp) => Some(value),
             _ => None,
-        }
+        })
     }
+}
+
+fn from_whole(value: i64, unit: Unit, rules: &Rules) -> Option<Timestamp> {
+    if unit == Unit::Milliseconds && rules.is_compat {
+        // Rounds to the nearest double, as Spark's `ts / 1000.0` does.
+        return time::from_java_double(value as f64, unit);
+    }
+    Some(time::from_integer(value, unit))
+}
+
+/// A text that is not in the pattern: NULL, or the end of the run.
+#[cold]
+fn pattern_misfit(pattern: &Pattern, text: &str, rules: &Rules) -> Result<(), Box<ValueError>> {
+    let (value, pattern_text) = (text.to_owned(), pattern.text().to_owned());
+    if rules.asks_old_parser && old_parser::takes(pattern.text(), text) {
+        return Err(Box::new(ValueError::OldParser { value, pattern: pattern_text }));
+    }
+    if rules.ansi {
+        return Err(Box::new(ValueError::Timestamp { value, pattern: pattern_text }));
+    }
+    Ok(())
 }
 
 fn reason_of(stop: Stop) -> FaultReason {
@@ -495,6 +610,12 @@ fn time_plan(pipeline: &Pipeline) -> Result<Option<TimePlan>, DecodeError> {
     Ok(Some(TimePlan { column: event_time.column, format }))
 }
 
+fn session_of(pipeline: &Pipeline) -> Result<Session, DecodeError> {
+    let zone = Zone::parse(&pipeline.session_time_zone)
+        .ok_or_else(|| DecodeError::Zone(pipeline.session_time_zone.clone()))?;
+    Ok(Session { zone, clock: Timestamp(0) })
+}
+
 fn double_texts(pipeline: &Pipeline) -> DoubleTexts {
     match pipeline.semantics.compat {
         Some(_) => DoubleTexts::Jdk17,
@@ -518,18 +639,16 @@ fn mark_used(pipeline: &Pipeline, used: &mut [bool]) {
     if let Some(event_time) = &pipeline.event_time {
         used[event_time.column] = true;
     }
-    let filters = [&pipeline.filter, &pipeline.filter_above_watermark];
-    for expression in filters.into_iter().flatten().chain(&pipeline.computed) {
-        mark_columns(expression, used);
-    }
+    mark_expressions(pipeline, &mut |expression| {
+        if let Expression::Column(column) = expression {
+            used[*column] = true;
+        }
+    });
     if let Some(deduplication) = &pipeline.deduplication {
         deduplication.columns.iter().for_each(|column| used[*column] = true);
     }
     if let Query::Aggregation(aggregation) = &pipeline.query {
         let aggregated = aggregation.aggregates.iter().filter_map(|aggregate| aggregate.column);
-        if let Some(Window::Session(SessionGap::Dynamic(gap))) = &aggregation.window {
-            mark_columns(gap, used);
-        }
         aggregation.keys.iter().copied().chain(aggregated).for_each(|column| used[column] = true);
     }
     for output in &pipeline.output {
@@ -539,34 +658,20 @@ fn mark_used(pipeline: &Pipeline, used: &mut [bool]) {
     }
 }
 
-fn mark_columns(expression: &Expression, used: &mut [bool]) {
-    let mut mark = |operand: &Expression| mark_columns(operand, used);
-    match expression {
-        Expression::Column(column) => used[*column] = true,
-        Expression::EventTime | Expression::Literal(_) | Expression::NoData => {}
-        Expression::Compare(_, left, right)
-        | Expression::Arithmetic(_, left, right)
-        | Expression::And(left, right)
-        | Expression::Or(left, right) => {
-            mark(left);
-            mark(right);
-        }
-        Expression::Not(operand) | Expression::IsNull(operand) | Expression::Like(operand, _) => {
-            mark(operand);
-        }
-        Expression::In(operand, list) => {
-            mark(operand);
-            list.iter().for_each(mark);
-        }
-        Expression::Case(branches, otherwise) => {
-            for (condition, value) in branches {
-                mark(condition);
-                mark(value);
-            }
-            otherwise.as_deref().into_iter().for_each(mark);
-        }
+/// Shows every part of every expression of a pipeline to `see`.
+fn mark_expressions(pipeline: &Pipeline, see: &mut dyn FnMut(&Expression)) {
+    let filters = [&pipeline.filter, &pipeline.filter_above_watermark];
+    for expression in filters.into_iter().flatten().chain(&pipeline.computed) {
+        expression.visit(see);
+    }
+    if let Query::Aggregation(aggregation) = &pipeline.query
+        && let Some(Window::Session(SessionGap::Dynamic(gap))) = &aggregation.window
+    {
+        gap.visit(see);
     }
 }
 
+#[cfg(test)]
+mod golden_tests;
 #[cfg(test)]
 mod tests;

@@ -228,7 +228,10 @@ pub(super) fn append_non_finite(value: f64, out: &mut Vec<u8>) {
 pub(super) fn append_java_text(bytes: &[u8], out: &mut Vec<u8>) {
     let mut pos = 0;
     while pos < bytes.len() {
-        let (unit, len) = java_char(&bytes[pos..]);
+        let (unit, len) = match bytes[pos] {
+            byte @ 0..0x80 => (Unit::Char(char::from(byte)), 1),
+            _ => java_char(&bytes[pos..]),
+        };
         if let Unit::Char(char) = unit {
             append_char(char, out);
         }
@@ -253,7 +256,9 @@ mod tests {
 
     fn rendered(json: &str) -> String {
         let mut out = Vec::new();
-        Scanner::new(json.as_bytes()).value(0, &mut Render { out: &mut out, doubles: DoubleTexts::Shortest }).unwrap();
+        Scanner::new(json.as_bytes())
+            .value(0, &mut Render { out: &mut out, doubles: DoubleTexts::Shortest })
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 

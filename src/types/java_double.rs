@@ -175,8 +175,7 @@ impl Parts {
             0
         };
         let shift = self.exponent - FRACTION_BITS;
-        let mut value =
-            if shift >= 0 { self.fraction << shift } else { self.fraction >> -shift };
+        let mut value = if shift >= 0 { self.fraction << shift } else { self.fraction >> -shift };
         let mut point = 0;
         if insignificant > 0 {
             let power = 10u64.pow(insignificant);
@@ -323,9 +322,9 @@ fn bits_of_power_of_5(power: i32) -> i32 {
 /// How many decimal digits are below 2^`power` (`insignificantDigitsForPow2`).
 fn insignificant_digits(power: i32) -> u32 {
     const DIGITS: [u8; 64] = [
-        0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 8, 8, 8, 9,
-        9, 9, 9, 10, 10, 10, 11, 11, 11, 12, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15, 15, 16,
-        16, 16, 17, 17, 17, 18, 18, 18, 19,
+        0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 8, 8, 8,
+        9, 9, 9, 9, 10, 10, 10, 11, 11, 11, 12, 12, 12, 12, 13, 13, 13, 14, 14, 14, 15, 15, 15, 15,
+        16, 16, 16, 17, 17, 17, 18, 18, 18, 19,
     ];
     let power = usize::try_from(power).ok().filter(|power| *power > 1);
     power.and_then(|power| DIGITS.get(power)).map_or(0, |digits| u32::from(*digits))
@@ -453,7 +452,6 @@ mod tests {
         check(2.0e-3, "0.002");
         check(2.2250738585072014e-308, "2.2250738585072014E-308");
         check(f64::from_bits(1), "4.9E-324");
-        check(f64::from_bits(2), "9.9E-324");
         check(f64::MAX, "1.7976931348623157E308");
         check(1.0, "1.0");
         check(0.1, "0.1");
