@@ -190,6 +190,7 @@ impl Parts {
     }
 
     /// The power of ten below the value, or one less (`estimateDecExp`).
+    #[expect(clippy::approx_constant, reason = "Java's constant has these digits")]
     fn decimal_exponent(&self) -> i32 {
         let one = f64::from_bits((1023 << FRACTION_BITS) | (self.fraction & FRACTION_MASK));
         let estimate = (one - 1.5) * 0.289_529_654
