@@ -95,15 +95,16 @@ pub(super) fn value_of(
     }
 }
 
+/// An expression and its type, which NULL has none of; or each mistake: the byte of the text where it is,
+/// and what would be right.
+pub type ReadExpression = Result<(Expression, Option<DataType>), Vec<(usize, String)>>;
+
 /// Reads an expression as Spark does, over the columns of a schema and `event_time`, and gives its type,
 /// which NULL has none of.
 ///
 /// # Errors
 /// Each mistake: the byte of the text where it is, and what would be right.
-pub fn parse_sparks_expression(
-    text: &str,
-    schema: &[Column],
-) -> Result<(Expression, Option<DataType>), Vec<(usize, String)>> {
+pub fn parse_sparks_expression(text: &str, schema: &[Column]) -> ReadExpression {
     let columns: Vec<(String, Option<DataType>)> =
         schema.iter().map(|column| (column.name.clone(), Some(column.data_type))).collect();
     parse_value(text, &Names { columns: &columns, has_event_time: true, lenient: true })

@@ -39,7 +39,7 @@ mod windows;
 
 pub use durations::{MAX_DURATION, format_duration, parse_duration, parse_interval};
 pub use errors::{InvalidOption, Place, SpecError, SpecErrors};
-pub use expression::parse_sparks_expression;
+pub use expression::{ReadExpression, parse_sparks_expression};
 pub use names::{check_pipeline_name, check_topic_name};
 pub use options::{
     DeadLetterSpec, MaxOffsets, ProgressSpec, SinkSpec, StartingOffset, StartingOffsets, Trigger,
