@@ -360,7 +360,7 @@ fn a_record_the_caller_refuses_ends_the_read() {
     source.assign(&positions(&[0])).unwrap();
     let (topic, reason, column) = (TOPIC.to_owned(), FaultReason::Empty, None);
     let (partition, offset) = (Partition(0), Offset(4));
-    let bad = BadRecord { topic, partition, offset, reason, column };
+    let bad = BadRecord { topic, partition, offset, reason, column, error: None };
     let mut count = 0;
     let read = source.read(&ends(&[10]), DEADLINE, &mut |record| {
         count += 1;

@@ -13,7 +13,7 @@ use crate::{
         operators::{Closed, OperatorBatch, Operators, StateError},
         output::{self, Output, RowsHasher},
     },
-    decode::{self, Decoder},
+    decode::{self, Decoder, Evaluator, Texts, ValueError},
     spark::StateLog,
     spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
@@ -79,6 +79,7 @@ pub struct Job {
     keep_dead_letters: bool,
     chunk_bytes: usize,
     decoder: Decoder,
+    evaluator: Evaluator,
     operators: Operators,
     head: Head,
 }
@@ -118,11 +119,12 @@ impl OpenBatch {
 /// A record that ends a run in fail-fast mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "record {offset} of partition {partition} of topic {topic} cannot be read: {}{}; \
+    "record {offset} of partition {partition} of topic {topic} cannot be read: {}{}{}; \
      nothing of its batch was written. Mend the producer, start past the record \
      (--starting-offsets with a new --checkpoint-dir), or run with --mode permissive",
     reason.name(),
-    column.as_ref().map(|column| format!(" in column {column}")).unwrap_or_default()
+    column.as_ref().map(|column| format!(" in column {column}")).unwrap_or_default(),
+    error.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
 )]
 pub struct BadRecord {
     /// The topic.
@@ -135,6 +137,8 @@ pub struct BadRecord {
     pub reason: FaultReason,
     /// In which column.
     pub column: Option<String>,
+    /// The value that cannot be computed, where the time parser's policy or ANSI mode ends the run.
+    pub error: Option<ValueError>,
 }
 
 impl Job {
@@ -148,9 +152,10 @@ impl Job {
         keep_dead_letters: bool,
     ) -> Result<Job, decode::DecodeError> {
         let decoder = Decoder::new(&pipeline)?;
+        let evaluator = Evaluator::new(&pipeline)?;
         let operators = Operators::new(&pipeline);
         let chunk_bytes = Rows::CHUNK_BYTES;
-        Ok(Job { pipeline, keep_dead_letters, chunk_bytes, decoder, operators, head })
+        Ok(Job { pipeline, keep_dead_letters, chunk_bytes, decoder, evaluator, operators, head })
     }
 
     /// Cuts output into chunks of at most so many bytes, instead of [`Rows::CHUNK_BYTES`].
@@ -229,26 +234,38 @@ impl Job {
     /// Takes one record into the batch.
     ///
     /// # Errors
-    /// In fail-fast mode, a record that cannot be read.
+    /// In fail-fast mode, a record that cannot be read; in ANSI mode and by the time parser's policy,
+    /// one with a value that cannot be computed.
     pub fn add(&mut self, batch: &mut OpenBatch, record: Record<'_>) -> Result<(), BadRecord> {
         batch.counts.rows_in += 1;
+        self.decoder.set_clock(batch.clock_ms);
         let decoded = self.decoder.decode(record.value);
-        let (event, fault) = (decoded.event, decoded.fault);
-        let mut fault = fault;
-        if let Some(fault) = fault
+        let (event, mut fault) = (decoded.event, decoded.fault);
+        let malformed = fault.filter(|fault| decode::is_malformed(fault.reason));
+        if let Some(fault) = malformed
             && self.pipeline.parse_mode == ParseMode::FailFast
-            && ends_fail_fast(fault.reason)
         {
-            return Err(bad_record(&self.pipeline, record, fault));
+            let class = decode::malformed_class(&self.pipeline, &decoded, record.value);
+            return Err(bad_record(&self.pipeline, record, fault, class));
         }
-        if let Some(filter) = &self.pipeline.filter
-            && !decode::keeps(filter, &event)
-        {
+        self.evaluator.set_clock(batch.clock_ms);
+        let is_left_out =
+            malformed.is_some() && self.pipeline.parse_mode == ParseMode::SkipMalformed;
+        let admitted = !is_left_out
+            && self
+                .evaluator
+                .admits(self.pipeline.filter.as_ref(), &decoded)
+                .map_err(|error| bad_value(&self.pipeline, record, error))?;
+        if is_left_out {
+            // Counted by its fault below.
+        } else if !admitted {
             batch.counts.filtered += 1;
         } else if is_future(&self.pipeline, &event, batch.clock_ms) {
             fault = Some(future_fault(&self.pipeline));
         } else {
-            let late = take(&self.pipeline, &self.operators, batch, record, &event);
+            let engines = (&self.operators, &self.evaluator);
+            let late = take(&self.pipeline, engines, batch, record, &event)
+                .map_err(|error| bad_value(&self.pipeline, record, error))?;
             if late && fault.is_none() && self.keep_dead_letters {
                 batch.output.push_letter(dead_letter(record, DeadLetterReason::Late, None));
             }
@@ -288,7 +305,9 @@ impl Job {
             output.rows().append(std::mem::replace(&mut computed, none));
         }
         for event in kept {
-            output.rows().push(&row_of(&self.pipeline, &event.borrow()));
+            let (event, texts) = (event.borrow(), Texts::default());
+            let row = row_of(&self.pipeline, &self.evaluator, &event, &texts)?;
+            output.rows().push(&row);
         }
         let output::Closed { mut row_count, mut rows_digest, mut rows, letter_count, letters } =
             output.close();
@@ -397,11 +416,11 @@ impl Job {
 /// late.
 fn take(
     pipeline: &Pipeline,
-    operators: &Operators,
+    (operators, evaluator): (&Operators, &Evaluator),
     batch: &mut OpenBatch,
     record: Record<'_>,
     event: &Event<'_>,
-) -> bool {
+) -> Result<bool, ValueError> {
     if let Some(time) = event.time {
         batch.newest.observe(time);
     }
@@ -409,66 +428,66 @@ fn take(
         batch.times.entry(record.partition).or_default().observe(event.time);
     }
     if let Some(filter) = &pipeline.filter_above_watermark
-        && !decode::keeps(filter, event)
+        && !evaluator.keeps(filter, event)?
     {
         batch.counts.filtered += 1;
-        return false;
+        return Ok(false);
     }
     let at = (record.partition, record.offset);
-    let row = || row_of(pipeline, event);
-    let verdict = operators.add(&mut batch.operators, at, event, gap_of(pipeline, event), row);
+    let texts = Texts::default();
+    let gap_us = gap_of(pipeline, evaluator, event)?;
+    let row = row_of(pipeline, evaluator, event, &texts)?;
+    let verdict = operators.add(&mut batch.operators, at, event, gap_us, &row);
     match verdict {
         Verdict::Counted | Verdict::NoTime => {}
-        Verdict::Row => batch.output.rows().push(&row_of(pipeline, event)),
+        Verdict::Row => batch.output.rows().push(&row),
         Verdict::Late => batch.counts.late += 1,
         Verdict::NoSession => batch.counts.filtered += 1,
         Verdict::Duplicate => batch.counts.duplicates += 1,
     }
-    verdict == Verdict::Late
+    Ok(verdict == Verdict::Late)
 }
 
 /// The session gap of an event in microseconds; `None` where there is none or it is NULL.
-fn gap_of(pipeline: &Pipeline, event: &Event<'_>) -> Option<i64> {
-    let Query::Aggregation(aggregation) = &pipeline.query else { return None };
-    let Some(Window::Session(gap)) = &aggregation.window else { return None };
-    match gap {
+fn gap_of(
+    pipeline: &Pipeline,
+    evaluator: &Evaluator,
+    event: &Event<'_>,
+) -> Result<Option<i64>, ValueError> {
+    let Query::Aggregation(aggregation) = &pipeline.query else { return Ok(None) };
+    let Some(Window::Session(gap)) = &aggregation.window else { return Ok(None) };
+    Ok(match gap {
         SessionGap::Fixed(gap_us) => Some(*gap_us),
-        SessionGap::Dynamic(expression) => match decode::evaluate(expression, event) {
+        SessionGap::Dynamic(gap) => match evaluator.evaluate(gap, event, &Texts::default())? {
             Value::String(text) => spec::parse_interval(text).ok(),
             _ => None,
         },
-    }
+    })
 }
 
 /// The row of a record that is one as it is; nothing where records become groups.
-fn row_of<'e>(pipeline: &'e Pipeline, event: &Event<'e>) -> Vec<Value<'e>> {
+fn row_of<'e>(
+    pipeline: &'e Pipeline,
+    evaluator: &Evaluator,
+    event: &Event<'e>,
+    texts: &'e Texts,
+) -> Result<Vec<Value<'e>>, ValueError> {
     if matches!(pipeline.query, Query::Aggregation(_)) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     pipeline
         .output
         .iter()
         .map(|column| match column.source {
-            OutputSource::Column(index) => event.value(index),
-            OutputSource::EventTime => event.time.map_or(Value::Null, Value::Timestamp),
+            OutputSource::Column(index) => Ok(event.value(index)),
+            OutputSource::EventTime => Ok(event.time.map_or(Value::Null, Value::Timestamp)),
             OutputSource::Computed(index) => {
-                let value = decode::evaluate(&pipeline.computed[index], event);
-                crate::window::cast_value(value, column.data_type)
+                let value = evaluator.evaluate(&pipeline.computed[index], event, texts)?;
+                Ok(crate::window::cast_value(value, column.data_type))
             }
             other => unreachable!("a checked projection outputs columns, not {other:?}"),
         })
         .collect()
-}
-
-/// Spark's FAILFAST ends on what cannot be parsed, not on what is absent.
-fn ends_fail_fast(reason: FaultReason) -> bool {
-    !matches!(
-        reason,
-        FaultReason::NullValue
-            | FaultReason::Empty
-            | FaultReason::NoEventTime
-            | FaultReason::Future
-    )
 }
 
 fn is_future(pipeline: &Pipeline, event: &Event<'_>, clock_ms: i64) -> bool {
@@ -487,14 +506,25 @@ fn column_name(pipeline: &Pipeline, fault: Fault) -> Option<String> {
     fault.column.map(|column| pipeline.schema[column].name.clone())
 }
 
-fn bad_record(pipeline: &Pipeline, record: Record<'_>, fault: Fault) -> BadRecord {
+fn bad_record(
+    pipeline: &Pipeline,
+    record: Record<'_>,
+    fault: Fault,
+    error: Option<ValueError>,
+) -> BadRecord {
     BadRecord {
         topic: pipeline.topic.clone(),
         partition: record.partition,
         offset: record.offset,
         reason: fault.reason,
         column: column_name(pipeline, fault),
+        error,
     }
+}
+
+fn bad_value(pipeline: &Pipeline, record: Record<'_>, error: ValueError) -> BadRecord {
+    let fault = Fault { reason: FaultReason::WrongType, column: None };
+    bad_record(pipeline, record, fault, Some(error))
 }
 
 fn dead_letter(record: Record<'_>, reason: DeadLetterReason, column: Option<String>) -> DeadLetter {

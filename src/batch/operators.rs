@@ -10,6 +10,7 @@
 //! order of rows: [`Operators::restore_log`]. Its rows are stored, never computed again.
 
 use crate::{
+    decode::ValueError,
     spark::{
         Bounds, Failure, KeyError, LogWrite, SparkBatch, SparkEngine, SparkError, SparkOutcome,
         StateLog, topic_order,
@@ -51,6 +52,9 @@ pub enum StateError {
     /// A value that ends the run, with ANSI mode on.
     #[error(transparent)]
     Failure(#[from] Box<Failure>),
+    /// A value that ends the run where a kept record becomes a row.
+    #[error(transparent)]
+    Value(#[from] ValueError),
 }
 
 impl From<SparkError> for StateError {
@@ -190,22 +194,22 @@ impl Operators {
     }
 
     /// Takes one record; `gap_us` is its session gap in microseconds, where it has one, and `row`
-    /// computes its row where records are rows as they are.
+    /// is its row where records are rows as they are.
     #[inline]
-    pub(super) fn add<'e>(
+    pub(super) fn add(
         &self,
         batch: &mut OperatorBatch,
         at: (Partition, Offset),
-        event: &Event<'e>,
+        event: &Event<'_>,
         gap_us: Option<i64>,
-        row: impl FnOnce() -> Vec<Value<'e>>,
+        row: &[Value<'_>],
     ) -> Verdict {
         match (self, batch) {
             (Operators::Ours(chain), OperatorBatch::Ours(batch)) => {
                 chain.add(batch, at, event, gap_us)
             }
             (_, OperatorBatch::Spark(open)) => {
-                let added = open.batch.add(at.0, event, gap_us, &row());
+                let added = open.batch.add(at.0, event, gap_us, row);
                 added.unwrap_or_else(|failure| {
                     // Nothing of a batch is written before it is closed, which then says so.
                     open.failure.get_or_insert(failure);

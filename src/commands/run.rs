@@ -18,16 +18,16 @@ use crate::{
     progress::{Progress, ProgressWriter},
     sink::{
         NoSink, Sink,
-        console::{ConsoleOptions, ConsoleSink, Truncate},
+        console::{ConsoleOptions, ConsoleSink, Layout, Truncate, ValueTexts},
         dead_letter::DeadLetterSink,
         files::FileSink,
     },
     source::kafka::{KafkaSource, KafkaSourceConfig},
     spec::{
-        DeadLetterSpec, MaxOffsets, Overrides, Pipeline, ProgressSpec, RunOptions, SinkSpec,
-        StartingOffsets, StartingTimestamps, Trigger,
+        Compat, DeadLetterSpec, MaxOffsets, Overrides, Pipeline, ProgressSpec, RunOptions,
+        SinkSpec, StartingOffsets, StartingTimestamps, Trigger,
     },
-    types::{BatchId, FaultReason, Rows},
+    types::{BatchId, DoubleTexts, FaultReason, Rows, Zone},
 };
 
 const DEFAULT_CHECKPOINT_DIR: &str = "./checkpoints";
@@ -143,7 +143,9 @@ fn make_sinks(
     let mut made: Vec<Box<dyn Sink>> = Vec::new();
     for sink in sinks {
         made.push(match sink {
-            SinkSpec::Console => Box::new(ConsoleSink::new(Box::new(io::stdout()), console)),
+            SinkSpec::Console => {
+                Box::new(ConsoleSink::new(Box::new(io::stdout()), console.clone()))
+            }
             SinkSpec::Files(directory) => Box::new(FileSink::new(directory)),
             SinkSpec::None => Box::new(NoSink::new()),
         });
@@ -239,7 +241,7 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             .join(&pipeline.name),
         group_id: group_id.unwrap_or_else(|| format!("sales-stream-{}", pipeline.name)),
         sinks: chosen_sinks(&typed, &run, dead_letter.as_ref())?,
-        console: console_options(&typed, &run),
+        console: console_options(&typed, &run, &pipeline),
         pipeline,
         settings,
         client,
@@ -295,13 +297,24 @@ fn same_path(one: &Path, other: &Path) -> bool {
     absolute(one) == absolute(other)
 }
 
-fn console_options(typed: &RunArguments, run: &RunOptions) -> ConsoleOptions {
+fn console_options(typed: &RunArguments, run: &RunOptions, pipeline: &Pipeline) -> ConsoleOptions {
     let default = ConsoleOptions::default();
     let of_spec = |truncate| if truncate { Truncate::TRUE } else { Truncate::Never };
     ConsoleOptions {
         num_rows: typed.sinks.num_rows.or(run.num_rows).unwrap_or(default.num_rows),
         truncate: typed.sinks.truncate.or(run.truncate.map(of_spec)).unwrap_or(default.truncate),
-        ..default
+        layout: match pipeline.semantics.compat {
+            Some(Compat::Spark35) => Layout::Spark35,
+            Some(Compat::Spark4) | None => default.layout,
+        },
+        texts: ValueTexts {
+            // Starting the job refuses an unknown zone.
+            zone: Zone::parse(&pipeline.session_time_zone).unwrap_or(Zone::UTC),
+            doubles: match pipeline.semantics.compat {
+                Some(_) => DoubleTexts::Jdk17,
+                None => DoubleTexts::Shortest,
+            },
+        },
     }
 }
 

@@ -11,6 +11,8 @@
 //!
 //! Not here: which column a value belongs to, and what becomes of one that does not fit (`mod`).
 
+use super::Rules;
+use super::jackson::{Jackson, Token};
 use super::scan::{NumberForm, RawNumber, RawString, Scanner, Stop};
 use super::text::{self, Render};
 use super::time::{self, Unit};
@@ -32,12 +34,16 @@ pub(super) fn read(
     data_type: DataType,
     scratch: &mut Vec<u8>,
     cell: &mut Cell,
+    rules: &Rules,
 ) -> Result<Option<FaultReason>, Stop> {
     match (scanner.peek_token(), data_type) {
         (b'"', DataType::String) => {
             let string = scanner.string()?;
             if !string.unescaped || !string.ascii {
-                return Ok(put(cell, from_string(scanner.bytes, string, data_type, scratch)));
+                return Ok(put(
+                    cell,
+                    from_string(scanner.bytes, string, data_type, scratch, rules),
+                ));
             }
             *cell = Cell::String(payload_span(string.start, string.end));
             Ok(None)
@@ -61,7 +67,7 @@ pub(super) fn read(
             *cell = Cell::Long(number.mantissa);
             Ok(None)
         }
-        _ => read_rarer(scanner, data_type, scratch).map(|coerced| put(cell, coerced)),
+        _ => read_rarer(scanner, data_type, scratch, rules).map(|coerced| put(cell, coerced)),
     }
 }
 
@@ -75,21 +81,80 @@ fn put(cell: &mut Cell, coerced: Coerced) -> Option<FaultReason> {
     }
 }
 
+/// Reads the value of the parser's current token as [`read`] does. A syntax error that the token's own
+/// text has is the column's alone.
+pub(super) fn read_token(
+    parser: &mut Jackson<'_>,
+    data_type: DataType,
+    scratch: &mut Vec<u8>,
+    cell: &mut Cell,
+    rules: &Rules,
+) -> Result<Option<FaultReason>, Stop> {
+    let mut token = parser.current();
+    while let Some(Token::Name) = token {
+        token = parser.next_token()?;
+    }
+    let bytes = parser.bytes();
+    let coerced = match token {
+        None | Some(Token::Null) => Ok(Cell::Null),
+        Some(Token::Text(_)) => {
+            let text = parser.finish_text()?;
+            from_string(bytes, text, data_type, scratch, rules)
+        }
+        Some(Token::Number(number)) => from_number(bytes, number, data_type, scratch, rules),
+        Some(Token::NonFinite(value)) => from_non_finite(value, data_type, scratch),
+        Some(token @ (Token::True | Token::False)) => {
+            let value = matches!(token, Token::True);
+            match data_type {
+                DataType::Boolean => Ok(Cell::Boolean(value)),
+                DataType::String => {
+                    let start = scratch.len();
+                    scratch.extend_from_slice(if value { b"true" } else { b"false" });
+                    Ok(Cell::String(scratch_span(start, scratch.len())))
+                }
+                _ => WRONG_TYPE,
+            }
+        }
+        Some(Token::StartObject | Token::StartArray) if data_type == DataType::String => {
+            let start = scratch.len();
+            let copied = parser.copy(&mut Render { out: scratch, doubles: rules.doubles });
+            if let Err(stop) = copied {
+                scratch.truncate(start);
+                return Err(stop);
+            }
+            Ok(Cell::String(scratch_span(start, scratch.len())))
+        }
+        Some(_) => WRONG_TYPE,
+    };
+    Ok(put(cell, coerced))
+}
+
+/// A record's whole text.
+pub(super) fn whole_text(payload: &[u8], scratch: &mut Vec<u8>) -> Cell {
+    if std::str::from_utf8(payload).is_ok() {
+        return Cell::String(payload_span(0, payload.len()));
+    }
+    let start = scratch.len();
+    text::append_java_text(payload, scratch);
+    Cell::String(scratch_span(start, scratch.len()))
+}
+
 fn read_rarer(
     scanner: &mut Scanner<'_>,
     data_type: DataType,
     scratch: &mut Vec<u8>,
+    rules: &Rules,
 ) -> Result<Coerced, Stop> {
     let start = scanner.pos;
     match scanner.peek() {
         b'"' | b'\'' => {
             let string = scanner.string()?;
-            Ok(from_string(scanner.bytes, string, data_type, scratch))
+            Ok(from_string(scanner.bytes, string, data_type, scratch, rules))
         }
         b'-' if scanner.is_minus_infinity() => from_token(scanner, data_type, scratch),
         b'-' | b'0'..=b'9' => {
             let number = scanner.number()?;
-            Ok(from_number(scanner.bytes, number, data_type, scratch))
+            Ok(from_number(scanner.bytes, number, data_type, scratch, rules))
         }
         b'n' => {
             scanner.literal(b"null")?;
@@ -105,7 +170,7 @@ fn read_rarer(
         }
         b'{' | b'[' if data_type == DataType::String => {
             let start = scratch.len();
-            scanner.value(1, &mut Render { out: scratch })?;
+            scanner.value(1, &mut Render { out: scratch, doubles: rules.doubles })?;
             Ok(Ok(Cell::String(scratch_span(start, scratch.len()))))
         }
         b'{' | b'[' => scanner.skip_value(1).map(|()| WRONG_TYPE),
@@ -121,15 +186,19 @@ fn from_token(
     scratch: &mut Vec<u8>,
 ) -> Result<Coerced, Stop> {
     let value = scanner.non_finite()?;
-    Ok(match data_type {
+    Ok(from_non_finite(value, data_type, scratch))
+}
+
+fn from_non_finite(value: f64, data_type: DataType, scratch: &mut Vec<u8>) -> Coerced {
+    match data_type {
         DataType::Double => Ok(Cell::Double(Number::Value(value))),
         DataType::String => {
             let start = scratch.len();
-            text::append_json_double(value, scratch);
+            text::append_non_finite(value, scratch);
             Ok(Cell::String(scratch_span(start, scratch.len())))
         }
         _ => WRONG_TYPE,
-    })
+    }
 }
 
 fn from_string(
@@ -137,6 +206,7 @@ fn from_string(
     string: RawString,
     data_type: DataType,
     scratch: &mut Vec<u8>,
+    rules: &Rules,
 ) -> Coerced {
     let content = &bytes[string.start..string.end];
     let is_plain = string.unescaped && (string.ascii || std::str::from_utf8(content).is_ok());
@@ -151,14 +221,16 @@ fn from_string(
             scratch_span(start, scratch.len())
         }));
     }
-    let coerced = from_text(if is_plain { content } else { &scratch[start..] }, data_type);
+    let text = if is_plain { content } else { &scratch[start..] };
+    let coerced = from_text(text, data_type, rules);
     scratch.truncate(start);
     coerced
 }
 
 /// A text in a column that is not STRING.
-fn from_text(text: &[u8], data_type: DataType) -> Coerced {
+fn from_text(text: &[u8], data_type: DataType, rules: &Rules) -> Coerced {
     match data_type {
+        DataType::Double if !rules.json.allow_non_numeric_numbers => WRONG_TYPE,
         DataType::Double => match text {
             b"NaN" => Ok(Cell::Double(Number::Value(f64::NAN))),
             b"Infinity" | b"+Infinity" | b"+INF" => Ok(Cell::Double(Number::Value(f64::INFINITY))),
@@ -170,7 +242,9 @@ fn from_text(text: &[u8], data_type: DataType) -> Coerced {
             decimal_of(&without, precision, scale)
         }
         DataType::Decimal { precision, scale } => decimal_of(text, precision, scale),
-        DataType::Timestamp => time::iso(text).map(Cell::Timestamp).ok_or(FaultReason::WrongType),
+        DataType::Timestamp => {
+            time::iso(text, &rules.session).map(Cell::Timestamp).ok_or(FaultReason::WrongType)
+        }
         DataType::String | DataType::Long | DataType::Int | DataType::Boolean => WRONG_TYPE,
     }
 }
@@ -180,6 +254,7 @@ fn from_number(
     number: RawNumber,
     data_type: DataType,
     scratch: &mut Vec<u8>,
+    rules: &Rules,
 ) -> Coerced {
     match data_type {
         DataType::Double => Ok(Cell::Double(double(bytes, number))),
@@ -191,7 +266,7 @@ fn from_number(
         DataType::Timestamp => integer(bytes, number)
             .map(|value| Cell::Timestamp(time::from_integer(value, Unit::Seconds))),
         DataType::Decimal { precision, scale } => decimal(bytes, number, precision, scale),
-        DataType::String => Ok(Cell::String(number_text(bytes, number, scratch))),
+        DataType::String => Ok(Cell::String(number_text(bytes, number, scratch, rules))),
         DataType::Boolean => WRONG_TYPE,
     }
 }
@@ -257,13 +332,14 @@ fn in_precision(unscaled: Option<i128>, precision: u8, scale: u8) -> Coerced {
     }
 }
 
-fn number_text(bytes: &[u8], number: RawNumber, scratch: &mut Vec<u8>) -> Span {
-    let is_minus_zero = number.negative && number.is_short && number.mantissa == 0;
-    if number.form == NumberForm::Integer && !is_minus_zero {
+fn number_text(bytes: &[u8], number: RawNumber, scratch: &mut Vec<u8>, rules: &Rules) -> Span {
+    // `-0` is written `0`; noughts that lead (an option) are not written.
+    let has_zero = number.negative && bytes[number.start + 1] == b'0';
+    if number.form == NumberForm::Integer && !has_zero {
         return payload_span(number.start, number.end);
     }
     let start = scratch.len();
-    text::append_number(bytes, number, scratch);
+    text::append_number(bytes, number, rules.doubles, scratch);
     scratch_span(start, scratch.len())
 }
 

@@ -1,63 +1,446 @@
-//! Conditions over one event, with SQL's three-valued logic as Spark evaluates it with ANSI mode off.
+//! Expressions over one event, with SQL's three-valued logic as Spark evaluates it.
 //!
 //! Numbers compare as doubles unless both are whole or decimal; NaN equals NaN and is greater than
 //! every other number; texts compare by their bytes. A text beside a number, a time or a boolean is
-//! cast to that type, NULL if it cannot be. Whole numbers wrap on overflow, as in Spark.
+//! cast to that type. What cannot be computed (such a cast, a division by zero) is NULL, and whole
+//! numbers wrap on overflow; in ANSI mode these are errors that end the run.
 //!
-//! Not here: whether a condition makes sense (`spec`), and which types its columns have.
+//! Start at [`Evaluator::evaluate`]. Not here: whether an expression makes sense (`spec`), and which
+//! types its columns have.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
-use super::time;
-use crate::spec::{Arithmetic, Comparison, Expression, Literal};
-use crate::types::{Decimal, Event, Value};
+use regex::Regex;
 
-/// Whether a record is kept: its condition is true, neither false nor NULL.
-#[must_use]
-pub fn keeps(condition: &Expression, event: &Event<'_>) -> bool {
-    evaluate(condition, event) == Value::Boolean(true)
+use super::time::{self, Session};
+use super::{DecodeError, Decoded, ValueError, double_texts, mark_expressions, session_of};
+use crate::spec::{Arithmetic, Comparison, Compat, Expression, Function, Literal, Pipeline};
+use crate::types::{
+    DataType, Decimal, DecimalText, DoubleTexts, Event, Timestamp, Value, timestamp_text_in,
+};
+
+type Evaluated<'a> = Result<Value<'a>, ValueError>;
+
+/// Computes a pipeline's expressions.
+#[derive(Clone, Debug)]
+pub struct Evaluator {
+    rules: Rules,
+    patterns: HashMap<String, Regex>,
 }
 
-/// The value of an expression for one event.
-#[must_use]
-pub fn evaluate<'a>(expression: &'a Expression, event: &Event<'a>) -> Value<'a> {
-    let of = |operand: &'a Expression| evaluate(operand, event);
-    match expression {
-        Expression::Column(column) => event.value(*column),
-        Expression::EventTime => event.time.map_or(Value::Null, Value::Timestamp),
-        Expression::Literal(literal) => constant(literal),
-        Expression::Compare(comparison, left, right) => compared(*comparison, of(left), of(right)),
-        Expression::Arithmetic(operator, left, right) => calculated(*operator, of(left), of(right)),
-        Expression::And(left, right) => truth(match as_truth(of(left)) {
-            Some(false) => Some(false),
-            left => match (left, as_truth(of(right))) {
-                (_, Some(false)) => Some(false),
-                (Some(true), right) => right,
-                _ => None,
+#[derive(Clone, Debug)]
+struct Rules {
+    session: Session,
+    doubles: DoubleTexts,
+    ansi: bool,
+    is_spark_4: bool,
+}
+
+/// Texts that expressions make, kept as long as their values are looked at.
+#[derive(Debug, Default)]
+pub struct Texts(OnceCell<(Box<str>, Box<Texts>)>);
+
+impl Texts {
+    fn keep(&self, text: String) -> &str {
+        let mut last = self;
+        while let Some((_, next)) = last.0.get() {
+            last = next;
+        }
+        &last.0.get_or_init(|| (text.into(), Box::default())).0
+    }
+}
+
+/// What an expression is computed of.
+#[derive(Clone, Copy)]
+struct Scope<'s, 'a> {
+    evaluator: &'s Evaluator,
+    event: &'s Event<'a>,
+    time_error: Option<&'s ValueError>,
+    texts: &'a Texts,
+}
+
+impl Evaluator {
+    /// An evaluator for the expressions of `pipeline`.
+    ///
+    /// # Errors
+    /// An unknown session time zone, or a regular expression that cannot be used.
+    pub fn new(pipeline: &Pipeline) -> Result<Evaluator, DecodeError> {
+        let rules = Rules {
+            session: session_of(pipeline)?,
+            doubles: double_texts(pipeline),
+            ansi: pipeline.semantics.ansi,
+            is_spark_4: pipeline.semantics.compat == Some(Compat::Spark4),
+        };
+        let mut patterns = HashMap::new();
+        let mut failed = None;
+        mark_expressions(pipeline, &mut |expression| {
+            let Expression::RLike(_, pattern) = expression else { return };
+            match Regex::new(pattern) {
+                Ok(regex) => drop(patterns.insert(pattern.clone(), regex)),
+                Err(error) => failed = Some((pattern.clone(), error.to_string())),
+            }
+        });
+        match failed {
+            Some((pattern, reason)) => Err(DecodeError::Regex { pattern, reason }),
+            None => Ok(Evaluator { rules, patterns }),
+        }
+    }
+
+    /// Sets the batch's clock reading, in milliseconds from 1970: texts of a time without a date are of
+    /// its day.
+    pub fn set_clock(&mut self, clock_ms: i64) {
+        self.rules.session.clock = Timestamp(clock_ms.saturating_mul(1000));
+    }
+
+    /// Whether a record goes further: its condition, if there is one, is true. An event time that ends
+    /// the run does so unless the condition leaves the record out without asking for it.
+    ///
+    /// # Errors
+    /// A value that ends the run.
+    pub fn admits(
+        &self,
+        condition: Option<&Expression>,
+        decoded: &Decoded<'_>,
+    ) -> Result<bool, ValueError> {
+        let texts = Texts::default();
+        let time_error = decoded.time_error.as_deref();
+        if let Some(condition) = condition {
+            let scope = Scope { evaluator: self, event: &decoded.event, time_error, texts: &texts };
+            if scope.of(condition)? != Value::Boolean(true) {
+                return Ok(false);
+            }
+        }
+        match time_error {
+            Some(error) => Err(error.clone()),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether a condition is true for a record, neither false nor NULL.
+    ///
+    /// # Errors
+    /// A value that ends the run.
+    pub fn keeps(&self, condition: &Expression, event: &Event<'_>) -> Result<bool, ValueError> {
+        Ok(self.evaluate(condition, event, &Texts::default())? == Value::Boolean(true))
+    }
+
+    /// The value of an expression for one event.
+    ///
+    /// # Errors
+    /// A value that ends the run.
+    pub fn evaluate<'a>(
+        &self,
+        expression: &'a Expression,
+        event: &Event<'a>,
+        texts: &'a Texts,
+    ) -> Evaluated<'a> {
+        Scope { evaluator: self, event, time_error: None, texts }.of(expression)
+    }
+}
+
+impl<'a> Scope<'_, 'a> {
+    fn of(&self, expression: &'a Expression) -> Evaluated<'a> {
+        let rules = &self.evaluator.rules;
+        Ok(match expression {
+            Expression::Column(column) => self.event.value(*column),
+            Expression::EventTime => match self.time_error {
+                Some(error) => return Err(error.clone()),
+                None => self.event.time.map_or(Value::Null, Value::Timestamp),
             },
-        }),
-        Expression::Or(left, right) => truth(match as_truth(of(left)) {
-            Some(true) => Some(true),
-            left => match (left, as_truth(of(right))) {
-                (_, Some(true)) => Some(true),
-                (Some(false), right) => right,
-                _ => None,
+            Expression::Literal(literal) => constant(literal),
+            Expression::Compare(comparison, left, right) => {
+                compared(*comparison, self.of(left)?, self.of(right)?, rules)?
+            }
+            Expression::Arithmetic(operator, left, right) => {
+                calculated(*operator, self.of(left)?, self.of(right)?, rules)?
+            }
+            Expression::And(left, right) => truth(match as_truth(self.of(left)?) {
+                Some(false) => Some(false),
+                left => match (left, as_truth(self.of(right)?)) {
+                    (_, Some(false)) => Some(false),
+                    (Some(true), right) => right,
+                    _ => None,
+                },
+            }),
+            Expression::Or(left, right) => truth(match as_truth(self.of(left)?) {
+                Some(true) => Some(true),
+                left => match (left, as_truth(self.of(right)?)) {
+                    (_, Some(true)) => Some(true),
+                    (Some(false), right) => right,
+                    _ => None,
+                },
+            }),
+            Expression::Not(operand) => truth(as_truth(self.of(operand)?).map(|value| !value)),
+            Expression::IsNull(operand) => Value::Boolean(self.of(operand)? == Value::Null),
+            Expression::In(operand, list) => truth(self.is_in(operand, list)?),
+            Expression::Like(operand, pattern) => match self.of(operand)? {
+                Value::String(text) => Value::Boolean(is_like(text, pattern)),
+                _ => Value::Null,
             },
-        }),
-        Expression::Not(operand) => truth(as_truth(of(operand)).map(|value| !value)),
-        Expression::IsNull(operand) => Value::Boolean(of(operand) == Value::Null),
-        Expression::In(operand, list) => truth(is_in(of(operand), list, event)),
-        Expression::Like(operand, pattern) => match of(operand) {
-            Value::String(text) => Value::Boolean(is_like(text, pattern)),
-            _ => Value::Null,
+            Expression::RLike(operand, pattern) => {
+                match (self.of(operand)?, self.evaluator.patterns.get(pattern)) {
+                    (Value::String(text), Some(regex)) => Value::Boolean(regex.is_match(text)),
+                    _ => Value::Null,
+                }
+            }
+            Expression::Case(branches, otherwise) => {
+                for (condition, value) in branches {
+                    if self.of(condition)? == Value::Boolean(true) {
+                        return self.of(value);
+                    }
+                }
+                otherwise.as_deref().map_or(Ok(Value::Null), |value| self.of(value))?
+            }
+            Expression::Cast(operand, to) => self.cast(self.of(operand)?, *to)?,
+            Expression::Call(function, operands) => self.call(*function, operands)?,
+            Expression::NoData => Value::Boolean(!self.event.has_data),
+        })
+    }
+
+    fn is_in(
+        &self,
+        operand: &'a Expression,
+        list: &'a [Expression],
+    ) -> Result<Option<bool>, ValueError> {
+        let value = self.of(operand)?;
+        if value == Value::Null {
+            return Ok(None);
+        }
+        let mut found = Some(false);
+        for candidate in list {
+            match order(value, self.of(candidate)?, &self.evaluator.rules)? {
+                Some(Ordering::Equal) => return Ok(Some(true)),
+                Some(_) => {}
+                None => found = None,
+            }
+        }
+        Ok(found)
+    }
+
+    fn call(&self, function: Function, operands: &'a [Expression]) -> Evaluated<'a> {
+        match function {
+            Function::Coalesce => {
+                for operand in operands {
+                    let value = self.of(operand)?;
+                    if value != Value::Null {
+                        return Ok(value);
+                    }
+                }
+                return Ok(Value::Null);
+            }
+            Function::Concat => {
+                let mut whole = String::new();
+                for operand in operands {
+                    match self.text_of(self.of(operand)?) {
+                        Some(text) => whole.push_str(text),
+                        None => return Ok(Value::Null),
+                    }
+                }
+                return Ok(Value::String(self.texts.keep(whole)));
+            }
+            _ => {}
+        }
+        let Some(operand) = operands.first() else { return Ok(Value::Null) };
+        let rules = &self.evaluator.rules;
+        Ok(match (function, self.of(operand)?) {
+            (_, Value::Null) if function != Function::IsNan => Value::Null,
+            (Function::Abs, value) => absolute(value, rules)?,
+            (Function::Negate, value) => negated(value, rules)?,
+            (Function::IsNan, value) => Value::Boolean(as_double(value).is_some_and(f64::is_nan)),
+            (Function::Length, Value::String(text)) => {
+                Value::Int(i32::try_from(text.chars().count()).unwrap_or(i32::MAX))
+            }
+            (Function::Lower, Value::String(text)) => {
+                Value::String(self.texts.keep(text.to_lowercase()))
+            }
+            (Function::Upper, Value::String(text)) => {
+                Value::String(self.texts.keep(text.to_uppercase()))
+            }
+            (Function::Trim, Value::String(text)) => Value::String(text.trim_matches(' ')),
+            (Function::LeftTrim, Value::String(text)) => {
+                Value::String(text.trim_start_matches(' '))
+            }
+            (Function::RightTrim, Value::String(text)) => Value::String(text.trim_end_matches(' ')),
+            (function, value) => match as_timestamp(value, rules)? {
+                Some(time) => part_of(function, time, rules),
+                None => Value::Null,
+            },
+        })
+    }
+
+    /// A value as SQL casts it to STRING.
+    fn text_of(&self, value: Value<'a>) -> Option<&'a str> {
+        let rules = &self.evaluator.rules;
+        let text = match value {
+            Value::Null => return None,
+            Value::String(text) => return Some(text),
+            Value::Boolean(value) => value.to_string(),
+            Value::Int(value) => value.to_string(),
+            Value::Long(value) => value.to_string(),
+            Value::Double(value) => rules.doubles.text(value),
+            Value::Timestamp(time) => timestamp_text_in(time, &rules.session.zone),
+            Value::Decimal(value) => value.to_string(),
+        };
+        Some(self.texts.keep(text))
+    }
+
+    fn cast(&self, value: Value<'a>, to: DataType) -> Evaluated<'a> {
+        let rules = &self.evaluator.rules;
+        let null = |value: Option<Value<'a>>| value.unwrap_or(Value::Null);
+        Ok(match (value, to) {
+            (Value::Null, _) => Value::Null,
+            (value, DataType::String) => null(self.text_of(value).map(Value::String)),
+            (Value::String(text), to) => from_text(text, to, rules)?,
+            (value, DataType::Double) => null(match value {
+                Value::Boolean(value) => Some(Value::Double(f64::from(u8::from(value)))),
+                Value::Timestamp(time) => Some(Value::Double(time.0 as f64 / 1e6)),
+                value => as_double(value).map(Value::Double),
+            }),
+            (value, DataType::Long | DataType::Int) => whole_cast(value, to, rules)?,
+            (Value::Boolean(value), DataType::Boolean) => Value::Boolean(value),
+            (value, DataType::Boolean) => {
+                null(as_double(value).map(|value| Value::Boolean(value != 0.0)))
+            }
+            (value, DataType::Timestamp) => null(as_timestamp(value, rules)?.map(Value::Timestamp)),
+            (value, DataType::Decimal { precision, scale }) => {
+                let text = self.text_of(value).unwrap_or_default();
+                let limit = 10u128.pow(u32::from(precision));
+                let unscaled = DecimalText::parse(text.as_bytes())
+                    .and_then(|text| text.half_up(i64::from(scale)))
+                    .filter(|unscaled| unscaled.unsigned_abs() < limit);
+                null(unscaled.map(|unscaled| Value::Decimal(Decimal { unscaled, scale })))
+            }
+        })
+    }
+}
+
+fn absolute<'a>(value: Value<'a>, rules: &Rules) -> Evaluated<'a> {
+    match value {
+        Value::Double(value) => Ok(Value::Double(value.abs())),
+        value if as_double(value).is_some_and(|value| value < 0.0) => negated(value, rules),
+        value => Ok(value),
+    }
+}
+
+fn negated<'a>(value: Value<'a>, rules: &Rules) -> Evaluated<'a> {
+    Ok(match value {
+        Value::Int(i32::MIN) if rules.ansi => return Err(ValueError::Overflow("integer")),
+        Value::Long(i64::MIN) if rules.ansi => return Err(ValueError::Overflow("long")),
+        Value::Int(value) => Value::Int(value.wrapping_neg()),
+        Value::Long(value) => Value::Long(value.wrapping_neg()),
+        Value::Double(value) => Value::Double(-value),
+        Value::Decimal(value) => Value::Decimal(Decimal { unscaled: -value.unscaled, ..value }),
+        value => as_double(value).map_or(Value::Null, |value| Value::Double(-value)),
+    })
+}
+
+fn part_of(function: Function, time: Timestamp, rules: &Rules) -> Value<'static> {
+    let text = timestamp_text_in(time, &rules.session.zone);
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.trim_start_matches('+')),
+    };
+    let mut parts = digits.split(['-', ' ', ':', '.']);
+    let (place, sign) = match function {
+        Function::Year => (0, sign),
+        Function::Month => (1, 1),
+        Function::Day => (2, 1),
+        Function::Hour => (3, 1),
+        Function::Minute => (4, 1),
+        Function::Second => (5, 1),
+        _ => return Value::Null,
+    };
+    let part: Option<i32> = parts.nth(place).and_then(|part| part.parse().ok());
+    part.map_or(Value::Null, |part| Value::Int(sign * part))
+}
+
+fn as_timestamp(value: Value<'_>, rules: &Rules) -> Result<Option<Timestamp>, ValueError> {
+    Ok(match value {
+        Value::Timestamp(time) => Some(time),
+        Value::String(text) => {
+            cast_text(text, "TIMESTAMP", rules, |text| time::iso(text.as_bytes(), &rules.session))?
+        }
+        Value::Double(value) => time::from_double(value, time::Unit::Seconds),
+        Value::Decimal(value) => Some(time::from_decimal(value, time::Unit::Seconds)),
+        value => as_long(value).map(|value| time::from_integer(value, time::Unit::Seconds)),
+    })
+}
+
+/// A number or a time as a whole number; beyond the range it ends there, or is an error in ANSI mode.
+fn whole_cast(value: Value<'_>, to: DataType, rules: &Rules) -> Evaluated<'static> {
+    let is_int = to == DataType::Int;
+    let beyond = |value: String| ValueError::CastOverflow {
+        value,
+        to: if is_int { "INT" } else { "BIGINT" },
+    };
+    let whole = match value {
+        Value::Boolean(value) => i128::from(value),
+        Value::Timestamp(time) => i128::from(time.0.div_euclid(1_000_000)),
+        Value::Decimal(value) => value.unscaled / 10i128.pow(u32::from(value.scale)),
+        Value::Double(value) => {
+            let (least, limit) = if is_int {
+                (-2f64.powi(31), 2f64.powi(31))
+            } else {
+                (-2f64.powi(63), 2f64.powi(63))
+            };
+            let fits = value.trunc() >= least && value.trunc() < limit;
+            if rules.ansi && !fits {
+                return Err(beyond(rules.doubles.text(value)));
+            }
+            // Saturates, and NaN is 0, as in Java.
+            if is_int { i128::from(value as i32) } else { i128::from(value as i64) }
+        }
+        value => match as_long(value) {
+            Some(value) => i128::from(value),
+            None => return Ok(Value::Null),
         },
-        Expression::Case(branches, otherwise) => branches
-            .iter()
-            .find(|(condition, _)| of(condition) == Value::Boolean(true))
-            .map(|(_, value)| value)
-            .or(otherwise.as_deref())
-            .map_or(Value::Null, of),
-        Expression::NoData => Value::Boolean(!event.has_data),
+    };
+    let fits = if is_int { i32::try_from(whole).is_ok() } else { i64::try_from(whole).is_ok() };
+    if rules.ansi && !fits {
+        return Err(beyond(whole.to_string()));
+    }
+    // The low bits, as Java keeps them.
+    Ok(if is_int { Value::Int(whole as i32) } else { Value::Long(whole as i64) })
+}
+
+/// A text cast to another type; NULL if it is not of it, or an error in ANSI mode.
+fn from_text<'a>(text: &str, to: DataType, rules: &Rules) -> Evaluated<'a> {
+    let value = match to {
+        DataType::String => None,
+        DataType::Boolean => cast_text(text, "BOOLEAN", rules, boolean_of)?.map(Value::Boolean),
+        DataType::Int => cast_text(text, "INT", rules, |text| {
+            whole_of(text, rules.ansi).and_then(|value| i32::try_from(value).ok())
+        })?
+        .map(Value::Int),
+        DataType::Long => {
+            cast_text(text, "BIGINT", rules, |text| whole_of(text, rules.ansi))?.map(Value::Long)
+        }
+        DataType::Double => cast_text(text, "DOUBLE", rules, double_of)?.map(Value::Double),
+        DataType::Timestamp => as_timestamp(Value::String(text), rules)?.map(Value::Timestamp),
+        DataType::Decimal { precision, scale } => {
+            let limit = 10u128.pow(u32::from(precision));
+            cast_text(text, "DECIMAL", rules, |text| {
+                DecimalText::parse(text.trim().as_bytes())?
+                    .half_up(i64::from(scale))
+                    .filter(|unscaled| unscaled.unsigned_abs() < limit)
+            })?
+            .map(|unscaled| Value::Decimal(Decimal { unscaled, scale }))
+        }
+    };
+    Ok(value.unwrap_or(Value::Null))
+}
+
+fn cast_text<T>(
+    text: &str,
+    to: &'static str,
+    rules: &Rules,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, ValueError> {
+    match read(text) {
+        None if rules.ansi => Err(ValueError::InvalidInput { value: text.to_owned(), to }),
+        value => Ok(value),
     }
 }
 
@@ -84,66 +467,70 @@ fn as_truth(value: Value<'_>) -> Option<bool> {
     }
 }
 
-fn is_in(value: Value<'_>, list: &[Expression], event: &Event<'_>) -> Option<bool> {
-    if value == Value::Null {
-        return None;
-    }
-    let mut found = Some(false);
-    for candidate in list {
-        match order(value, evaluate(candidate, event)) {
-            Some(Ordering::Equal) => return Some(true),
-            Some(_) => {}
-            None => found = None,
-        }
-    }
-    found
-}
-
-fn compared(comparison: Comparison, left: Value<'_>, right: Value<'_>) -> Value<'static> {
+fn compared(
+    comparison: Comparison,
+    left: Value<'_>,
+    right: Value<'_>,
+    rules: &Rules,
+) -> Evaluated<'static> {
     if comparison == Comparison::NullSafeEqual {
         let nulls = (left == Value::Null, right == Value::Null);
-        return Value::Boolean(match nulls {
+        return Ok(Value::Boolean(match nulls {
             (true, true) => true,
-            (false, false) => order(left, right) == Some(Ordering::Equal),
+            (false, false) => order(left, right, rules)? == Some(Ordering::Equal),
             _ => false,
-        });
+        }));
     }
-    truth(order(left, right).map(|order| match comparison {
+    Ok(truth(order(left, right, rules)?.map(|order| match comparison {
         Comparison::Equal | Comparison::NullSafeEqual => order.is_eq(),
         Comparison::NotEqual => order.is_ne(),
         Comparison::Less => order.is_lt(),
         Comparison::LessOrEqual => order.is_le(),
         Comparison::Greater => order.is_gt(),
         Comparison::GreaterOrEqual => order.is_ge(),
-    }))
+    })))
 }
 
 /// How two values compare; `None` if one is NULL or cannot be cast to the other's type.
-fn order(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
-    match (left, right) {
+fn order(left: Value<'_>, right: Value<'_>, rules: &Rules) -> Result<Option<Ordering>, ValueError> {
+    Ok(match (left, right) {
+        (Value::Null, _) | (_, Value::Null) => None,
         (Value::String(left), Value::String(right)) => Some(left.as_bytes().cmp(right.as_bytes())),
-        (Value::String(text), other) => Some(order_with_text(other, text)?.reverse()),
-        (other, Value::String(text)) => order_with_text(other, text),
+        (Value::String(text), other) => order_with_text(other, text, rules)?.map(Ordering::reverse),
+        (other, Value::String(text)) => order_with_text(other, text, rules)?,
         (Value::Boolean(left), Value::Boolean(right)) => Some(left.cmp(&right)),
         (Value::Timestamp(left), Value::Timestamp(right)) => Some(left.cmp(&right)),
         _ => match (as_decimal(left), as_decimal(right)) {
             (Some(left), Some(right)) => Some(order_of_decimals(left, right)),
-            _ => Some(order_of_doubles(as_double(left)?, as_double(right)?)),
+            _ => as_double(left)
+                .zip(as_double(right))
+                .map(|(left, right)| order_of_doubles(left, right)),
         },
-    }
+    })
 }
 
-fn order_with_text(value: Value<'_>, text: &str) -> Option<Ordering> {
-    match value {
-        Value::Timestamp(value) => Some(value.cmp(&time::iso(text.as_bytes())?)),
-        Value::Boolean(value) => Some(value.cmp(&boolean_of(text)?)),
-        Value::Int(value) => Some(i64::from(value).cmp(&whole_of(text)?)),
-        Value::Long(value) => Some(value.cmp(&whole_of(text)?)),
+fn order_with_text(
+    value: Value<'_>,
+    text: &str,
+    rules: &Rules,
+) -> Result<Option<Ordering>, ValueError> {
+    Ok(match value {
+        Value::Timestamp(value) => {
+            as_timestamp(Value::String(text), rules)?.map(|text| value.cmp(&text))
+        }
+        Value::Boolean(value) => {
+            cast_text(text, "BOOLEAN", rules, boolean_of)?.map(|text| value.cmp(&text))
+        }
+        Value::Int(_) | Value::Long(_) => {
+            let whole = cast_text(text, "BIGINT", rules, |text| whole_of(text, rules.ansi))?;
+            as_long(value).zip(whole).map(|(value, text)| value.cmp(&text))
+        }
         Value::Double(_) | Value::Decimal(_) => {
-            Some(order_of_doubles(as_double(value)?, double_of(text)?))
+            let double = cast_text(text, "DOUBLE", rules, double_of)?;
+            as_double(value).zip(double).map(|(value, text)| order_of_doubles(value, text))
         }
         Value::Null | Value::String(_) => None,
-    }
+    })
 }
 
 fn order_of_doubles(left: f64, right: f64) -> Ordering {
@@ -209,9 +596,12 @@ fn double_of(text: &str) -> Option<f64> {
     }
 }
 
-/// Spark's cast of a text to a whole number, which cuts a fraction off.
-fn whole_of(text: &str) -> Option<i64> {
+/// Spark's cast of a text to a whole number, which cuts a fraction off, or in ANSI mode refuses it.
+fn whole_of(text: &str, ansi: bool) -> Option<i64> {
     let text = text.trim_matches(|char| char <= ' ');
+    if ansi {
+        return text.parse().ok();
+    }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let fraction_is_good = fraction.bytes().all(|byte| byte.is_ascii_digit());
     fraction_is_good.then(|| whole.parse().ok()).flatten()
@@ -225,23 +615,42 @@ fn boolean_of(text: &str) -> Option<bool> {
     is_any(["f", "false", "n", "no", "0"]).then_some(false)
 }
 
-fn calculated(operator: Arithmetic, left: Value<'_>, right: Value<'_>) -> Value<'static> {
+fn calculated(
+    operator: Arithmetic,
+    left: Value<'_>,
+    right: Value<'_>,
+    rules: &Rules,
+) -> Evaluated<'static> {
+    if left == Value::Null || right == Value::Null {
+        return Ok(Value::Null);
+    }
+    let divides = matches!(operator, Arithmetic::Divide | Arithmetic::Remainder);
+    if divides && rules.ansi && as_double(right) == Some(0.0) {
+        let is_remainder = operator == Arithmetic::Remainder && rules.is_spark_4;
+        return Err(if is_remainder {
+            ValueError::RemainderByZero
+        } else {
+            ValueError::DivideByZero
+        });
+    }
     if operator == Arithmetic::Divide {
         let quotient = as_double(left).zip(as_double(right)).filter(|(_, right)| *right != 0.0);
-        return quotient.map_or(Value::Null, |(left, right)| Value::Double(left / right));
+        return Ok(quotient.map_or(Value::Null, |(left, right)| Value::Double(left / right)));
     }
-    match (left, right) {
-        (Value::Int(left), Value::Int(right)) => {
-            whole_result(operator, i64::from(left), i64::from(right))
-                // The low 32 bits, as Java's int arithmetic keeps them.
-                .map_or(Value::Null, |value| Value::Int(value as i32))
+    if let (Value::Int(left), Value::Int(right)) = (left, right) {
+        let whole = whole_result(operator, i64::from(left), i64::from(right), rules)?;
+        let beyond = whole.is_some_and(|value| i32::try_from(value).is_err());
+        if beyond && rules.ansi {
+            return Err(ValueError::Overflow("integer"));
         }
-        _ => match (as_long(left), as_long(right)) {
-            (Some(left), Some(right)) => {
-                whole_result(operator, left, right).map_or(Value::Null, Value::Long)
-            }
-            _ => calculated_with_fractions(operator, left, right),
-        },
+        // The low 32 bits, as Java's int arithmetic keeps them.
+        return Ok(whole.map_or(Value::Null, |value| Value::Int(value as i32)));
+    }
+    match (as_long(left), as_long(right)) {
+        (Some(left), Some(right)) => {
+            Ok(whole_result(operator, left, right, rules)?.map_or(Value::Null, Value::Long))
+        }
+        _ => Ok(calculated_with_fractions(operator, left, right)),
     }
 }
 
@@ -253,14 +662,20 @@ fn as_long(value: Value<'_>) -> Option<i64> {
     }
 }
 
-fn whole_result(operator: Arithmetic, left: i64, right: i64) -> Option<i64> {
-    match operator {
-        Arithmetic::Add => Some(left.wrapping_add(right)),
-        Arithmetic::Subtract => Some(left.wrapping_sub(right)),
-        Arithmetic::Multiply => Some(left.wrapping_mul(right)),
-        Arithmetic::Remainder if right != 0 => Some(left.wrapping_rem(right)),
-        Arithmetic::Remainder | Arithmetic::Divide => None,
-    }
+fn whole_result(
+    operator: Arithmetic,
+    left: i64,
+    right: i64,
+    rules: &Rules,
+) -> Result<Option<i64>, ValueError> {
+    let (value, beyond) = match operator {
+        Arithmetic::Add => left.overflowing_add(right),
+        Arithmetic::Subtract => left.overflowing_sub(right),
+        Arithmetic::Multiply => left.overflowing_mul(right),
+        Arithmetic::Remainder if right != 0 => (left.wrapping_rem(right), false),
+        Arithmetic::Remainder | Arithmetic::Divide => return Ok(None),
+    };
+    if beyond && rules.ansi { Err(ValueError::Overflow("long")) } else { Ok(Some(value)) }
 }
 
 fn calculated_with_fractions(
@@ -327,18 +742,47 @@ fn is_like(text: &str, pattern: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Cell, Number, Source, Span, TextSource};
+    use crate::types::{Cell, Number, Source, Span, TextSource, Zone};
+
+    fn evaluator(ansi: bool) -> Evaluator {
+        let session = Session { zone: Zone::UTC, clock: Timestamp(0) };
+        let rules = Rules { session, doubles: DoubleTexts::Shortest, ansi, is_spark_4: true };
+        Evaluator { rules, patterns: HashMap::new() }
+    }
+
+    #[test]
+    fn in_ansi_mode_what_cannot_be_computed_is_an_error() {
+        let row = cells(Number::Short { mantissa: 20, scale: 0 });
+        let source = Source { payload: PAYLOAD.as_bytes(), scratch: b"" };
+        let event = Event { time: None, has_data: true, cells: &row, source };
+        let error = |expression: Expression| {
+            evaluator(true).evaluate(&expression, &event, &Texts::default()).unwrap_err()
+        };
+        let compare = |left, right| Expression::Compare(Comparison::Greater, left, right);
+        let shown = error(compare(column(1), long(5))).to_string();
+        assert!(shown.starts_with("[CAST_INVALID_INPUT] The value 'apple'"), "{shown}");
+        let calculate = |operator, left, right| Expression::Arithmetic(operator, left, right);
+        let divide = calculate(Arithmetic::Divide, column(2), long(0));
+        assert_eq!(error(divide), ValueError::DivideByZero);
+        let remainder = calculate(Arithmetic::Remainder, column(3), long(0));
+        assert_eq!(error(remainder), ValueError::RemainderByZero);
+        let add = calculate(Arithmetic::Add, long(i64::MAX), long(1));
+        assert_eq!(error(add), ValueError::Overflow("long"));
+    }
 
     /// Columns: 0 store (string), 1 item (string), 2 price (double), 3 ts (long), 4 decimal(18,2).
     fn check(cells: &[Cell], payload: &str, condition: &Expression, expected: Value<'_>) {
         let source = Source { payload: payload.as_bytes(), scratch: b"" };
-        let event =
-            Event { time: time::iso(b"2025-09-02T08:00:06Z"), has_data: true, cells, source };
-        let same = match (evaluate(condition, &event), expected) {
+        let time = Some(Timestamp(1_756_800_006_000_000));
+        let event = Event { time, has_data: true, cells, source };
+        let evaluator = evaluator(false);
+        let texts = Texts::default();
+        let found = evaluator.evaluate(condition, &event, &texts).unwrap();
+        let same = match (found, expected) {
             (Value::Double(left), Value::Double(right)) => left.to_bits() == right.to_bits(),
             (left, right) => left == right,
         };
-        assert!(same, "{condition:?} is {:?}, not {expected:?}", evaluate(condition, &event));
+        assert!(same, "{condition:?} is {found:?}, not {expected:?}");
     }
 
     fn text(start: u32, len: u32) -> Cell {

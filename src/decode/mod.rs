@@ -11,31 +11,39 @@
 //! Invariants: an ordinary record allocates nothing (cells and scratch are reused, texts are spans);
 //! only columns that the pipeline uses are decoded, the others stay NULL.
 //!
-//! Known difference: after a bad escape or a raw control character inside a text that is read as a
-//! column, Jackson goes on behind that character, so that Spark may still find fields in what follows
-//! (`{"a":"x\q}` is an object to it). Here it is a syntax error, as everywhere else.
+//! Records are read by the quick scanner (`scan`); those that are no JSON to it are read again as Jackson
+//! reads them (`jackson`), which also knows the options of `from_json` that are not Spark's defaults.
 //!
 //! Start at [`Decoder::decode`]. Not here: what is done with faults (`batch`), limits on future times,
 //! which need a clock.
 
 mod coerce;
 mod filter;
+mod jackson;
+mod old_parser;
 mod pattern;
 mod scan;
 mod text;
 mod time;
+mod value_error;
 
-use crate::spec::{Expression, OutputSource, Pipeline, Query, SessionGap, TimeFormat, Window};
-use crate::types::{Cell, DataType, Event, Fault, FaultReason, Source, Timestamp};
+use crate::spec::{
+    Compat, Expression, JsonOptions, OutputSource, ParseMode, Pipeline, Query, SessionGap,
+    TimeFormat, TimeParserPolicy, Window,
+};
+use crate::types::{
+    Cell, DataType, DoubleTexts, Event, Fault, FaultReason, Source, Timestamp, Zone,
+};
 
-pub use filter::{evaluate, keeps};
+pub use filter::{Evaluator, Texts};
 pub use pattern::check_pattern;
-pub use text::append_java_double;
-pub use time::{iso, looks_like_milliseconds};
+pub use time::looks_like_milliseconds;
+pub use value_error::ValueError;
 
+use jackson::{Jackson, Token};
 use pattern::Pattern;
-use scan::{Scanner, Stop};
-use time::Unit;
+use scan::{RawString, Scanner, Stop};
+use time::{Session, Unit};
 
 /// Scratch space that is kept from record to record.
 const SCRATCH_KEPT_BYTES: usize = 1 << 20;
@@ -53,6 +61,17 @@ pub enum DecodeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A regular expression that cannot be used.
+    #[error("the regular expression {pattern:?} of RLIKE cannot be used: {reason}")]
+    Regex {
+        /// The expression as written.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no such zone.
+    #[error("there is no time zone {0:?}; write a region as Europe/Paris, or an offset as +02:00")]
+    Zone(String),
     /// The event time's format does not go with the column's type.
     #[error("the event time column {column:?} is {data_type}; {format} need {needed}")]
     TimeType {
@@ -68,12 +87,54 @@ pub enum DecodeError {
 }
 
 /// A record as far as it could be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoded<'a> {
     /// Its cells and event time; all NULL when nothing could be used.
     pub event: Event<'a>,
     /// The first thing that was wrong with it.
     pub fault: Option<Fault>,
+    /// That thing is a text in a column of another type (Spark 4 gives it a class of its own).
+    pub fault_is_text: bool,
+    /// Why the event time cannot be computed, where that ends the run: unless the record is filtered
+    /// out by a condition that does not ask for it ([`Evaluator::admits`]).
+    pub time_error: Option<Box<ValueError>>,
+}
+
+/// Whether a fault makes its record malformed to Spark's `from_json`: such a record ends a run in
+/// fail-fast mode, is left out in skip-malformed mode, and is kept in the corrupt-record column.
+#[must_use]
+pub fn is_malformed(reason: FaultReason) -> bool {
+    match reason {
+        FaultReason::Syntax
+        | FaultReason::NotAnObject
+        | FaultReason::TooDeep
+        | FaultReason::TooLarge
+        | FaultReason::WrongType
+        | FaultReason::OutOfRange => true,
+        FaultReason::NullValue
+        | FaultReason::Empty
+        | FaultReason::NoEventTime
+        | FaultReason::Future => false,
+    }
+}
+
+/// Spark's error class for a record that ends a run in fail-fast mode; `None` if the pipeline follows no
+/// version of Spark.
+#[must_use]
+pub fn malformed_class(
+    pipeline: &Pipeline,
+    decoded: &Decoded<'_>,
+    value: Option<&[u8]>,
+) -> Option<ValueError> {
+    let compat = pipeline.semantics.compat?;
+    let first = value.unwrap_or_default().iter().find(|byte| !byte.is_ascii_whitespace());
+    Some(ValueError::Malformed(match decoded.fault?.reason {
+        FaultReason::NotAnObject if first == Some(&b'[') => "CANNOT_PARSE_JSON_ARRAYS_AS_STRUCTS",
+        FaultReason::WrongType if decoded.fault_is_text && compat == Compat::Spark4 => {
+            "CANNOT_PARSE_STRING_AS_DATATYPE"
+        }
+        _ => "WITHOUT_SUGGESTION",
+    }))
 }
 
 /// Decodes the records of one pipeline, one after the other.
@@ -81,12 +142,48 @@ pub struct Decoded<'a> {
 pub struct Decoder {
     columns: Vec<ColumnPlan>,
     time: Option<TimePlan>,
+    rules: Rules,
+    corrupt_column: Option<usize>,
+    fault_is_text: bool,
     max_value_bytes: usize,
     /// The column whose name is expected after column `i` at `i + 1`, and first of all at 0: the one
     /// that came there last.
     expected: Vec<usize>,
     cells: Vec<Cell>,
     scratch: Vec<u8>,
+}
+
+/// What is the pipeline's choice in how values are read.
+#[derive(Clone, Debug)]
+struct Rules {
+    json: JsonOptions,
+    doubles: DoubleTexts,
+    session: Session,
+    /// An event time that cannot be read ends the run (ANSI mode).
+    ansi: bool,
+    /// Spark 2's parser is asked too, and what it alone would take ends the run.
+    asks_old_parser: bool,
+    /// Milliseconds become seconds as doubles, as in Spark.
+    is_compat: bool,
+}
+
+impl Rules {
+    fn of(pipeline: &Pipeline) -> Result<Rules, DecodeError> {
+        let semantics = &pipeline.semantics;
+        Ok(Rules {
+            json: pipeline.json,
+            doubles: double_texts(pipeline),
+            session: session_of(pipeline)?,
+            ansi: semantics.ansi,
+            asks_old_parser: semantics.time_parser_policy == TimeParserPolicy::Exception,
+            is_compat: semantics.compat.is_some(),
+        })
+    }
+
+    /// Whether less is taken in than by default, which the quick scanner cannot tell.
+    fn are_narrow(&self) -> bool {
+        !self.json.allow_single_quotes || !self.json.allow_non_numeric_numbers
+    }
 }
 
 /// A column of the schema as the decoder looks for it.
@@ -145,6 +242,9 @@ impl Decoder {
         Ok(Decoder {
             columns: pipeline.schema.iter().enumerate().map(plan).collect(),
             time: time_plan(pipeline)?,
+            rules: Rules::of(pipeline)?,
+            corrupt_column: pipeline.corrupt_column,
+            fault_is_text: false,
             max_value_bytes: Decoder::DEFAULT_MAX_VALUE_BYTES,
             expected: (0..=count).map(|index| index % count.max(1)).collect(),
             cells: vec![Cell::Null; count],
@@ -157,6 +257,12 @@ impl Decoder {
         self.max_value_bytes = bytes.min(Decoder::MAX_VALUE_BYTES);
     }
 
+    /// Sets the batch's clock reading, in milliseconds from 1970: texts of a time without a date are of
+    /// its day.
+    pub fn set_clock(&mut self, clock_ms: i64) {
+        self.rules.session.clock = Timestamp(clock_ms.saturating_mul(1000));
+    }
+
     /// Decodes one record's value. The event borrows the value and this decoder.
     pub fn decode<'a>(&'a mut self, value: Option<&'a [u8]>) -> Decoded<'a> {
         self.scratch.clear();
@@ -164,6 +270,7 @@ impl Decoder {
             self.scratch = Vec::new();
         }
         self.cells.fill(Cell::Null);
+        self.fault_is_text = false;
         let payload = value.unwrap_or_default();
         let read = match value {
             None => Err(FaultReason::NullValue),
@@ -174,24 +281,92 @@ impl Decoder {
             self.cells.fill(Cell::Null);
             Some(Fault { reason, column: None })
         });
+        if let (Some(column), Some(fault)) = (self.corrupt_column, fault)
+            && is_malformed(fault.reason)
+            && payload.len() <= self.max_value_bytes
+        {
+            self.cells[column] = coerce::whole_text(payload, &mut self.scratch);
+        }
         let source = Source { payload, scratch: &self.scratch };
         let has_data = !matches!(
             fault,
             Some(Fault { reason: FaultReason::NullValue | FaultReason::Empty, .. })
         );
         let mut event = Event { time: None, has_data, cells: &self.cells, source };
+        let mut time_error = None;
         if let Some(plan) = &self.time {
-            event.time = plan.format.read(&event, plan.column);
+            match plan.format.read(&event, plan.column, &self.rules) {
+                Ok(time) => event.time = time,
+                Err(error) => time_error = Some(error),
+            }
             if event.time.is_none() {
                 let missing = Fault { reason: FaultReason::NoEventTime, column: Some(plan.column) };
                 fault = fault.or(Some(missing));
             }
         }
-        Decoded { event, fault }
+        Decoded { event, fault, fault_is_text: self.fault_is_text, time_error }
     }
 
     /// Fills the cells from a value, and gives the first field that did not fit.
     fn read(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
+        if !self.rules.are_narrow() {
+            match self.read_quickly(payload) {
+                Err(FaultReason::Syntax) => {}
+                read => return read,
+            }
+            self.scratch.clear();
+            self.cells.fill(Cell::Null);
+        }
+        self.read_as_jackson(payload)
+    }
+
+    #[cold]
+    fn read_as_jackson(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
+        let mut parser = Jackson::new(payload, self.rules.json);
+        match parser.next_token().map_err(reason_of)? {
+            None => Err(FaultReason::Empty),
+            Some(Token::StartObject) => self.read_tokens(&mut parser).map_err(reason_of),
+            Some(Token::Text(_)) => {
+                parser.finish_text().map_err(reason_of)?;
+                Err(FaultReason::NotAnObject)
+            }
+            Some(_) => Err(FaultReason::NotAnObject),
+        }
+    }
+
+    /// Reads fields until an object ends, which after a fault need not be the root (Spark's
+    /// `JacksonParser.convertObject`).
+    fn read_tokens(&mut self, parser: &mut Jackson<'_>) -> Result<Option<Fault>, Stop> {
+        let mut fault = None;
+        loop {
+            match parser.next_token()? {
+                None | Some(Token::EndObject) => return Ok(fault),
+                Some(_) => {}
+            }
+            let column = parser.name().and_then(|name| self.column_named(parser.bytes(), name));
+            let used = column.and_then(|column| Some((column, self.columns[column].used_as?)));
+            let Some((column, data_type)) = used else {
+                parser.skip_children()?;
+                continue;
+            };
+            let cell = &mut self.cells[column];
+            let read = coerce::read_token(parser, data_type, &mut self.scratch, cell, &self.rules);
+            let reason = match read {
+                Ok(reason) => reason,
+                Err(Stop::Syntax) => Some(FaultReason::Syntax),
+                Err(stop) => return Err(stop),
+            };
+            if let Some(reason) = reason {
+                if fault.is_none() {
+                    self.fault_is_text = matches!(parser.current(), Some(Token::Text(_)));
+                    fault = Some(Fault { reason, column: Some(column) });
+                }
+                parser.skip_children()?;
+            }
+        }
+    }
+
+    fn read_quickly(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
         let mut scanner = Scanner::new(payload);
         match scanner.peek_token() {
             b'{' => scanner.pos += 1,
@@ -217,9 +392,15 @@ impl Decoder {
             match column.and_then(|column| Some((column, self.columns[column].used_as?))) {
                 Some((column, data_type)) => {
                     let cell = &mut self.cells[column];
-                    if let Some(reason) = coerce::read(scanner, data_type, &mut self.scratch, cell)?
+                    let scratch = &mut self.scratch;
+                    let read = coerce::read(scanner, data_type, scratch, cell, &self.rules)?;
+                    if let Some(reason) = read
+                        && fault.is_none()
                     {
-                        fault = fault.or(Some(Fault { reason, column: Some(column) }));
+                        // Only texts end in a quote.
+                        let last = scanner.bytes[scanner.pos - 1];
+                        self.fault_is_text = matches!(last, b'"' | b'\'');
+                        fault = Some(Fault { reason, column: Some(column) });
                     }
                 }
                 None => scanner.skip_value(1)?,
@@ -261,19 +442,21 @@ impl Decoder {
 
     fn read_unexpected_name(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<usize>, Stop> {
         let name = scanner.string()?;
-        let raw = &scanner.bytes[name.start..name.end];
-        let find = |name: &[u8]| self.columns.iter().position(|plan| *plan.name == *name);
-        let column = if name.unescaped && name.ascii {
-            find(raw)
-        } else {
-            let start = self.scratch.len();
-            text::append_name(scanner.bytes, name, &mut self.scratch);
-            let column = find(&self.scratch[start..]);
-            self.scratch.truncate(start);
-            column
-        };
+        let column = self.column_named(scanner.bytes, name);
         scanner.expect(b':')?;
         Ok(column)
+    }
+
+    fn column_named(&mut self, bytes: &[u8], name: RawString) -> Option<usize> {
+        let find = |name: &[u8]| self.columns.iter().position(|plan| *plan.name == *name);
+        if name.unescaped && name.ascii {
+            return find(&bytes[name.start..name.end]);
+        }
+        let start = self.scratch.len();
+        text::append_name(bytes, name, &mut self.scratch);
+        let column = find(&self.scratch[start..]);
+        self.scratch.truncate(start);
+        column
     }
 }
 
@@ -306,19 +489,33 @@ impl Key {
 impl TimeReader {
     /// The event time in a column's cell.
     #[inline(always)]
-    fn read(&self, event: &Event<'_>, column: usize) -> Option<Timestamp> {
+    fn read(
+        &self,
+        event: &Event<'_>,
+        column: usize,
+        rules: &Rules,
+    ) -> Result<Option<Timestamp>, Box<ValueError>> {
         match (&event.cells[column], self) {
-            (Cell::Long(value), TimeReader::Number(unit)) => {
-                Some(time::from_integer(*value, *unit))
+            (Cell::Long(value), TimeReader::Number(Unit::Seconds)) => {
+                Ok(Some(time::from_integer(*value, Unit::Seconds)))
             }
-            (cell, reader) => reader.read_rarer(event, *cell),
+            (cell, reader) => reader.read_rarer(event, *cell, rules),
         }
     }
 
-    fn read_rarer(&self, event: &Event<'_>, cell: Cell) -> Option<Timestamp> {
-        match (cell, self) {
+    fn read_rarer(
+        &self,
+        event: &Event<'_>,
+        cell: Cell,
+        rules: &Rules,
+    ) -> Result<Option<Timestamp>, Box<ValueError>> {
+        Ok(match (cell, self) {
+            (Cell::Long(value), TimeReader::Number(unit)) => from_whole(value, *unit, rules),
             (Cell::Int(value), TimeReader::Number(unit)) => {
-                Some(time::from_integer(i64::from(value), *unit))
+                from_whole(i64::from(value), *unit, rules)
+            }
+            (Cell::Double(number), TimeReader::Number(unit)) if rules.is_compat => {
+                time::from_java_double(event.double(number), *unit)
             }
             (Cell::Double(number), TimeReader::Number(unit)) => {
                 time::from_double(event.double(number), *unit)
@@ -326,14 +523,46 @@ impl TimeReader {
             (Cell::Decimal(value), TimeReader::Number(unit)) => {
                 Some(time::from_decimal(value, *unit))
             }
-            (Cell::String(span), TimeReader::Iso) => time::iso(event.source.bytes(span)),
+            (Cell::String(span), TimeReader::Iso) => {
+                let read = time::iso(event.source.bytes(span), &rules.session);
+                if read.is_none() && rules.ansi {
+                    let value = event.source.text(span).to_owned();
+                    return Err(Box::new(ValueError::InvalidInput { value, to: "TIMESTAMP" }));
+                }
+                read
+            }
             (Cell::String(span), TimeReader::Pattern(pattern)) => {
-                pattern.parse(event.source.text(span))
+                let text = event.source.text(span);
+                match pattern.parse(text, &rules.session.zone) {
+                    Some(time) => Some(time),
+                    None => return pattern_misfit(pattern, text, rules).map(|()| None),
+                }
             }
             (Cell::Timestamp(value), TimeReader::Timestamp) => Some(value),
             _ => None,
-        }
+        })
     }
+}
+
+fn from_whole(value: i64, unit: Unit, rules: &Rules) -> Option<Timestamp> {
+    if unit == Unit::Milliseconds && rules.is_compat {
+        // Rounds to the nearest double, as Spark's `ts / 1000.0` does.
+        return time::from_java_double(value as f64, unit);
+    }
+    Some(time::from_integer(value, unit))
+}
+
+/// A text that is not in the pattern: NULL, or the end of the run.
+#[cold]
+fn pattern_misfit(pattern: &Pattern, text: &str, rules: &Rules) -> Result<(), Box<ValueError>> {
+    let (value, pattern_text) = (text.to_owned(), pattern.text().to_owned());
+    if rules.asks_old_parser && old_parser::takes(pattern.text(), text) {
+        return Err(Box::new(ValueError::OldParser { value, pattern: pattern_text }));
+    }
+    if rules.ansi {
+        return Err(Box::new(ValueError::Timestamp { value, pattern: pattern_text }));
+    }
+    Ok(())
 }
 
 fn reason_of(stop: Stop) -> FaultReason {
@@ -381,23 +610,44 @@ fn time_plan(pipeline: &Pipeline) -> Result<Option<TimePlan>, DecodeError> {
     Ok(Some(TimePlan { column: event_time.column, format }))
 }
 
-/// For each column of the schema, whether anything is made of it.
+fn session_of(pipeline: &Pipeline) -> Result<Session, DecodeError> {
+    let zone = Zone::parse(&pipeline.session_time_zone)
+        .ok_or_else(|| DecodeError::Zone(pipeline.session_time_zone.clone()))?;
+    Ok(Session { zone, clock: Timestamp(0) })
+}
+
+fn double_texts(pipeline: &Pipeline) -> DoubleTexts {
+    match pipeline.semantics.compat {
+        Some(_) => DoubleTexts::Jdk17,
+        None => DoubleTexts::Shortest,
+    }
+}
+
+/// For each column of the schema, whether it is read: if anything is made of it, or if a misfit in it
+/// is told.
 fn used_columns(pipeline: &Pipeline) -> Vec<bool> {
-    let mut used = vec![false; pipeline.schema.len()];
+    let is_told = pipeline.corrupt_column.is_some() || pipeline.parse_mode != ParseMode::Permissive;
+    let mut used = vec![is_told; pipeline.schema.len()];
+    mark_used(pipeline, &mut used);
+    if let Some(corrupt) = pipeline.corrupt_column {
+        used[corrupt] = false;
+    }
+    used
+}
+
+fn mark_used(pipeline: &Pipeline, used: &mut [bool]) {
     if let Some(event_time) = &pipeline.event_time {
         used[event_time.column] = true;
     }
-    let filters = [&pipeline.filter, &pipeline.filter_above_watermark];
-    for expression in filters.into_iter().flatten().chain(&pipeline.computed) {
-        mark_columns(expression, &mut used);
-    }
+    mark_expressions(pipeline, &mut |expression| {
+        if let Expression::Column(column) = expression {
+            used[*column] = true;
+        }
+    });
     if let Some(deduplication) = &pipeline.deduplication {
         deduplication.columns.iter().for_each(|column| used[*column] = true);
     }
     if let Query::Aggregation(aggregation) = &pipeline.query {
-        if let Some(Window::Session(SessionGap::Dynamic(gap))) = &aggregation.window {
-            mark_columns(gap, &mut used);
-        }
         let aggregated = aggregation.aggregates.iter().filter_map(|aggregate| aggregate.column);
         aggregation.keys.iter().copied().chain(aggregated).for_each(|column| used[column] = true);
     }
@@ -406,37 +656,22 @@ fn used_columns(pipeline: &Pipeline) -> Vec<bool> {
             used[column] = true;
         }
     }
-    used
 }
 
-fn mark_columns(expression: &Expression, used: &mut [bool]) {
-    let mut mark = |operand: &Expression| mark_columns(operand, used);
-    match expression {
-        Expression::Column(column) => used[*column] = true,
-        Expression::EventTime | Expression::Literal(_) | Expression::NoData => {}
-        Expression::Compare(_, left, right)
-        | Expression::Arithmetic(_, left, right)
-        | Expression::And(left, right)
-        | Expression::Or(left, right) => {
-            mark(left);
-            mark(right);
-        }
-        Expression::Not(operand) | Expression::IsNull(operand) | Expression::Like(operand, _) => {
-            mark(operand);
-        }
-        Expression::In(operand, list) => {
-            mark(operand);
-            list.iter().for_each(mark);
-        }
-        Expression::Case(branches, otherwise) => {
-            for (condition, value) in branches {
-                mark(condition);
-                mark(value);
-            }
-            otherwise.as_deref().into_iter().for_each(mark);
-        }
+/// Shows every part of every expression of a pipeline to `see`.
+fn mark_expressions(pipeline: &Pipeline, see: &mut dyn FnMut(&Expression)) {
+    let filters = [&pipeline.filter, &pipeline.filter_above_watermark];
+    for expression in filters.into_iter().flatten().chain(&pipeline.computed) {
+        expression.visit(see);
+    }
+    if let Query::Aggregation(aggregation) = &pipeline.query
+        && let Some(Window::Session(SessionGap::Dynamic(gap))) = &aggregation.window
+    {
+        gap.visit(see);
     }
 }
 
+#[cfg(test)]
+mod golden_tests;
 #[cfg(test)]
 mod tests;

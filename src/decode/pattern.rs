@@ -15,12 +15,13 @@
 //! | `'T'` `''` `[ ]` | literal, quote, optional part |
 //!
 //! As in Spark, letters match without regard to case, the whole text must match, dates are strict, and
-//! what the text lacks is 1970-01-01 00:00:00 UTC. Everything else is refused when the pattern is read.
+//! what the text lacks is 1970-01-01 00:00:00 in the
+//! session's zone. Everything else is refused when the pattern is read.
 //!
 //! Not here: texts without a pattern (`time::iso`).
 
-use super::time::{self, Local, Zone};
-use crate::types::Timestamp;
+use super::time::{self, Local};
+use crate::types::{Timestamp, Zone, offset_seconds};
 
 /// Whether event times can be read in this pattern.
 ///
@@ -33,6 +34,7 @@ pub fn check_pattern(pattern: &str) -> Result<(), String> {
 /// A pattern that can be used.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
+    text: String,
     items: Vec<Item>,
 }
 
@@ -165,19 +167,24 @@ impl Pattern {
             }
         }
         match open.pop() {
-            Some(items) if !items.is_empty() => Ok(Pattern { items }),
+            Some(items) if !items.is_empty() => Ok(Pattern { text: pattern.to_owned(), items }),
             _ => Err("the pattern is empty".to_owned()),
         }
     }
 
+    /// The pattern as written.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The instant that `text` names.
-    pub(super) fn parse(&self, text: &str) -> Option<Timestamp> {
+    pub(super) fn parse(&self, text: &str, zone: &Zone) -> Option<Timestamp> {
         let mut found = Found { fields: [None; FIELDS], nanos: 0, zone: None };
         let end = parse_items(&self.items, text, 0, &mut found)?;
         if end != text.len() {
             return None;
         }
-        found.instant()
+        found.instant(zone)
     }
 }
 
@@ -411,7 +418,7 @@ fn parse_offset(
             }
         }
     }
-    Some((time::offset_seconds(sign == b'-', values)?, end))
+    Some((offset_seconds(sign == b'-', values)?, end))
 }
 
 fn two_digits(text: &str, pos: usize) -> Option<(i32, usize)> {
@@ -431,8 +438,8 @@ fn parse_zone_name(
     let name = &text[pos..pos + len];
     let known = ABBREVIATIONS.iter().find(|(short, _)| abbreviations && *short == name);
     let zone = match known {
-        Some((_, region)) => time::named_zone(region),
-        None => time::parse_zone(name),
+        Some((_, region)) => Zone::named(region),
+        None => Zone::parse(name),
     };
     found.zone = Some(zone?);
     Some(pos + len)
@@ -452,7 +459,7 @@ impl Found {
         self.fields[field as usize]
     }
 
-    fn instant(&self) -> Option<Timestamp> {
+    fn instant(&self, zone: &Zone) -> Option<Timestamp> {
         let reduced = self.get(Field::ReducedYear).map(|year| 2000 + year);
         let local = Local {
             year: self.get(Field::Year).or(reduced).unwrap_or(1970),
@@ -471,7 +478,7 @@ impl Found {
                 return None;
             }
         }
-        local.instant(self.zone.as_ref().unwrap_or(&Zone::Fixed(0)))
+        local.instant(self.zone.as_ref().unwrap_or(zone))
     }
 
     fn hour(&self) -> Option<i64> {
@@ -506,7 +513,11 @@ mod tests {
     fn check(pattern: &str, cases: &[(&str, Option<i64>)]) {
         let parsed = Pattern::new(pattern).unwrap();
         for (text, expected) in cases {
-            assert_eq!(parsed.parse(text), expected.map(Timestamp), "{pattern} of {text}");
+            assert_eq!(
+                parsed.parse(text, &Zone::UTC),
+                expected.map(Timestamp),
+                "{pattern} of {text}"
+            );
         }
     }
 

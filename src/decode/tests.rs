@@ -59,11 +59,7 @@ fn shown(value: Value<'_>) -> String {
         Value::Boolean(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Long(value) => value.to_string(),
-        Value::Double(value) => {
-            let mut out = Vec::new();
-            append_java_double(value, &mut out);
-            String::from_utf8(out).unwrap()
-        }
+        Value::Double(value) => crate::types::double_text(value),
         Value::String(text) => text.to_owned(),
         Value::Timestamp(value) => value.0.to_string(),
         Value::Decimal(value) => value.to_string(),
@@ -634,7 +630,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_json_is_decoded_without_panic_and_all_or_nothing(
+    fn damaged_json_is_decoded_without_panic_and_wholly_or_not_at_all(
         object in any_object(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4),
     ) {
@@ -651,7 +647,8 @@ proptest! {
         let mut decoder = Decoder::new(&pipeline(&SALES, Some((3, TimeFormat::Seconds)))).unwrap();
         let decoded = decoder.decode(Some(&payload));
         prop_assert!(spans_lie_inside(&decoded));
-        if decoded.fault.is_some_and(|fault| fault.reason <= FaultReason::TooLarge) {
+        // A fault inside of a column's text spoils that column alone.
+        if decoded.fault.is_some_and(|fault| fault.reason <= FaultReason::TooLarge && fault.column.is_none()) {
             prop_assert!(decoded.event.cells.iter().all(|cell| *cell == Cell::Null));
         }
         // Another reader takes only what this one takes too.
@@ -664,8 +661,100 @@ proptest! {
     fn texts_of_times_are_read_without_panic(text in "\\PC{0,40}", near in "[0-9T:Z+. -]{0,30}") {
         let pattern = Pattern::new("[yyyyMMdd][EEE ]d/M/yy HH:mm[:ss[.SSS]][XXX][ z]").unwrap();
         for text in [text, near] {
-            let _ = iso(text.as_bytes());
-            let _ = pattern.parse(&text);
+            let session = Session { zone: Zone::UTC, clock: Timestamp(0) };
+            let _ = time::iso(text.as_bytes(), &session);
+            let _ = pattern.parse(&text, &Zone::UTC);
         }
     }
+}
+
+fn with(change: impl FnOnce(&mut Pipeline)) -> Decoder {
+    let schema = [SALES.as_slice(), &[("_corrupt_record", DataType::String)]].concat();
+    let mut pipeline = pipeline(&schema, None);
+    pipeline.corrupt_column = Some(4);
+    change(&mut pipeline);
+    Decoder::new(&pipeline).unwrap()
+}
+
+#[test]
+fn a_malformed_record_is_kept_whole_in_its_column() {
+    let mut decoder = with(|_| {});
+    let mut check = |payload: &[u8], expected: [&str; 5]| {
+        assert_eq!(row(&decoder.decode(Some(payload))), expected);
+    };
+    let broken = r#"{"store":"a""#;
+    check(broken.as_bytes(), ["NULL", "NULL", "NULL", "NULL", broken]);
+    let misfit = r#"{"store":"a","price":"x","_corrupt_record":"y"}"#;
+    check(misfit.as_bytes(), ["a", "NULL", "NULL", "NULL", misfit]);
+    check(b"[1]", ["NULL", "NULL", "NULL", "NULL", "[1]"]);
+    check(br#"{"store":"a","_corrupt_record":"y"}"#, ["a", "NULL", "NULL", "NULL", "NULL"]);
+    check(b" ", ["NULL"; 5]);
+    check(b"\xff{", ["NULL", "NULL", "NULL", "NULL", "\u{fffd}{"]);
+}
+
+#[test]
+fn a_fault_inside_of_a_columns_text_spoils_that_column_alone() {
+    let mut decoder = with(|_| {});
+    let mut check = |payload: &str, expected: [&str; 4]| {
+        let found = row(&decoder.decode(Some(payload.as_bytes())));
+        assert_eq!(found[..4], expected, "{payload}");
+        assert_eq!(found[4], payload);
+    };
+    check(r#"{"item":"i","store":"x\q}"#, ["NULL", "i", "NULL", "NULL"]);
+    check(r#"{"store":"x\q,"item":"i"}"#, ["NULL", "i", "NULL", "NULL"]);
+    check(r#"{"item":"i","store":"x\qy"}"#, NULLS);
+    check(r#"{"item":"i","unknown":"x\q}"#, NULLS);
+    check(r#"{"item":"i","store":{"ts":"x\q,"ts":5},"ts":6}"#, ["NULL", "i", "NULL", "5"]);
+    check("{\"item\":\"i\",\"store\":\"x\n}", ["NULL", "i", "NULL", "NULL"]);
+}
+
+#[test]
+fn options_take_in_more_or_less() {
+    let check = |change: fn(&mut JsonOptions), payload: &str, expected: [&str; 4]| {
+        let mut decoder = with(|pipeline| change(&mut pipeline.json));
+        assert_eq!(row(&decoder.decode(Some(payload.as_bytes())))[..4], expected, "{payload}");
+        let narrow = with(|_| {}).decode(Some(payload.as_bytes())).fault.is_some();
+        let changed = decoder.decode(Some(payload.as_bytes())).fault.is_some();
+        assert_ne!(narrow, changed, "{payload}");
+    };
+    let a = ["a", "NULL", "NULL", "NULL"];
+    check(|json| json.allow_comments = true, "/*x*/{\"store\"://y\n\"a\"/*z*/}", a);
+    check(|json| json.allow_unquoted_field_names = true, r#"{store:"a"}"#, a);
+    check(|json| json.allow_backslash_escaping_any_character = true, r#"{"store":"\a"}"#, a);
+    check(
+        |json| json.allow_unquoted_control_chars = true,
+        "{\"store\":\"a\tb\"}",
+        ["a\tb", "NULL", "NULL", "NULL"],
+    );
+    check(
+        |json| json.allow_numeric_leading_zeros = true,
+        r#"{"store":-007,"item":-00,"price":01.50,"ts":0007}"#,
+        ["-7", "0", "1.5", "7"],
+    );
+    check(|json| json.allow_single_quotes = false, "{'store':'a'}", NULLS);
+    check(|json| json.allow_non_numeric_numbers = false, r#"{"price":NaN}"#, NULLS);
+    check(|json| json.allow_non_numeric_numbers = false, r#"{"price":"NaN"}"#, NULLS);
+}
+
+#[test]
+fn an_event_time_that_cannot_be_read_is_null_or_ends_the_run() {
+    let read = |format: TimeFormat, semantics: Semantics, text: &str| {
+        let mut pipeline = pipeline(&[("ts", DataType::String)], Some((0, format)));
+        pipeline.semantics = semantics;
+        let payload = format!("{{\"ts\":\"{text}\"}}");
+        let mut decoder = Decoder::new(&pipeline).unwrap();
+        let decoded = decoder.decode(Some(payload.as_bytes()));
+        (decoded.event.time, decoded.time_error.map(|error| error.to_string()))
+    };
+    let pattern = || TimeFormat::Pattern("yyyy-MM-dd HH:mm:ss".to_owned());
+    let (spark_35, spark_4) = (Semantics::of(Compat::Spark35), Semantics::of(Compat::Spark4));
+    assert_eq!(read(TimeFormat::Iso, spark_35, "hello"), (None, None));
+    let (_, error) = read(TimeFormat::Iso, spark_4, "hello");
+    assert!(error.unwrap().starts_with("[CAST_INVALID_INPUT] The value 'hello'"));
+    let (_, error) = read(pattern(), spark_35, "2025-9-2 8:0:5");
+    assert!(error.unwrap().contains("PARSE_DATETIME_BY_NEW_PARSER"));
+    assert_eq!(read(pattern(), spark_35, "2025-09-02T08:00:05"), (None, None));
+    let (_, error) = read(pattern(), spark_4, "2025-9-2 8:0:5");
+    assert!(error.unwrap().starts_with("[CANNOT_PARSE_TIMESTAMP] Text '2025-9-2 8:0:5'"));
+    assert_eq!(read(pattern(), Semantics::default(), "2025-9-2 8:0:5"), (None, None));
 }

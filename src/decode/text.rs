@@ -8,6 +8,7 @@
 use std::io::Write as _;
 
 use super::scan::{NumberForm, Output, RawNumber, RawString};
+use crate::types::{DoubleTexts, double_text};
 
 /// What one step through a string's content gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,11 @@ fn escape(rest: &[u8]) -> (Unit, usize) {
         b'r' => '\r',
         b't' => '\t',
         b'u' => return unicode_escape(rest),
+        0x80.. => {
+            // Only with the option that any character may be escaped.
+            let (unit, len) = java_char(&rest[1..]);
+            return (unit, 1 + len);
+        }
         other => char::from(other),
     };
     (Unit::Char(plain), 2)
@@ -124,6 +130,8 @@ fn java_char(rest: &[u8]) -> (Unit, usize) {
 pub(super) struct Render<'s> {
     /// Where to.
     pub out: &'s mut Vec<u8>,
+    /// How doubles are written.
+    pub doubles: DoubleTexts,
 }
 
 impl Output for Render<'_> {
@@ -138,7 +146,7 @@ impl Output for Render<'_> {
     }
 
     fn number(&mut self, bytes: &[u8], number: RawNumber) {
-        append_number(bytes, number, self.out);
+        append_number(bytes, number, self.doubles, self.out);
     }
 
     fn literal(&mut self, literal: &'static [u8]) {
@@ -146,7 +154,7 @@ impl Output for Render<'_> {
     }
 
     fn non_finite(&mut self, value: f64) {
-        append_json_double(value, self.out);
+        append_non_finite(value, self.out);
     }
 }
 
@@ -173,13 +181,36 @@ fn append_unit_escape(unit: u16, out: &mut Vec<u8>) {
     write!(out, "\\u{unit:04X}").expect("writing to memory does not fail");
 }
 
-/// Appends a number as Spark prints it in a STRING column: integers as they are, others as doubles.
-pub(super) fn append_number(bytes: &[u8], number: RawNumber, out: &mut Vec<u8>) {
+/// Appends a number as Spark prints it in a STRING column: integers as they are, others as doubles, as
+/// strings if they are beyond the range.
+pub(super) fn append_number(
+    bytes: &[u8],
+    number: RawNumber,
+    doubles: DoubleTexts,
+    out: &mut Vec<u8>,
+) {
     let text = &bytes[number.start..number.end];
     match number.form {
-        NumberForm::Integer if text == b"-0" => out.push(b'0'),
-        NumberForm::Integer => out.extend_from_slice(text),
-        NumberForm::Fraction | NumberForm::Exponent => append_json_double(parse_double(text), out),
+        NumberForm::Integer => append_integer(text, out),
+        NumberForm::Fraction | NumberForm::Exponent => {
+            let value = parse_double(text);
+            if value.is_finite() {
+                out.extend_from_slice(doubles.text(value).as_bytes());
+            } else {
+                append_non_finite(value, out);
+            }
+        }
+    }
+}
+
+fn append_integer(text: &[u8], out: &mut Vec<u8>) {
+    let Some(digits) = text.strip_prefix(b"-0") else { return out.extend_from_slice(text) };
+    match digits.iter().position(|digit| *digit != b'0') {
+        Some(first) => {
+            out.push(b'-');
+            out.extend_from_slice(&digits[first..]);
+        }
+        None => out.push(b'0'),
     }
 }
 
@@ -188,41 +219,23 @@ pub(super) fn parse_double(text: &[u8]) -> f64 {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }
 
-/// Appends a double as Jackson does: as a string when it is no JSON number.
-pub(super) fn append_json_double(value: f64, out: &mut Vec<u8>) {
-    if value.is_finite() {
-        append_java_double(value, out);
-    } else {
-        out.push(b'"');
-        append_java_double(value, out);
-        out.push(b'"');
-    }
+/// Appends NaN or an infinity as Jackson does, as a string.
+pub(super) fn append_non_finite(value: f64, out: &mut Vec<u8>) {
+    write!(out, "\"{}\"", double_text(value)).expect("writing to memory does not fail");
 }
 
-/// Appends a double in the form of Java's `Double.toString`, with the fewest digits that read back the
-/// same (JDK 19 and later; JDK 17 sometimes writes one more).
-pub fn append_java_double(value: f64, out: &mut Vec<u8>) {
-    if value.is_nan() {
-        return out.extend_from_slice(b"NaN");
-    }
-    if value.is_sign_negative() {
-        out.push(b'-');
-    }
-    let value = value.abs();
-    if value.is_infinite() {
-        return out.extend_from_slice(b"Infinity");
-    }
-    if value == 0.0 || (1e-3..1e7).contains(&value) {
-        return write!(out, "{value:?}").expect("writing to memory does not fail");
-    }
-    let start = out.len();
-    write!(out, "{value:E}").expect("writing to memory does not fail");
-    // Java always writes a digit after the point.
-    let written = &out[start..];
-    if !written.contains(&b'.') {
-        let exponent = written.iter().position(|byte| *byte == b'E').unwrap_or(written.len());
-        let at = start + exponent;
-        out.splice(at..at, *b".0");
+/// Appends bytes as Java reads them as UTF-8.
+pub(super) fn append_java_text(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut pos = 0;
+    while pos < bytes.len() {
+        let (unit, len) = match bytes[pos] {
+            byte @ 0..0x80 => (Unit::Char(char::from(byte)), 1),
+            _ => java_char(&bytes[pos..]),
+        };
+        if let Unit::Char(char) = unit {
+            append_char(char, out);
+        }
+        pos += len;
     }
 }
 
@@ -243,7 +256,9 @@ mod tests {
 
     fn rendered(json: &str) -> String {
         let mut out = Vec::new();
-        Scanner::new(json.as_bytes()).value(0, &mut Render { out: &mut out }).unwrap();
+        Scanner::new(json.as_bytes())
+            .value(0, &mut Render { out: &mut out, doubles: DoubleTexts::Shortest })
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -282,24 +297,5 @@ mod tests {
             r#"{"a\"b":"\u0001/é\uD83D\uDE00\uD800"}"#
         );
         assert_eq!(rendered("[NaN,-INF,1e400]"), r#"["NaN","-Infinity","Infinity"]"#);
-    }
-
-    #[test]
-    fn doubles_are_written_as_java_writes_them() {
-        let check = |value, expected: &str| {
-            let mut out = Vec::new();
-            append_java_double(value, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
-        };
-        check(1.5, "1.5");
-        check(1000.0, "1000.0");
-        check(-0.0, "-0.0");
-        check(0.001, "0.001");
-        check(9.999e-4, "9.999E-4");
-        check(1e7, "1.0E7");
-        check(9_999_999.0, "9999999.0");
-        check(12_345_678_901_234_567_890.0, "1.2345678901234567E19");
-        check(-1e308, "-1.0E308");
-        check(f64::NEG_INFINITY, "-Infinity");
     }
 }

@@ -1,21 +1,37 @@
 //! Points in time out of numbers and of ISO 8601 texts, by the rules of Spark's casts.
 //!
 //! Whatever the input, the result saturates or is `None`; nothing panics. Start at [`iso`].
-//! Texts of a time without a date are `None`: Spark gives them the date of the run, which would make
-//! a replay differ.
+//! Texts of a time without a date get the date of the batch's one clock reading, so that a batch that is
+//! computed again reads them alike.
 //!
 //! Not here: texts in a user's pattern (`pattern`); which column is the event time (`mod`).
 
-use std::sync::LazyLock;
+use jiff::tz::TimeZone;
 
-use jiff::tz::{TimeZone, TimeZoneDatabase};
-
-use crate::types::{Decimal, Timestamp};
+use crate::types::{Decimal, Timestamp, Zone, timestamp_text_in};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 /// 9999-12-31 in seconds is 2.5e11; milliseconds of any day after 1973-03-03 are more than 1e11.
 const IMPLAUSIBLE_SECONDS: i64 = 100_000_000_000;
+
+/// What texts of times are understood by.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    /// The zone of texts that name none.
+    pub zone: Zone,
+    /// The batch's clock reading.
+    pub clock: Timestamp,
+}
+
+impl Session {
+    /// Year, month and day in a zone at the clock reading.
+    fn today(&self, zone: &Zone) -> Option<[i64; 3]> {
+        let text = timestamp_text_in(self.clock, zone);
+        let mut parts = text.split([' ', '-']).map(|part| part.parse().ok());
+        Some([parts.next()??, parts.next()??, parts.next()??])
+    }
+}
 
 /// Whether an event time that was read as seconds was more probably written in milliseconds: it lies
 /// after the year 5138.
@@ -50,6 +66,16 @@ pub(super) fn from_integer(value: i64, unit: Unit) -> Timestamp {
 pub(super) fn from_double(value: f64, unit: Unit) -> Option<Timestamp> {
     // The conversion saturates, as Java's does.
     value.is_finite().then(|| Timestamp((value * unit.micros() as f64) as i64))
+}
+
+/// As Spark computes `(number / 1000.0)` cast to a timestamp: in doubles, whose noise shows in
+/// microseconds of far times.
+pub(super) fn from_java_double(value: f64, unit: Unit) -> Option<Timestamp> {
+    let seconds = match unit {
+        Unit::Seconds => value,
+        Unit::Milliseconds => value / 1000.0,
+    };
+    from_double(seconds, Unit::Seconds)
 }
 
 /// Exact, then truncated toward zero; saturates.
@@ -152,40 +178,52 @@ pub(super) fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// A zone as a text names it.
-#[derive(Clone, Debug)]
-pub(super) enum Zone {
-    /// Seconds east of UTC.
-    Fixed(i32),
-    /// With clock changes.
-    Named(TimeZone),
-}
-
-/// Reads an ISO 8601 text as Spark's `CAST(... AS TIMESTAMP)` in the session zone UTC:
-/// `yyyy[-M[-d[(T| )H[:m[:s[.fraction]]]]]]`, and after the seconds a zone. Blanks around are trimmed,
-/// digits of the fraction beyond the sixth are cut (`SparkDateTimeUtils.parseTimestampString`).
+/// Reads an ISO 8601 text as Spark's `CAST(... AS TIMESTAMP)`:
+/// `yyyy[-M[-d[(T| )H[:m[:s[.fraction]]]]]]` or `[T]H:m[:s[.fraction]]`, and after the seconds a zone.
+/// Blanks around are trimmed, digits of the fraction beyond the sixth are cut
+/// (`SparkDateTimeUtils.parseTimestampString`).
 #[must_use]
-pub fn iso(text: &[u8]) -> Option<Timestamp> {
+pub(super) fn iso(text: &[u8], session: &Session) -> Option<Timestamp> {
     let is_blank = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
     let start = text.iter().position(|byte| !is_blank(byte))?;
     let end = text.iter().rposition(|byte| !is_blank(byte))? + 1;
-    let mut text = Cursor { rest: &text[start..end] };
-    let negative = text.rest[0] == b'-';
-    if negative || text.rest[0] == b'+' {
-        text.rest = &text.rest[1..];
+    let text = &text[start..end];
+    let mut cursor = Cursor { rest: text };
+    let mut local = Local { year: 0, month: 1, day: 1, hour: 0, minute: 0, second: 0, micros: 0 };
+    if is_time_alone(text) {
+        cursor.rest = text.strip_prefix(b"T").unwrap_or(text);
+        local.hour = cursor.number(1, 2)?;
+        let zone = zone_of(fields_after(3, &mut cursor, &mut local)?, session)?;
+        [local.year, local.month, local.day] = session.today(&zone)?;
+        return local.instant(&zone);
     }
-    let year = text.number(4, 6)?;
-    let year = if negative { -year } else { year };
-    let mut local = Local { year, month: 1, day: 1, hour: 0, minute: 0, second: 0, micros: 0 };
-    let zone = fields_after_year(&mut text, &mut local)?;
-    match zone {
-        [] => local.instant(&Zone::Fixed(0)),
-        zone => local.instant(&parse_zone(std::str::from_utf8(zone).ok()?)?),
+    let negative = text[0] == b'-';
+    if negative || text[0] == b'+' {
+        cursor.rest = &text[1..];
+    }
+    let year = cursor.number(4, 6)?;
+    local.year = if negative { -year } else { year };
+    match fields_after(0, &mut cursor, &mut local)? {
+        [] => local.instant(&session.zone),
+        zone => local.instant(&zone_of(zone, session)?),
     }
 }
 
-/// Reads from the month on and gives the text of the zone, which may be empty.
-fn fields_after_year<'t>(text: &mut Cursor<'t>, local: &mut Local) -> Option<&'t [u8]> {
+fn is_time_alone(text: &[u8]) -> bool {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    text[0] == b'T' || (digits > 0 && text.get(digits) == Some(&b':'))
+}
+
+fn zone_of(text: &[u8], session: &Session) -> Option<Zone> {
+    match text {
+        [] => Some(session.zone.clone()),
+        text => Zone::parse(std::str::from_utf8(text).ok()?),
+    }
+}
+
+/// Reads all but the first `passed` fields behind the year, and gives the text of the zone, which may be
+/// empty.
+fn fields_after<'t>(passed: usize, text: &mut Cursor<'t>, local: &mut Local) -> Option<&'t [u8]> {
     let fields = [
         (&b"-"[..], &mut local.month),
         (b"-", &mut local.day),
@@ -193,7 +231,7 @@ fn fields_after_year<'t>(text: &mut Cursor<'t>, local: &mut Local) -> Option<&'t
         (b":", &mut local.minute),
         (b":", &mut local.second),
     ];
-    for (separators, field) in fields {
+    for (separators, field) in fields.into_iter().skip(passed) {
         match text.rest.split_first() {
             None => return Some(&[]),
             Some((byte, rest)) if separators.contains(byte) => text.rest = rest,
@@ -234,104 +272,32 @@ impl Cursor<'_> {
     }
 }
 
-/// Java's `ZoneId.SHORT_IDS`, which Spark accepts.
-const SHORT_IDS: [(&str, &str); 28] = [
-    ("ACT", "Australia/Darwin"),
-    ("AET", "Australia/Sydney"),
-    ("AGT", "America/Argentina/Buenos_Aires"),
-    ("ART", "Africa/Cairo"),
-    ("AST", "America/Anchorage"),
-    ("BET", "America/Sao_Paulo"),
-    ("BST", "Asia/Dhaka"),
-    ("CAT", "Africa/Harare"),
-    ("CNT", "America/St_Johns"),
-    ("CST", "America/Chicago"),
-    ("CTT", "Asia/Shanghai"),
-    ("EAT", "Africa/Addis_Ababa"),
-    ("ECT", "Europe/Paris"),
-    ("EST", "-05:00"),
-    ("HST", "-10:00"),
-    ("IET", "America/Indiana/Indianapolis"),
-    ("IST", "Asia/Kolkata"),
-    ("JST", "Asia/Tokyo"),
-    ("MIT", "Pacific/Apia"),
-    ("MST", "-07:00"),
-    ("NET", "Asia/Yerevan"),
-    ("NST", "Pacific/Auckland"),
-    ("PLT", "Asia/Karachi"),
-    ("PNT", "America/Phoenix"),
-    ("PRT", "America/Puerto_Rico"),
-    ("PST", "America/Los_Angeles"),
-    ("SST", "Pacific/Guadalcanal"),
-    ("VST", "Asia/Ho_Chi_Minh"),
-];
-
-/// Reads a zone as Java's `ZoneId.of` with short ids, and `+h:mm` as Spark adds it.
-pub(super) fn parse_zone(text: &str) -> Option<Zone> {
-    let text = text.trim_matches(|char| char <= ' ');
-    let text = SHORT_IDS.iter().find(|(id, _)| *id == text).map_or(text, |(_, name)| name);
-    if text == "Z" {
-        return Some(Zone::Fixed(0));
-    }
-    let offset = ["UTC", "GMT", "UT"].iter().find_map(|prefix| text.strip_prefix(prefix));
-    let offset = offset.unwrap_or(text);
-    match offset.as_bytes().first() {
-        None if text.is_empty() => None,
-        None => Some(Zone::Fixed(0)),
-        Some(b'+' | b'-') => parse_offset(offset.as_bytes()).map(Zone::Fixed),
-        Some(_) => named_zone(text),
-    }
-}
-
-/// Names are exact in Java, but not to the time zone database. The rules are those compiled into the
-/// binary, so that every machine reads a zone alike.
-pub(super) fn named_zone(name: &str) -> Option<Zone> {
-    static BUNDLED: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
-    let zone = BUNDLED.get(name).ok()?;
-    (zone.iana_name() == Some(name)).then_some(Zone::Named(zone))
-}
-
-/// `+h`, `+hh`, `+hhmm`, `+hh:mm`, `+hhmmss`, `+hh:mm:ss`, and Spark's `+h:mm` and `+h:m`, `+hh:m`.
-fn parse_offset(text: &[u8]) -> Option<i32> {
-    let (sign, rest) = text.split_first()?;
-    let mut parts = [0i32; 3];
-    if rest.contains(&b':') {
-        let count = rest.split(|byte| *byte == b':').count();
-        for (index, part) in rest.split(|byte| *byte == b':').enumerate() {
-            // Spark widens a single digit of the hours, and of minutes that come last.
-            let may_be_short = index == 0 || (index == 1 && count == 2);
-            *parts.get_mut(index)? = two_digits(part, may_be_short)?;
-        }
-    } else {
-        let short = rest.len() == 1;
-        if !matches!(rest.len(), 1 | 2 | 4 | 6) {
-            return None;
-        }
-        for (part, digits) in parts.iter_mut().zip(rest.chunks(2)) {
-            *part = two_digits(digits, short)?;
-        }
-    }
-    offset_seconds(*sign == b'-', parts)
-}
-
-fn two_digits(digits: &[u8], may_be_short: bool) -> Option<i32> {
-    let len_is_good = digits.len() == 2 || (may_be_short && digits.len() == 1);
-    if !len_is_good || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(digits.iter().fold(0, |value, digit| value * 10 + i32::from(digit - b'0')))
-}
-
-/// At most 18 hours, as Java's `ZoneOffset`.
-pub(super) fn offset_seconds(negative: bool, [hours, minutes, seconds]: [i32; 3]) -> Option<i32> {
-    let total = hours * 3600 + minutes * 60 + seconds;
-    let is_good = minutes < 60 && seconds < 60 && total <= 18 * 3600;
-    is_good.then_some(if negative { -total } else { total })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn iso(text: &[u8]) -> Option<Timestamp> {
+        // 2026-11-21T03:00:00Z.
+        let clock = Timestamp(1_795_230_000_000_000);
+        super::iso(text, &Session { zone: Zone::UTC, clock })
+    }
+
+    #[test]
+    fn texts_without_a_zone_are_local_and_a_time_alone_is_of_the_day_of_the_clock() {
+        let clock = Timestamp(1_795_230_000_000_000);
+        let session = Session { zone: Zone::parse("America/New_York").unwrap(), clock };
+        let check = |text: &str, expected: &str| {
+            let time = super::iso(text.as_bytes(), &session).unwrap();
+            assert_eq!(timestamp_text_in(time, &session.zone), expected, "{text}");
+        };
+        check("2025-03-09 02:30:00", "2025-03-09 03:30:00");
+        check("2025-11-02 01:30:00", "2025-11-02 01:30:00");
+        check("2025-09-02T08:00:05Z", "2025-09-02 04:00:05");
+        check("08:00:05", "2026-11-20 08:00:05");
+        check("T8:0", "2026-11-20 08:00:00");
+        check("08:00:05.5 UTC", "2026-11-21 03:00:05.5");
+        check("08:00:05Z", "2026-11-21 03:00:05");
+    }
 
     /// 2025-09-02T08:00:05Z.
     const EIGHT: i64 = 1_756_800_005_000_000;
@@ -416,8 +382,9 @@ mod tests {
             "2025-09-02T08:00:05+123",
             "2025-09-02T08:00:05+02:00:",
             "202-09-02",
-            "T08:00:05",
-            "08:00:05",
+            "T",
+            "T08:",
+            "08:00:",
             "2025-09-02T08:00Z",
         ] {
             assert_eq!(iso(text.as_bytes()), None, "{text}");

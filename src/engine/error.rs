@@ -59,6 +59,9 @@ pub enum EngineError {
     /// State that is not of this pipeline.
     #[error("the checkpoint is damaged: {0}")]
     State(StateError),
+    /// A value that cannot be computed, with ANSI mode on.
+    #[error(transparent)]
+    Value(crate::decode::ValueError),
     /// A value that does not fit, with ANSI mode on.
     #[error(transparent)]
     Failure(Box<crate::spark::Failure>),
@@ -71,6 +74,7 @@ impl From<StateError> for EngineError {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Failure(failure) => EngineError::Failure(failure),
+            StateError::Value(error) => EngineError::Value(error),
             StateError::Schema { .. } => EngineError::Misfit(error.to_string()),
             StateError::Results(_) | StateError::Key(_) => EngineError::State(error),
         }
@@ -112,8 +116,9 @@ impl EngineError {
             EngineError::Source(SourceError::Refused(_)) => 21,
             EngineError::Source(SourceError::Usage(_)) => 2,
             EngineError::Source(_) | EngineError::OtherTopic(_) => 20,
+            EngineError::BadRecord(record) if record.error.is_some() => 41,
             EngineError::BadRecord(_) => 40,
-            EngineError::Failure(_) => 41,
+            EngineError::Failure(_) | EngineError::Value(_) => 41,
             EngineError::Sink { error, .. } => match error {
                 SinkError::Closed => 0,
                 SinkError::Checkpoint(CheckpointError::Storage { .. }) => 14,

@@ -18,7 +18,7 @@ use crate::{
     batch::MarkerFact,
     checkpoint::{CheckpointError, Visible},
     sink::{Sink, SinkError},
-    types::{BatchId, Lineage, Row, SinkName, Value, double_text, timestamp_text},
+    types::{BatchId, DoubleTexts, Lineage, Row, SinkName, Value, Zone, timestamp_text_in},
 };
 
 const BANNER: &str = "-------------------------------------------";
@@ -30,7 +30,7 @@ const LEAST_WIDTH: usize = 3;
 const FULL_PIPE_PAUSE: Duration = Duration::from_millis(5);
 
 /// How much of a batch is shown, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleOptions {
     /// Rows shown at most (Spark's `numRows`).
     pub num_rows: u64,
@@ -38,11 +38,33 @@ pub struct ConsoleOptions {
     pub truncate: Truncate,
     /// Whose layout it is.
     pub layout: Layout,
+    /// How values are written.
+    pub texts: ValueTexts,
+}
+
+/// How values are written whose text is a matter of choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueTexts {
+    /// The zone timestamps are printed in.
+    pub zone: Zone,
+    /// Whose texts of doubles are printed.
+    pub doubles: DoubleTexts,
+}
+
+impl Default for ValueTexts {
+    fn default() -> Self {
+        ValueTexts { zone: Zone::UTC, doubles: DoubleTexts::default() }
+    }
 }
 
 impl Default for ConsoleOptions {
     fn default() -> Self {
-        ConsoleOptions { num_rows: 20, truncate: Truncate::Never, layout: Layout::Spark4 }
+        ConsoleOptions {
+            num_rows: 20,
+            truncate: Truncate::Never,
+            layout: Layout::Spark4,
+            texts: ValueTexts::default(),
+        }
     }
 }
 
@@ -146,7 +168,7 @@ impl Sink for ConsoleSink {
     }
 
     fn publish(&mut self, batch: &Visible) -> Result<(), SinkError> {
-        let text = render(batch, self.options)?;
+        let text = render(batch, &self.options)?;
         self.write_whole(text.as_bytes()).map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => SinkError::Closed,
             _ => SinkError::Storage(format!(
@@ -162,7 +184,7 @@ impl Sink for ConsoleSink {
 ///
 /// # Errors
 /// Its rows cannot be read back.
-pub fn render(batch: &Visible, options: ConsoleOptions) -> Result<String, CheckpointError> {
+pub fn render(batch: &Visible, options: &ConsoleOptions) -> Result<String, CheckpointError> {
     let table = Cells::of(batch, options)?;
     let widths = table.widths();
     let mut text = format!("{BANNER}\nBatch: {}\n{BANNER}\n", batch.identity().batch);
@@ -200,7 +222,7 @@ struct Cell {
 }
 
 impl Cells {
-    fn of(batch: &Visible, options: ConsoleOptions) -> Result<Cells, CheckpointError> {
+    fn of(batch: &Visible, options: &ConsoleOptions) -> Result<Cells, CheckpointError> {
         let columns = batch.columns();
         let mut cells: Vec<Cell> =
             columns.iter().map(|column| Cell::new(escape(column.name.clone()))).collect();
@@ -213,7 +235,7 @@ impl Cells {
             while left > 0
                 && let Some(row) = reader.next()
             {
-                cells.extend(row_cells(row, options.truncate));
+                cells.extend(row_cells(row, options));
                 left -= 1;
             }
         }
@@ -244,10 +266,10 @@ impl Cell {
     }
 }
 
-fn row_cells<'r>(row: Row<'r, '_>, truncate: Truncate) -> impl Iterator<Item = Cell> + 'r {
+fn row_cells<'r>(row: Row<'r, '_>, options: &'r ConsoleOptions) -> impl Iterator<Item = Cell> + 'r {
     row.iter().map(move |value| {
-        let text = escape(value_text(*value));
-        Cell::new(match truncate {
+        let text = escape(value_text(*value, &options.texts));
+        Cell::new(match options.truncate {
             Truncate::Never => text,
             Truncate::After(limit) => cut(text, limit),
         })
@@ -286,15 +308,15 @@ fn write_line(line: &[Cell], widths: &[usize], truncate: Truncate, text: &mut St
     text.push_str("|\n");
 }
 
-fn value_text(value: Value<'_>) -> String {
+fn value_text(value: Value<'_>, texts: &ValueTexts) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Boolean(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Long(value) => value.to_string(),
-        Value::Double(value) => double_text(value),
+        Value::Double(value) => texts.doubles.text(value),
         Value::String(text) => text.to_owned(),
-        Value::Timestamp(time) => timestamp_text(time),
+        Value::Timestamp(time) => timestamp_text_in(time, &texts.zone),
         Value::Decimal(value) => value.to_string(),
     }
 }
@@ -377,9 +399,19 @@ mod tests {
         types::{DataType, Decimal, Timestamp},
     };
 
-    const DEFAULT: ConsoleOptions =
-        ConsoleOptions { num_rows: 20, truncate: Truncate::Never, layout: Layout::Spark4 };
-    const CUT: ConsoleOptions = ConsoleOptions { truncate: Truncate::TRUE, ..DEFAULT };
+    const UTC: ValueTexts = ValueTexts { zone: Zone::UTC, doubles: DoubleTexts::Shortest };
+    const DEFAULT: ConsoleOptions = ConsoleOptions {
+        num_rows: 20,
+        truncate: Truncate::Never,
+        layout: Layout::Spark4,
+        texts: UTC,
+    };
+    const CUT: ConsoleOptions = ConsoleOptions {
+        num_rows: 20,
+        truncate: Truncate::TRUE,
+        layout: Layout::Spark4,
+        texts: UTC,
+    };
 
     /// Renders a table of strings.
     fn texts(names: &[&str], rows: &[&[&str]], options: ConsoleOptions) -> String {
@@ -387,7 +419,7 @@ mod tests {
         let rows: Vec<Vec<Value<'_>>> =
             rows.iter().map(|row| row.iter().map(|text| Value::String(text)).collect()).collect();
         let rows: Vec<_> = rows.iter().map(Vec::as_slice).collect();
-        render(&fixtures::visible(7, fixtures::columns(&columns), &rows), options).unwrap()
+        render(&fixtures::visible(7, fixtures::columns(&columns), &rows), &options).unwrap()
     }
 
     /// The table alone, without banner and closing line.
@@ -429,7 +461,7 @@ Batch: 12
 +-------------------+-------+-----+------+-------+----+
 
 ";
-        assert_eq!(render(&batch, DEFAULT).unwrap(), expected);
+        assert_eq!(render(&batch, &DEFAULT).unwrap(), expected);
     }
 
     #[test]

@@ -348,20 +348,23 @@ fn take(
     partition: Partition,
     event: &crate::types::Event<'_>,
 ) -> Result<(), Failed> {
-    if pipeline.filter.as_ref().is_some_and(|filter| !decode::keeps(filter, event)) {
+    let evaluator = decode::Evaluator::new(pipeline).expect("its expressions can be used");
+    let keeps = |filter| evaluator.keeps(filter, event).expect("no value ends a case here");
+    if pipeline.filter.as_ref().is_some_and(|filter| !keeps(filter)) {
         return Ok(());
     }
     times.observe(event.time);
-    if pipeline.filter_above_watermark.as_ref().is_some_and(|filter| !decode::keeps(filter, event))
-    {
+    if pipeline.filter_above_watermark.as_ref().is_some_and(|filter| !keeps(filter)) {
         return Ok(());
     }
     let gap = match &pipeline.query {
         Query::Aggregation(aggregation) => match &aggregation.window {
-            Some(Window::Session(SessionGap::Dynamic(gap))) => match decode::evaluate(gap, event) {
-                Value::String(text) => spec::parse_duration(text).ok(),
-                _ => None,
-            },
+            Some(Window::Session(SessionGap::Dynamic(gap))) => {
+                match evaluator.evaluate(gap, event, &decode::Texts::default()) {
+                    Ok(Value::String(text)) => spec::parse_duration(text).ok(),
+                    _ => None,
+                }
+            }
             _ => None,
         },
         Query::Projection => None,

@@ -1,8 +1,10 @@
-//! The text of `where`: SQL's grammar, resolved against the columns and checked for types.
+//! The text of `where` and of other expressions: SQL's grammar, resolved against the columns and checked
+//! for types.
 //!
 //! `sqlparser` gives the tree; here each node becomes an [`Expression`] or a mistake that says where
 //! in the text it is and what to write instead. All mistakes of a text are found, not only the first.
-//! Strings are standard SQL: `''` is a quote, a backslash is a backslash (and escapes in LIKE).
+//! Strings are standard SQL: `''` is a quote, a backslash is a backslash (and escapes in LIKE). Where
+//! [`Names::lenient`] says so, a backslash escapes as in Spark, and what is merely unwise is let through.
 //!
 //! Invariants: an [`Expression`] made here is nested a few times [`MAX_DEPTH`] deep at most (chains of
 //! AND and OR are balanced); whatever the text, neither reading it nor dropping it overflows the stack.
@@ -10,16 +12,18 @@
 //! Not here: evaluating (`decode`); where in the TOML the text stands (`parse`).
 
 use sqlparser::ast::{
-    BinaryOperator, DataType as SqlType, Expr, Spanned as _, UnaryOperator, Value as SqlValue,
+    BinaryOperator, CaseWhen, CastKind, DataType as SqlType, Expr, Function as SqlFunction,
+    FunctionArg, FunctionArgExpr, FunctionArguments, Spanned as _, TrimWhereField, UnaryOperator,
+    Value as SqlValue,
 };
 use sqlparser::dialect::Dialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::errors::{list, suggestion};
-use super::pipeline::{Arithmetic, Comparison, Expression, Literal};
-use super::typing::is_number;
-use crate::types::{DataType, Timestamp};
+use super::pipeline::{Arithmetic, Comparison, Expression, Function, Literal};
+use super::typing::{is_number, parse_data_type};
+use crate::types::{Column, DataType, Timestamp};
 
 /// Levels of a condition below each other.
 const MAX_DEPTH: usize = 64;
@@ -29,7 +33,9 @@ const MAX_TEXT: usize = 64 * 1024;
 const MAX_OPERATORS: usize = 1000;
 
 const SUPPORTED: &str = "where has = <> < <= > >= <=>, AND OR NOT, IS [NOT] NULL, [NOT] IN, \
-    [NOT] BETWEEN, [NOT] LIKE, + - * / %, numbers, 'text', TIMESTAMP '…', true, false and columns";
+    [NOT] BETWEEN, [NOT] LIKE, ILIKE and RLIKE, + - * / % ||, CASE WHEN, CAST(… AS type), the functions \
+    abs, coalesce, concat, day, hour, isnan, length, lower, ltrim, minute, month, rtrim, second, trim, \
+    upper and year, numbers, 'text', TIMESTAMP '…', true, false and columns";
 
 /// A mistake: the byte of the text where it is, and what would be right.
 pub(super) type Mistake = (usize, String);
@@ -40,7 +46,8 @@ pub(super) struct Names<'a> {
     pub(super) columns: &'a [(String, Option<DataType>)],
     /// Whether `event_time` means something.
     pub(super) has_event_time: bool,
-    /// Whether comparisons that Spark takes, but that are most likely mistakes, are taken too.
+    /// As Spark does: a backslash in a text escapes, types are cast to each other in comparisons, and
+    /// conditions that are never true are let through though they are most likely mistakes.
     pub(super) lenient: bool,
 }
 
@@ -49,19 +56,14 @@ pub(super) fn parse_value(
     text: &str,
     names: &Names<'_>,
 ) -> Result<(Expression, Option<DataType>), Vec<Mistake>> {
-    let tree = parse_sql(text).map_err(|mistake| vec![mistake])?;
+    let tree = parse_sql(text, names).map_err(|mistake| vec![mistake])?;
     value_of(text, &tree, names)
 }
 
 /// Reads a condition.
 pub(super) fn parse_condition(text: &str, names: &Names<'_>) -> Result<Expression, Vec<Mistake>> {
-    let tree = parse_sql(text).map_err(|mistake| vec![mistake])?;
-    let mut reader = Reader { text, names, mistakes: Vec::new(), too_deep: false };
-    let typed = reader.condition(&tree, 0);
-    match typed {
-        Some(typed) if reader.mistakes.is_empty() => Ok(typed),
-        _ => Err(reader.mistakes),
-    }
+    let tree = parse_sql(text, names).map_err(|mistake| vec![mistake])?;
+    condition_of(text, &tree, names)
 }
 
 /// What a tree that was read elsewhere from `text` means as a condition.
@@ -85,18 +87,47 @@ pub(super) fn value_of(
 ) -> Result<(Expression, Option<DataType>), Vec<Mistake>> {
     let mut reader = Reader { text, names, mistakes: Vec::new(), too_deep: false };
     match reader.read(tree, 0) {
-        Some(typed) if reader.mistakes.is_empty() => Ok((typed.expression, typed.kind.data_type())),
+        Some(typed) if reader.mistakes.is_empty() => {
+            let data_type = type_of(&typed.expression, names);
+            Ok((typed.expression, data_type))
+        }
         _ => Err(reader.mistakes),
     }
 }
 
+/// An expression and its type, which NULL has none of; or each mistake: the byte of the text where it is,
+/// and what would be right.
+pub type ReadExpression = Result<(Expression, Option<DataType>), Vec<(usize, String)>>;
+
+/// Reads an expression as Spark does, over the columns of a schema and `event_time`, and gives its type,
+/// which NULL has none of.
+///
+/// # Errors
+/// Each mistake: the byte of the text where it is, and what would be right.
+pub fn parse_sparks_expression(text: &str, schema: &[Column]) -> ReadExpression {
+    let columns: Vec<(String, Option<DataType>)> =
+        schema.iter().map(|column| (column.name.clone(), Some(column.data_type))).collect();
+    parse_value(text, &Names { columns: &columns, has_event_time: true, lenient: true })
+}
+
 /// SQL as Spark writes names and operators: backquotes around names, double quotes around texts.
 #[derive(Debug)]
-pub(super) struct Sql;
+pub(super) struct Sql {
+    /// Whether a backslash in a text escapes, as in Spark.
+    pub(super) has_escapes: bool,
+}
 
 impl Dialect for Sql {
     fn is_delimited_identifier_start(&self, ch: char) -> bool {
         ch == '`'
+    }
+
+    fn supports_string_literal_backslash_escape(&self) -> bool {
+        self.has_escapes
+    }
+
+    fn ignores_wildcard_escapes(&self) -> bool {
+        true
     }
 
     fn is_identifier_start(&self, ch: char) -> bool {
@@ -108,8 +139,9 @@ impl Dialect for Sql {
     }
 }
 
-fn parse_sql(text: &str) -> Result<Expr, Mistake> {
-    let mut parser = Parser::new(&Sql).with_tokens_with_locations(tokens_of(text)?);
+fn parse_sql(text: &str, names: &Names<'_>) -> Result<Expr, Mistake> {
+    let sql = Sql { has_escapes: names.lenient };
+    let mut parser = Parser::new(&sql).with_tokens_with_locations(tokens_of(text, &sql)?);
     let tree = parser.parse_expr().map_err(|error| parse_mistake(text, error))?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
@@ -125,14 +157,14 @@ fn parse_sql(text: &str) -> Result<Expr, Mistake> {
 }
 
 /// The words of a text that is neither empty, nor too long, nor nested too deep to be read.
-pub(super) fn tokens_of(text: &str) -> Result<Vec<TokenWithSpan>, Mistake> {
+pub(super) fn tokens_of(text: &str, sql: &Sql) -> Result<Vec<TokenWithSpan>, Mistake> {
     if text.trim().is_empty() {
         return Err((0, "where is empty; write a condition, or leave it out".to_owned()));
     }
     if text.len() > MAX_TEXT {
         return Err((0, format!("where is longer than {MAX_TEXT} bytes")));
     }
-    let tokens = Tokenizer::new(&Sql, text).tokenize_with_location().map_err(|error| {
+    let tokens = Tokenizer::new(sql, text).tokenize_with_location().map_err(|error| {
         let offset = byte_of(text, error.location).unwrap_or(text.len());
         (offset, format!("where cannot be read: {}", error.message))
     })?;
@@ -143,7 +175,31 @@ pub(super) fn tokens_of(text: &str) -> Result<Vec<TokenWithSpan>, Mistake> {
         );
         return Err((0, message));
     }
-    Ok(tokens)
+    Ok(with_number_suffixes(tokens))
+}
+
+/// `10.5D`, `3L` and their like, which the parser takes for a number and a word.
+fn with_number_suffixes(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut joined: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if let Token::Word(word) = &token.token
+            && word.quote_style.is_none()
+            && let Some(last) = joined.last_mut()
+            && last.span.end == token.span.start
+            && let Token::Number(digits, _) = &mut last.token
+        {
+            match word.value.to_ascii_uppercase().as_str() {
+                "D" | "F" if !digits.contains(['e', 'E']) => {
+                    digits.push_str("e0");
+                    continue;
+                }
+                "D" | "F" | "BD" | "L" | "S" | "Y" => continue,
+                _ => {}
+            }
+        }
+        joined.push(token);
+    }
+    joined
 }
 
 fn may_nest(token: &TokenWithSpan) -> bool {
@@ -219,16 +275,6 @@ impl Kind {
         }
     }
 
-    fn data_type(self) -> Option<DataType> {
-        match self {
-            Kind::Null | Kind::Unknown => None,
-            Kind::Boolean => Some(DataType::Boolean),
-            Kind::Number => Some(DataType::Double),
-            Kind::String => Some(DataType::String),
-            Kind::Timestamp => Some(DataType::Timestamp),
-        }
-    }
-
     fn is(self, wanted: Kind) -> bool {
         self == wanted || matches!(self, Kind::Null | Kind::Unknown)
     }
@@ -289,6 +335,9 @@ impl Reader<'_> {
         if typed.kind.is(Kind::Number) {
             return Some(typed.expression);
         }
+        if typed.kind == Kind::String && self.names.lenient {
+            return Some(Expression::Cast(Box::new(typed.expression), DataType::Double));
+        }
         self.note(
             typed.offset,
             format!("a number is needed here, and this is {}", typed.kind.name()),
@@ -338,9 +387,204 @@ impl Reader<'_> {
                 let like = self.like(expr, pattern, depth)?;
                 boolean(negated_if(*negated, like))
             }
+            Expr::ILike { negated, any: false, expr, pattern, escape_char: None } => {
+                let like = self.like(expr, pattern, depth)?;
+                let Expression::Like(operand, pattern) = like else { return None };
+                let lower = Expression::Call(Function::Lower, vec![*operand]);
+                let like = Expression::Like(Box::new(lower), pattern.to_lowercase());
+                boolean(negated_if(*negated, like))
+            }
+            Expr::RLike { negated, expr, pattern, .. } => {
+                let matched = self.rlike(expr, pattern, depth)?;
+                boolean(negated_if(*negated, matched))
+            }
+            Expr::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref(), depth)?
+            }
+            Expr::Cast { kind: CastKind::Cast, expr, data_type, format: None } => {
+                self.cast(expr, data_type, self.offset(tree), depth)?
+            }
+            Expr::Trim { trim_where, trim_what: None, expr, trim_characters: None } => {
+                let function = match trim_where {
+                    None | Some(TrimWhereField::Both) => Function::Trim,
+                    Some(TrimWhereField::Leading) => Function::LeftTrim,
+                    Some(TrimWhereField::Trailing) => Function::RightTrim,
+                };
+                let operand = self.of_kind(expr, Kind::String, depth)?;
+                (Expression::Call(function, vec![operand]), Kind::String)
+            }
+            Expr::Function(function) => match self.function(function, tree, depth)? {
+                Ok(read) => read,
+                Err(tree) => return self.unsupported(tree),
+            },
             other => return self.unsupported(other),
         };
         Some(Typed { expression, kind, offset: self.offset(tree) })
+    }
+
+    /// A part that must be of a kind; in Spark's manner anything is cast to a text.
+    fn of_kind(&mut self, tree: &Expr, kind: Kind, depth: usize) -> Option<Expression> {
+        let typed = self.read(tree, depth)?;
+        if typed.kind.is(kind) {
+            return Some(typed.expression);
+        }
+        if self.names.lenient && matches!(kind, Kind::String | Kind::Timestamp) {
+            let to = if kind == Kind::String { DataType::String } else { DataType::Timestamp };
+            return Some(Expression::Cast(Box::new(typed.expression), to));
+        }
+        let message = format!("{} is needed here, and this is {}", kind.name(), typed.kind.name());
+        self.note(typed.offset, message);
+        None
+    }
+
+    fn rlike(&mut self, operand: &Expr, pattern: &Expr, depth: usize) -> Option<Expression> {
+        let operand = self.of_kind(operand, Kind::String, depth);
+        let pattern = self.read(pattern, depth);
+        let (operand, pattern) = (operand?, pattern?);
+        let Expression::Literal(Literal::String(text)) = pattern.expression else {
+            self.note(pattern.offset, "the pattern of RLIKE is a text in quotes, like '^store'");
+            return None;
+        };
+        if let Err(error) = regex::Regex::new(&text) {
+            self.note(pattern.offset, format!("this is no regular expression: {error}"));
+            return None;
+        }
+        Some(Expression::RLike(Box::new(operand), text))
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&Expr>,
+        branches: &[CaseWhen],
+        otherwise: Option<&Expr>,
+        depth: usize,
+    ) -> Option<(Expression, Kind)> {
+        let operand = match operand {
+            Some(operand) => Some(self.read(operand, depth)?),
+            None => None,
+        };
+        let mut conditions = Vec::with_capacity(branches.len());
+        let mut values = Vec::with_capacity(branches.len() + 1);
+        for branch in branches {
+            let condition = match &operand {
+                None => self.condition(&branch.condition, depth),
+                Some(operand) => self.read(&branch.condition, depth).map(|value| {
+                    compare(Comparison::Equal, operand.expression.clone(), value.expression)
+                }),
+            };
+            values.push(self.read(&branch.result, depth));
+            conditions.push(condition);
+        }
+        if let Some(otherwise) = otherwise {
+            values.push(self.read(otherwise, depth));
+        }
+        let (mut values, kind) = self.of_one_type(values.into_iter().collect::<Option<_>>()?)?;
+        let otherwise = otherwise.and_then(|_| values.pop()).map(Box::new);
+        let conditions: Vec<Expression> = conditions.into_iter().collect::<Option<_>>()?;
+        Some((Expression::Case(conditions.into_iter().zip(values).collect(), otherwise), kind))
+    }
+
+    /// Values one of which is chosen: cast to one type where they differ.
+    fn of_one_type(&mut self, values: Vec<Typed>) -> Option<(Vec<Expression>, Kind)> {
+        let kinds = || values.iter().map(|value| value.kind).filter(|kind| *kind != Kind::Null);
+        let kind = kinds().next().unwrap_or(Kind::Null);
+        if let Some(other) =
+            values.iter().find(|value| !value.kind.is(kind) && kind != Kind::Unknown)
+        {
+            let message = format!(
+                "{} cannot stand beside {}; the values here need one type",
+                other.kind.name(),
+                kind.name()
+            );
+            self.note(other.offset, message);
+            return None;
+        }
+        let expressions: Vec<Expression> =
+            values.into_iter().map(|value| value.expression).collect();
+        let types: Vec<DataType> =
+            expressions.iter().filter_map(|value| type_of(value, self.names)).collect();
+        let common = types.iter().copied().reduce(wider);
+        let cast = |value: Expression| match (type_of(&value, self.names), common) {
+            (Some(own), Some(common)) if own != common => Expression::Cast(Box::new(value), common),
+            _ => value,
+        };
+        Some((expressions.into_iter().map(cast).collect(), kind))
+    }
+
+    fn cast(
+        &mut self,
+        operand: &Expr,
+        data_type: &SqlType,
+        offset: usize,
+        depth: usize,
+    ) -> Option<(Expression, Kind)> {
+        let operand = self.read(operand, depth)?;
+        let name = data_type.to_string().to_lowercase();
+        let name = match name.as_str() {
+            "bigint" => "long",
+            "integer" => "int",
+            "double precision" => "double",
+            other => other,
+        };
+        match parse_data_type(name) {
+            Ok(to) => {
+                Some((Expression::Cast(Box::new(operand.expression), to), Kind::of(Some(to))))
+            }
+            Err(error) => {
+                self.note(offset, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A function; gives the tree back if it is not known.
+    fn function<'t>(
+        &mut self,
+        function: &SqlFunction,
+        tree: &'t Expr,
+        depth: usize,
+    ) -> Option<Result<(Expression, Kind), &'t Expr>> {
+        let name = function.name.to_string().to_lowercase();
+        let Some(operands) = plain_operands(function) else { return Some(Err(tree)) };
+        let signature = match name.as_str() {
+            "abs" => (Function::Abs, Kind::Number, Kind::Number),
+            "day" | "dayofmonth" => (Function::Day, Kind::Timestamp, Kind::Number),
+            "hour" => (Function::Hour, Kind::Timestamp, Kind::Number),
+            "isnan" => (Function::IsNan, Kind::Number, Kind::Boolean),
+            "length" | "char_length" => (Function::Length, Kind::String, Kind::Number),
+            "lower" | "lcase" => (Function::Lower, Kind::String, Kind::String),
+            "ltrim" => (Function::LeftTrim, Kind::String, Kind::String),
+            "minute" => (Function::Minute, Kind::Timestamp, Kind::Number),
+            "month" => (Function::Month, Kind::Timestamp, Kind::Number),
+            "rtrim" => (Function::RightTrim, Kind::String, Kind::String),
+            "second" => (Function::Second, Kind::Timestamp, Kind::Number),
+            "trim" => (Function::Trim, Kind::String, Kind::String),
+            "upper" | "ucase" => (Function::Upper, Kind::String, Kind::String),
+            "year" => (Function::Year, Kind::Timestamp, Kind::Number),
+            "concat" if !operands.is_empty() => {
+                let read: Option<Vec<Expression>> =
+                    operands.iter().map(|part| self.of_kind(part, Kind::String, depth)).collect();
+                return Some(Ok((Expression::Call(Function::Concat, read?), Kind::String)));
+            }
+            "coalesce" | "nvl" | "ifnull" if !operands.is_empty() => {
+                let read: Vec<Option<Typed>> =
+                    operands.iter().map(|value| self.read(value, depth)).collect();
+                let (values, kind) = self.of_one_type(read.into_iter().collect::<Option<_>>()?)?;
+                return Some(Ok((Expression::Call(Function::Coalesce, values), kind)));
+            }
+            "isnull" | "isnotnull" if operands.len() == 1 => {
+                let is_null = self.is_null(operands[0], depth)?;
+                return Some(Ok((negated_if(name == "isnotnull", is_null), Kind::Boolean)));
+            }
+            _ => return Some(Err(tree)),
+        };
+        let [operand] = operands[..] else { return Some(Err(tree)) };
+        let (function, takes, gives) = signature;
+        let operand = match takes {
+            Kind::Number => self.number(operand, depth)?,
+            kind => self.of_kind(operand, kind, depth)?,
+        };
+        Some(Ok((Expression::Call(function, vec![operand]), gives)))
     }
 
     fn unsupported(&mut self, tree: &Expr) -> Option<Typed> {
@@ -421,11 +665,16 @@ impl Reader<'_> {
             self.note(offset, format!("{text:?} is not a time; {example}"));
             return None;
         };
+        if self.names.lenient && text.trim().parse::<jiff::Timestamp>().is_err() {
+            // Without a zone it is of the session's, which only the evaluation knows.
+            let text = Expression::Literal(Literal::String(text.clone()));
+            let cast = Expression::Cast(Box::new(text), DataType::Timestamp);
+            return Some((cast, Kind::Timestamp));
+        }
         Some((Expression::Literal(Literal::Timestamp(timestamp)), Kind::Timestamp))
     }
 
     fn is_null(&mut self, operand: &Expr, depth: usize) -> Option<Expression> {
-        // What `from_json` gives as a whole is called `data` in Spark's jobs.
         if let Expr::Identifier(name) = operand
             && name.value == "data"
             && self.names.columns.iter().all(|(column, _)| column != "data")
@@ -452,9 +701,8 @@ impl Reader<'_> {
                     let literal = self.numeral(&format!("-{digits}"), self.offset(operand))?;
                     return Some((Expression::Literal(literal), Kind::Number));
                 }
-                let zero = Expression::Literal(Literal::Long(0));
                 let operand = self.number(operand, depth)?;
-                Some((arithmetic(Arithmetic::Subtract, zero, operand), Kind::Number))
+                Some((Expression::Call(Function::Negate, vec![operand]), Kind::Number))
             }
             _ => self.unsupported(tree).map(|typed| (typed.expression, typed.kind)),
         }
@@ -479,6 +727,11 @@ impl Reader<'_> {
             let (left, right) = (left?, right?);
             self.check_comparison(op, &left, &right)?;
             return Some((compare(op, left.expression, right.expression), Kind::Boolean));
+        }
+        if *op == BinaryOperator::StringConcat {
+            let parts = [left, right].map(|part| self.of_kind(part, Kind::String, depth));
+            let parts: Vec<Expression> = parts.into_iter().collect::<Option<_>>()?;
+            return Some((Expression::Call(Function::Concat, parts), Kind::String));
         }
         let offset = self.offset(left);
         self.note(offset, format!("the operator {op} is not supported; {SUPPORTED}"));
@@ -555,6 +808,10 @@ impl Reader<'_> {
         let operand = self.read(operand, depth);
         let (low, high) = (self.read(low, depth), self.read(high, depth));
         let (operand, low, high) = (operand?, low?, high?);
+        if holds_condition(&operand.expression) {
+            self.note(operand.offset, "BETWEEN of this is not supported; write it with >= and <=");
+            return None;
+        }
         self.check_comparison(Comparison::GreaterOrEqual, &operand, &low)?;
         self.check_comparison(Comparison::LessOrEqual, &operand, &high)?;
         let above = compare(Comparison::GreaterOrEqual, operand.expression.clone(), low.expression);
@@ -676,6 +933,123 @@ fn balanced(
     Some(join(Box::new(left), Box::new(right)))
 }
 
+/// The operands of a function that is called plainly.
+fn plain_operands(function: &SqlFunction) -> Option<Vec<&Expr>> {
+    let is_plain = function.filter.is_none()
+        && function.over.is_none()
+        && function.null_treatment.is_none()
+        && function.within_group.is_empty()
+        && matches!(function.parameters, FunctionArguments::None);
+    let FunctionArguments::List(list) = &function.args else { return None };
+    if !is_plain || list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+        return None;
+    }
+    let operand = |operand| match operand {
+        &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref operand)) => Some(operand),
+        _ => None,
+    };
+    list.args.iter().map(operand).collect()
+}
+
+/// Whether there is a condition somewhere in an expression that is none.
+fn holds_condition(expression: &Expression) -> bool {
+    match expression {
+        Expression::Column(_) | Expression::EventTime | Expression::Literal(_) => false,
+        Expression::Arithmetic(_, left, right) => holds_condition(left) || holds_condition(right),
+        Expression::Cast(operand, _) => holds_condition(operand),
+        Expression::Call(_, operands) => operands.iter().any(holds_condition),
+        _ => true,
+    }
+}
+
+/// The type of an expression's values; `None` for NULL, and where a column's type is not known.
+fn type_of(expression: &Expression, names: &Names<'_>) -> Option<DataType> {
+    let of = |operand: &Expression| type_of(operand, names);
+    match expression {
+        Expression::Column(index) => names.columns[*index].1,
+        Expression::EventTime => Some(DataType::Timestamp),
+        Expression::Literal(literal) => match literal {
+            Literal::Null => None,
+            Literal::Boolean(_) => Some(DataType::Boolean),
+            Literal::Long(_) => Some(DataType::Long),
+            Literal::Double(_) => Some(DataType::Double),
+            Literal::String(_) => Some(DataType::String),
+            Literal::Timestamp(_) => Some(DataType::Timestamp),
+        },
+        Expression::Arithmetic(Arithmetic::Divide, ..) => Some(DataType::Double),
+        Expression::Arithmetic(operator, left, right) => {
+            Some(calculated_type(*operator, of(left)?, of(right)?))
+        }
+        Expression::Cast(_, to) => Some(*to),
+        Expression::Call(function, operands) => match function {
+            Function::Abs | Function::Negate => of(operands.first()?),
+            Function::Coalesce => operands.iter().find_map(of),
+            Function::Concat
+            | Function::Lower
+            | Function::LeftTrim
+            | Function::RightTrim
+            | Function::Trim
+            | Function::Upper => Some(DataType::String),
+            Function::IsNan => Some(DataType::Boolean),
+            Function::Day
+            | Function::Hour
+            | Function::Length
+            | Function::Minute
+            | Function::Month
+            | Function::Second
+            | Function::Year => Some(DataType::Int),
+        },
+        Expression::Case(branches, otherwise) => branches
+            .iter()
+            .find_map(|(_, value)| of(value))
+            .or_else(|| otherwise.as_deref().and_then(of)),
+        Expression::Compare(..)
+        | Expression::And(..)
+        | Expression::Or(..)
+        | Expression::Not(_)
+        | Expression::IsNull(_)
+        | Expression::In(..)
+        | Expression::Like(..)
+        | Expression::RLike(..)
+        | Expression::NoData => Some(DataType::Boolean),
+    }
+}
+
+/// What `+ - * %` give.
+fn calculated_type(operator: Arithmetic, left: DataType, right: DataType) -> DataType {
+    use DataType::{Decimal, Double, Int, Long};
+    let scale = |data_type| match data_type {
+        Decimal { scale, .. } => Some(scale),
+        Int | Long => Some(0),
+        _ => None,
+    };
+    match (left, right) {
+        (Int, Int) => Int,
+        (Int | Long, Int | Long) => Long,
+        _ => match (scale(left), scale(right)) {
+            (Some(left), Some(right)) => Decimal {
+                precision: crate::types::MAX_DECIMAL_PRECISION,
+                scale: if operator == Arithmetic::Multiply {
+                    left + right
+                } else {
+                    left.max(right)
+                },
+            },
+            _ => Double,
+        },
+    }
+}
+
+/// The type that holds values of both.
+fn wider(left: DataType, right: DataType) -> DataType {
+    match (left, right) {
+        (left, right) if left == right => left,
+        (DataType::Int | DataType::Long, DataType::Int | DataType::Long) => DataType::Long,
+        (left, right) if is_number(left) && is_number(right) => DataType::Double,
+        _ => DataType::String,
+    }
+}
+
 fn escapes_are_valid(pattern: &str) -> bool {
     let mut characters = pattern.chars();
     while let Some(character) = characters.next() {
@@ -745,8 +1119,65 @@ mod tests {
                 format!("In({}, [{}])", shown(operand), list.join(", "))
             }
             Expression::Like(operand, pattern) => format!("Like({}, {pattern:?})", shown(operand)),
+            Expression::Cast(operand, to) => format!("Cast({}, {to})", shown(operand)),
+            Expression::Call(function, operands) => {
+                let operands: Vec<String> = operands.iter().map(shown).collect();
+                format!("{function:?}({})", operands.join(", "))
+            }
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn functions_and_choices_have_a_type() {
+        let columns = columns();
+        let names = Names { columns: &columns, has_event_time: true, lenient: false };
+        let check = |text: &str, expected: &str, data_type: Option<DataType>| {
+            let read = parse_value(text, &names);
+            let (expression, found) =
+                read.unwrap_or_else(|mistakes| panic!("{text}: {mistakes:?}"));
+            assert_eq!((shown(&expression).as_str(), found), (expected, data_type), "{text}");
+        };
+        check("upper(store)", "Upper(store)", Some(DataType::String));
+        check("hour(event_time) + 1", "Add(Hour(event_time), Long(1))", Some(DataType::Long));
+        check("store || 'a'", "Concat(store, String(\"a\"))", Some(DataType::String));
+        check("coalesce(ts, price)", "Coalesce(Cast(ts, double), price)", Some(DataType::Double));
+        check("NULL", "Null", None);
+        check("data IS NULL", "NoData", Some(DataType::Boolean));
+        check("trim(store)", "Trim(store)", Some(DataType::String));
+        check("length(store)", "Length(store)", Some(DataType::Int));
+        check("price / 10.5D", "Divide(price, Double(10.5))", Some(DataType::Double));
+        check("CAST(store AS INT)", "Cast(store, int)", Some(DataType::Int));
+        check("CAST(NULL AS STRING)", "Cast(Null, string)", Some(DataType::String));
+        check("-price", "Negate(price)", Some(DataType::Double));
+        check("store ILIKE 'A%'", "Like(Lower(store), \"a%\")", Some(DataType::Boolean));
+        let (case, data_type) = parse_value(
+            "CASE WHEN price > 1 THEN '5 seconds' ELSE CAST(NULL AS STRING) END",
+            &names,
+        )
+        .unwrap();
+        assert!(matches!(case, Expression::Case(branches, Some(_)) if branches.len() == 1));
+        assert_eq!(data_type, Some(DataType::String));
+    }
+
+    #[test]
+    fn in_sparks_manner_types_are_cast_and_backslashes_escape() {
+        let columns = columns();
+        let names = Names { columns: &columns, has_event_time: true, lenient: true };
+        let check = |text: &str, expected: &str| {
+            let read = parse_condition(text, &names);
+            let expression = read.unwrap_or_else(|mistakes| panic!("{text}: {mistakes:?}"));
+            assert_eq!(shown(&expression), expected, "{text}");
+        };
+        check("store > 5", "Greater(store, Long(5))");
+        check("price = 'NaN'", "Equal(price, String(\"NaN\"))");
+        check("store NOT IN ('a', NULL)", "Not(In(store, [String(\"a\"), Null]))");
+        check(r"store LIKE 'a\\_b'", r#"Like(store, "a\\_b")"#);
+        check(r"store = 'it\'s'", r#"Equal(store, String("it's"))"#);
+        check(
+            "event_time < timestamp'1970-01-01 00:00:00'",
+            "Less(event_time, Cast(String(\"1970-01-01 00:00:00\"), timestamp))",
+        );
     }
 
     #[test]
@@ -781,7 +1212,7 @@ mod tests {
         check(
             "price * 2 + ts % 3 - 1 / 4 > -(ts)",
             "Greater(Subtract(Add(Multiply(price, Long(2)), Remainder(ts, Long(3))), \
-             Divide(Long(1), Long(4))), Subtract(Long(0), ts))",
+             Divide(Long(1), Long(4))), Negate(ts))",
         );
         check("ts > -9223372036854775808", "Greater(ts, Long(-9223372036854775808))");
         check("ts > + 5", "Greater(ts, Long(5))");
@@ -802,7 +1233,8 @@ mod tests {
     #[test]
     fn times_are_utc_unless_they_have_a_zone() {
         let check = |text: &str, expected_us| {
-            assert_eq!(timestamp(text).map(|timestamp| timestamp.0), expected_us, "{text}");
+            let read = timestamp(text).map(|timestamp| timestamp.0);
+            assert_eq!(read, expected_us, "{text}");
         };
         check("1970-01-02", Some(86_400_000_000));
         check("1970-01-01 00:00:30", Some(30_000_000));
@@ -854,19 +1286,15 @@ mod tests {
         check("", "", "where is empty");
         check("price >", "", "where cannot be read: expected an expression, found its end");
         check("store = 'a", "'a", "where cannot be read: Unterminated string literal");
-        check(
-            "price > 0 AND upper(store) = 'A'",
-            "upper",
-            "\"upper(store) = 'A'\" is not supported",
-        );
-        check("CAST(store AS INT) > 1", "", "is not supported");
-        check("store ILIKE 'a'", "store", "is not supported");
         check("store LIKE 'a' ESCAPE '!'", "store", "is not supported");
-        check("store || 'a' = 'b'", "store", "the operator || is not supported");
+        check("store ^ 'a' = 'b'", "store", "the operator ^ is not supported");
+        check("price > 0 AND sha2(store) = 'A'", "sha2", "\"sha2(store) = 'A'\" is not supported");
+        check("CAST(store AS BLOB) > 1", "", "is not a type");
+        check("store RLIKE '('", "'('", "this is no regular expression");
+        check("upper(price) = 'A'", "price", "a text is needed here, and this is a number");
         check("price > (SELECT 1)", "", "is not supported");
         check("price IN (SELECT 1)", "", "is not supported");
         check("price > ?", "?", "is not supported");
-        check("CASE WHEN paid THEN true END", "CASE", "is not supported");
         check("paid IS TRUE", "paid", "is not supported");
     }
 

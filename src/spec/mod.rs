@@ -39,6 +39,7 @@ mod windows;
 
 pub use durations::{MAX_DURATION, format_duration, parse_duration, parse_interval};
 pub use errors::{InvalidOption, Place, SpecError, SpecErrors};
+pub use expression::{ReadExpression, parse_sparks_expression};
 pub use names::{check_pipeline_name, check_topic_name};
 pub use options::{
     DeadLetterSpec, MaxOffsets, ProgressSpec, SinkSpec, StartingOffset, StartingOffsets, Trigger,
@@ -47,9 +48,9 @@ pub use options::{
 pub use parse::{Spec, parse};
 pub use pipeline::{
     Aggregate, AggregateFunction, Aggregation, Arithmetic, Comparison, Compat, Deduplication,
-    DeduplicationScope, EventTime, Expression, JsonOptions, Literal, OutputColumn, OutputMode,
-    OutputSource, ParseMode, Pipeline, Query, Semantics, SessionGap, SlidingWindow, StateStore,
-    TimeFormat, TimeParserPolicy, Window,
+    DeduplicationScope, EventTime, Expression, Function, JsonOptions, Literal, OutputColumn,
+    OutputMode, OutputSource, ParseMode, Pipeline, Query, Semantics, SessionGap, SlidingWindow,
+    StateStore, TimeFormat, TimeParserPolicy, Window,
 };
 pub use presets::{PRESETS, preset};
 pub use rules::Overrides;

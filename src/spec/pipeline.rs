@@ -397,8 +397,53 @@ pub enum Expression {
     Like(Box<Expression>, String),
     /// `CASE WHEN condition THEN value … ELSE value END`.
     Case(Vec<(Expression, Expression)>, Option<Box<Expression>>),
+    /// `operand RLIKE pattern`: whether a regular expression is found in a text.
+    RLike(Box<Expression>, String),
+    /// `CAST(operand AS type)`.
+    Cast(Box<Expression>, DataType),
+    /// `function(operands)`; the number of operands is the function's.
+    Call(Function, Vec<Expression>),
     /// Whether the record has no JSON object at all: Spark's `data IS NULL` behind `from_json`.
     NoData,
+}
+
+/// Functions over the values of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// `abs(number)`
+    Abs,
+    /// `coalesce(a, b, …)`: the first that is not NULL.
+    Coalesce,
+    /// `a || b || …`, `concat(a, b, …)`: texts behind each other; NULL if one is.
+    Concat,
+    /// `day(timestamp)`, in the session's zone like the others.
+    Day,
+    /// `hour(timestamp)`
+    Hour,
+    /// `isnan(number)`
+    IsNan,
+    /// `length(text)` in characters.
+    Length,
+    /// `lower(text)`
+    Lower,
+    /// `ltrim(text)`: without blanks at its begin.
+    LeftTrim,
+    /// `minute(timestamp)`
+    Minute,
+    /// `month(timestamp)`
+    Month,
+    /// `-number`
+    Negate,
+    /// `rtrim(text)`: without blanks at its end.
+    RightTrim,
+    /// `second(timestamp)`
+    Second,
+    /// `trim(text)`: without blanks around.
+    Trim,
+    /// `upper(text)`
+    Upper,
+    /// `year(timestamp)`
+    Year,
 }
 
 /// Comparison operators.
@@ -492,7 +537,12 @@ impl Expression {
             }
             Expression::Not(operand)
             | Expression::IsNull(operand)
-            | Expression::Like(operand, _) => operand.visit(look),
+            | Expression::Like(operand, _)
+            | Expression::RLike(operand, _)
+            | Expression::Cast(operand, _) => operand.visit(look),
+            Expression::Call(_, operands) => {
+                operands.iter().for_each(|operand| operand.visit(look));
+            }
             Expression::In(operand, list) => {
                 operand.visit(look);
                 list.iter().for_each(|item| item.visit(look));

@@ -9,9 +9,11 @@ mod data_type;
 mod event;
 mod event_times;
 mod ids;
+mod java_double;
 mod rows;
 mod state;
 mod text;
+mod zone;
 
 pub use data_type::{DataType, Decimal, MAX_DECIMAL_PRECISION};
 pub(crate) use event::DecimalText;
@@ -21,6 +23,9 @@ pub use ids::{
     BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
     Timestamp, Watermark,
 };
+pub use java_double::{DoubleTexts, double_text, java17_double_text};
 pub use rows::{Column, Reader, Row, Rows, RowsError, Value};
 pub use state::{Keeper, OperatorCounts, Place, Verdict};
-pub use text::{double_text, timestamp_iso, timestamp_text};
+pub use text::{timestamp_iso, timestamp_text, timestamp_text_in};
+pub use zone::Zone;
+pub(crate) use zone::offset_seconds;
