@@ -48,7 +48,6 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Case {
     pub version: Version,
-    pub name: String,
     /// `case.json`, whole.
     pub json: Map<String, Value>,
     pub steps: Vec<Step>,
@@ -118,7 +117,6 @@ impl Case {
         let console = place.directory.join("expected_console.txt");
         Ok(Case {
             version: place.version,
-            name: place.name.clone(),
             steps,
             console: fs::read(&console)
                 .map_err(|error| format!("reading {}: {error}", console.display()))?,
@@ -148,16 +146,6 @@ impl Case {
     pub fn partitions(&self) -> i32 {
         let partitions = self.json.get("partitions").and_then(Value::as_i64).unwrap_or(1);
         i32::try_from(partitions).expect("partitions are few")
-    }
-
-    /// Whether any start, the first included, says this of `key`.
-    pub fn says(&self, key: &str) -> bool {
-        self.json.contains_key(key) || self.overrides(key)
-    }
-
-    /// Whether a start says something else of `key` than the case did.
-    pub fn overrides(&self, key: &str) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Start(over) if over.contains_key(key)))
     }
 
     pub fn has_step(&self, test: impl Fn(&Step) -> bool) -> bool {

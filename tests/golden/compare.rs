@@ -40,20 +40,20 @@ fn compare_step(
     let ids = |batches: Vec<u64>| format!("{batches:?}");
     let wanted_ids: Vec<u64> = wanted.iter().map(batch_id).collect();
     let got_ids: Vec<u64> = got.iter().map(|seen| seen.record.batch.0).collect();
-    if wanted_ids != got_ids {
-        differences.push(format!("step {step}: batches {}, not {}", ids(got_ids), ids(wanted_ids)));
-    }
     let error = expected.and_then(|event| event.error.as_deref());
     let failure = done.and_then(|done| done.failure.as_ref());
     let failed = failures::compare(error, failure)?;
     differences.extend(failed.map(|difference| format!("step {step}: {difference}")));
+    if wanted_ids != got_ids {
+        differences.push(format!("step {step}: batches {}, not {}", ids(got_ids), ids(wanted_ids)));
+    }
     for (wanted, seen) in wanted.iter().zip(got) {
-        let batch = batch_id(wanted);
-        let differing = compare_batch(case, wanted, seen);
+        let number = batch_id(wanted);
+        let differing = batch(case, wanted, seen);
         differences.extend(
             differing
                 .into_iter()
-                .map(|difference| format!("step {step}, batch {batch}: {difference}")),
+                .map(|difference| format!("step {step}, batch {number}: {difference}")),
         );
     }
     Ok(differences)
@@ -63,7 +63,8 @@ fn batch_id(batch: &Json) -> u64 {
     batch.get("batchId").and_then(Json::as_u64).unwrap_or(u64::MAX)
 }
 
-fn compare_batch(case: &Case, wanted: &Json, seen: &Seen) -> Vec<String> {
+/// The numbers of one batch.
+pub fn batch(case: &Case, wanted: &Json, seen: &Seen) -> Vec<String> {
     let record = &seen.record;
     let mut differences = Vec::new();
     let mut number = |what: &str, found: i64, key: &str| {

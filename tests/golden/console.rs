@@ -61,15 +61,17 @@ impl Block {
         text.lines().any(|line| line.starts_with("only showing top "))
     }
 
-    /// The rows with every cell's blanks taken off, in a fixed order.
-    pub fn cells(&self) -> Vec<String> {
-        let mut rows: Vec<String> = self.rows().into_iter().map(cells).collect();
-        rows.sort();
-        rows
+    /// The names of the columns.
+    pub fn header(&self) -> Vec<String> {
+        let mut lines = self.bytes.split(|byte| *byte == b'\n');
+        lines.find(|line| line.first() == Some(&b'|')).map(cells).unwrap_or_default()
     }
 }
 
-fn cells(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line).into_owned();
-    text.split('|').map(str::trim).collect::<Vec<_>>().join("|")
+/// A line's cells without the blanks around them. A `|` in a cell cuts it, on both sides alike.
+pub fn cells(line: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(line);
+    let inner = text.strip_prefix('|').unwrap_or(&text);
+    let inner = inner.strip_suffix('|').unwrap_or(inner);
+    inner.split('|').map(|cell| cell.trim().to_owned()).collect()
 }

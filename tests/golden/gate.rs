@@ -302,22 +302,7 @@ impl Source for GatedSource {
     }
 
     fn committer(&self) -> Box<dyn Committer> {
-        Box::new(GatedCommitter { inner: self.inner.committer(), gate: self.gate.clone() })
-    }
-}
-
-struct GatedCommitter {
-    inner: Box<dyn Committer>,
-    gate: Gate,
-}
-
-impl Committer for GatedCommitter {
-    fn commit(
-        &mut self,
-        positions: &BTreeMap<Partition, Position>,
-        identity: &Identity,
-    ) -> Result<(), SourceError> {
-        self.inner.commit(positions, identity)
+        self.inner.committer()
     }
 }
 

@@ -51,7 +51,7 @@ const THREADS_A_CORE: usize = 4;
 enum Outcome {
     Passed,
     /// Differs by a rule of our own way.
-    Explained(&'static str),
+    Explained(String),
     Exempt(&'static str),
     NotRun,
     Failed,
@@ -122,7 +122,12 @@ fn run(place: &Place, mode: Mode) -> Result<Outcome, String> {
         Mode::Compat => (compare::compare(&case, &found)?, Outcome::Passed),
         Mode::Own => {
             let judged = own_way::judge(&case, &found)?;
-            (judged.unexplained, judged.explained.map_or(Outcome::Passed, Outcome::Explained))
+            let reasons: Vec<&str> = judged.explained.into_iter().collect();
+            let outcome = match reasons.as_slice() {
+                [] => Outcome::Passed,
+                reasons => Outcome::Explained(reasons.join("; ")),
+            };
+            (judged.unexplained, outcome)
         }
     };
     if differences.is_empty() { Ok(outcome) } else { Err(first_few(&differences)) }
