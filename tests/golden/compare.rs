@@ -212,8 +212,3 @@ pub fn shown(bytes: &[u8]) -> String {
     let lines: Vec<&str> = text.lines().skip(3).take(14).collect();
     lines.join("\n")
 }
-
-/// The expectation of every operator's state, for what is compared by progress.
-pub fn states(wanted: &Json) -> Vec<&Json> {
-    array(wanted.get("state")).iter().filter(|state| !object(Some(state)).is_empty()).collect()
-}

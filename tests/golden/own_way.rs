@@ -253,9 +253,7 @@ impl Judge<'_> {
         {
             return Some(SHORTEST);
         }
-        let adds =
-            matches!(self.case.text("agg"), "" | "sum_count" | "sum_double" | "avg" | "stats");
-        if !adds {
+        if !self.adds(column) {
             return None;
         }
         if got == "NULL" && matches!(wanted, "2147483647" | "-2147483648" | "0") {

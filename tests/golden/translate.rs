@@ -313,7 +313,7 @@ impl Job<'_> {
 
     fn aggregation_output(&self) -> Vec<Value> {
         let mut output: Vec<Value> = match self.get("group") {
-            Some("window_item") => vec![named("store", "item")],
+            Some("window_item") => vec![renamed("store", "item")],
             _ => self.keys().iter().map(|key| Value::from(*key)).collect(),
         };
         output.extend(self.aggregates().keys().map(|name| Value::from(name.as_str())));
@@ -413,6 +413,13 @@ fn named(name: &str, expression: impl Into<String>) -> Value {
     let mut table = Table::new();
     set(&mut table, "name", name);
     set(&mut table, "expr", expression.into());
+    Value::Table(table)
+}
+
+fn renamed(name: &str, column: &str) -> Value {
+    let mut table = Table::new();
+    set(&mut table, "name", name);
+    set(&mut table, "from", column);
     Value::Table(table)
 }
 
