@@ -69,19 +69,23 @@ impl Broker {
             if let Some(value) = &record.value {
                 message = message.payload(value);
             }
-            self.producer.send(message).expect("there is room in the queue");
+            if let Err((error, _)) = self.producer.send(message) {
+                panic!("producing to partition {}: {error}", record.partition);
+            }
         }
         self.producer.flush(PATIENCE).expect("the broker acknowledges");
     }
 
     /// Makes the topic larger.
-    pub fn add_partitions(&self, total: i32) {
+    pub fn add_partitions(&mut self, total: i32) {
         let total = usize::try_from(total).expect("partitions are counted");
         let wanted = [NewPartitions::new(&self.topic, total)];
         let options = AdminOptions::new();
         let results = block_on(admin(&self.address).create_partitions(&wanted, &options));
         results.expect("the cluster answers")[0].as_ref().expect("the partitions are made");
         self.await_partitions(total);
+        // The one there is learns of them only after a while.
+        self.producer = producer(&self.address);
     }
 
     /// Deletes the topic and makes it again, empty.

@@ -6,7 +6,7 @@ use sales_stream::batch::BatchRecord;
 use serde_json::Value as Json;
 
 use crate::{
-    case::{Case, Event, array, object},
+    case::{Case, Event, array},
     console::{Block, blocks},
     failures,
     gate::Seen,

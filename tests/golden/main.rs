@@ -6,8 +6,8 @@
 //! A filter by name works as with any test: `cargo test --release --test golden late_dropped`.
 //!
 //! Cases run through the real engine, source and checkpoint over an embedded broker of their own.
-//! What that broker cannot do (new partitions, topics made again, starting by time) runs on the Kafka
-//! at `SALES_STREAM_TEST_KAFKA`, and is said not to have run without it.
+//! What that broker cannot do (new partitions, topics made again, starting by time) has `@kafka` behind
+//! its name, runs on the Kafka at `SALES_STREAM_TEST_KAFKA`, and is said not to have run without it.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -88,10 +88,10 @@ fn main() -> ExitCode {
 
 fn trial(place: &Place, mode: Mode, outcomes: &Outcomes) -> Trial {
     let version = place.version.directory();
-    let name = match mode {
-        Mode::Compat => format!("{version}/{}", place.name),
-        Mode::Own => format!("own/{version}/{}", place.name),
-    };
+    let prefix = if mode == Mode::Own { "own/" } else { "" };
+    let needs_kafka = Case::read(place).is_ok_and(|case| case.needs_real_kafka());
+    let suffix = if needs_kafka { "@kafka" } else { "" };
+    let name = format!("{prefix}{version}/{}{suffix}", place.name);
     let (place, outcomes) = (place.clone(), outcomes.clone());
     Trial::test(name, move || {
         let (outcome, told) = match run(&place, mode) {

@@ -26,6 +26,8 @@ const EXACT: &str = "sums of doubles are exact";
 const UNFIT: &str = "a sum that does not fit is NULL";
 const SHORTEST: &str = "doubles have their shortest text";
 
+const MILLISECONDS: &str = "milliseconds are exact where Spark's division is off by microseconds";
+
 /// Fields of a case whose change over a restart changes what its state means.
 const IDENTITY: [&str; 16] = [
     "output_mode",
@@ -179,42 +181,35 @@ impl Judge<'_> {
             return;
         }
         let columns = wanted.header();
-        let is_result: Vec<bool> = columns.iter().map(|name| is_result(name)).collect();
-        let (wanted_rows, got_rows) =
-            (self.sorted(wanted, &is_result), self.sorted(got, &is_result));
-        let mut left = got_rows.as_slice();
-        for row in &wanted_rows {
-            let key = keys(row, &is_result);
-            // A table that Spark cut shows only some of the rows.
-            if wanted.is_cut() {
-                let skipped =
-                    left.iter().take_while(|other| keys(other, &is_result) != key).count();
-                left = &left[skipped..];
-            }
-            let Some((other, rest)) = left.split_first() else {
-                self.judged.unexplained.push(differing("rows are missing"));
-                return;
-            };
-            left = rest;
-            if !self.same_cells(row, other, &columns) {
-                self.judged.unexplained.push(differing("rows differ"));
-                return;
+        let mut left = self.cells(got);
+        let mut other = Vec::new();
+        for row in self.cells(wanted) {
+            match left.iter().position(|candidate| *candidate == row) {
+                Some(index) => drop(left.remove(index)),
+                None => other.push(row),
             }
         }
+        // Rows that are not there as they are must be there with the same keys.
+        for row in other {
+            let index =
+                left.iter().position(|candidate| self.same_cells(&row, candidate, &columns));
+            let Some(index) = index else {
+                self.judged.unexplained.push(differing("rows differ"));
+                return;
+            };
+            left.remove(index);
+        }
+        // A table that Spark cut shows only some of the rows.
         if !left.is_empty() && !wanted.is_cut() {
             self.judged.unexplained.push(differing("there are more rows"));
         }
     }
 
-    fn sorted(&self, block: &Block, is_result: &[bool]) -> Vec<Vec<String>> {
+    fn cells(&self, block: &Block) -> Vec<Vec<String>> {
         let rows = block.rows().into_iter();
         let rows =
             rows.filter(|line| !(compare::names_today(self.case) && compare::has_time_alone(line)));
-        let mut rows: Vec<Vec<String>> = rows.map(crate::console::cells).collect();
-        if is_result.contains(&true) || self.case.partitions() > 1 {
-            rows.sort_by_key(|row| keys(row, is_result));
-        }
-        rows
+        rows.map(crate::console::cells).collect()
     }
 
     fn same_cells(&mut self, wanted: &[String], got: &[String], columns: &[String]) -> bool {
@@ -248,10 +243,11 @@ impl Judge<'_> {
     /// Why a cell may differ, if it may.
     fn reason(&self, column: &str, wanted: &str, got: &str) -> Option<&'static str> {
         let number = |text: &str| text.parse::<f64>().ok();
-        if let (Some(wanted), Some(got)) = (number(wanted), number(got))
-            && wanted.to_bits() == got.to_bits()
-        {
+        if is_same_double(wanted, got) {
             return Some(SHORTEST);
+        }
+        if column == "event_time" && self.case.text("pipeline").ends_with("_MS") {
+            return is_same_millisecond(wanted, got).then_some(MILLISECONDS);
         }
         if !self.adds(column) {
             return None;
@@ -266,33 +262,6 @@ impl Judge<'_> {
 
 fn batch_id(batch: &Json) -> Option<u64> {
     batch.get("batchId").and_then(Json::as_u64)
-}
-
-/// Whether a column is computed over a group.
-fn is_result(name: &str) -> bool {
-    const RESULTS: [&str; 12] = [
-        "total_revenue_int",
-        "total_revenue",
-        "n",
-        "sum_price",
-        "count",
-        "count_all",
-        "count_price",
-        "min_price",
-        "max_price",
-        "avg_price",
-        "min_item",
-        "max_item",
-    ];
-    RESULTS.contains(&name)
-}
-
-fn keys(row: &[String], is_result: &[bool]) -> Vec<String> {
-    let cells = row.iter().enumerate();
-    cells
-        .filter(|(index, _)| !is_result.get(*index).copied().unwrap_or(false))
-        .map(|(_, cell)| cell.clone())
-        .collect()
 }
 
 /// Whether adding a case's prices as doubles can lose anything: not all of them are small multiples
@@ -311,4 +280,29 @@ fn adds_inexactly(case: &Case) -> bool {
         }),
         _ => false,
     })
+}
+
+/// Whether two texts are of one double, of which the first may be cut.
+fn is_same_double(wanted: &str, got: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    if let Some(digits) = wanted.strip_suffix("...") {
+        let mantissa = got.strip_suffix("...").or(got.split('E').next());
+        let (cut, whole) = (number(digits), mantissa.and_then(number));
+        return cut.zip(whole).is_some_and(|(cut, whole)| (cut - whole).abs() < cut.abs() * 1e-12);
+    }
+    let (wanted, got) = (number(wanted), number(got));
+    wanted.zip(got).is_some_and(|(wanted, got)| wanted.to_bits() == got.to_bits())
+}
+
+/// Whether two printed times of the same second are less than a millisecond apart.
+fn is_same_millisecond(wanted: &str, got: &str) -> bool {
+    let parts = |text: &str| {
+        let (second, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let micros = format!("{fraction:0<6}").parse::<i64>().ok()?;
+        Some((second.to_owned(), micros))
+    };
+    match (parts(wanted), parts(got)) {
+        (Some((wanted, one)), Some((got, other))) => wanted == got && one.abs_diff(other) < 1000,
+        _ => false,
+    }
 }

@@ -81,11 +81,8 @@ pub fn replay(case: &Case, mode: Mode, kafka: Option<&str>) -> Result<Replayed, 
     };
     let mut replayed = Replayed::default();
     for (index, step) in case.steps.iter().enumerate() {
-        let ran = world.step(step).map_err(|problem| format!("step {index}: {problem}"));
-        if ran.is_err() {
-            world.abandon();
-        }
-        let failure = ran?;
+        let ran = world.step(step);
+        let failure = ran.map_err(|problem| format!("step {index}: {problem}"))?;
         let batches = world.gate.take_seen();
         world.newest = batches.last().map(|seen| seen.record.batch).or(world.newest);
         if failure.is_some() || !batches.is_empty() {
@@ -292,6 +289,13 @@ impl World<'_> {
             .map_err(|error| error.to_string())?;
         source.describe().map_err(|error| error.to_string())?;
         source.committer().commit(&positions, &identity).map_err(|error| error.to_string())
+    }
+}
+
+/// A run that a problem of the case left behind is told to end.
+impl Drop for World<'_> {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 
