@@ -29,9 +29,6 @@ use sales_stream::{
 /// How long a step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// New partitions are looked for no more often than this by the engine.
-const PARTITIONS_EVERY: Duration = Duration::from_millis(500);
-
 /// One published batch.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -77,7 +74,8 @@ struct State {
     seen: Vec<Seen>,
     console: Vec<u8>,
     commits: BTreeMap<BatchId, Commit>,
-    described: Option<Instant>,
+    /// How often the topic's partitions were looked for.
+    described: u64,
 }
 
 impl Gate {
@@ -91,7 +89,7 @@ impl Gate {
             seen: Vec::new(),
             console: Vec::new(),
             commits: BTreeMap::new(),
-            described: None,
+            described: 0,
         };
         Gate { shared: Arc::new((Mutex::new(state), Condvar::new())), copies }
     }
@@ -117,7 +115,6 @@ impl Gate {
             (state.released, state.stopping) = (false, false);
             state.under_way = 0;
             state.persisted.clear();
-            state.described = None;
         });
     }
 
@@ -141,9 +138,9 @@ impl Gate {
         self.change(|state| state.stopping = true);
     }
 
-    /// When the engine will look for new partitions at its next trigger.
-    pub fn looks_for_partitions_at(&self) -> Option<Instant> {
-        self.lock().described.map(|at| at + PARTITIONS_EVERY)
+    /// How often the topic's partitions were looked for.
+    pub fn described(&self) -> u64 {
+        self.lock().described
     }
 
     /// Waits until the engine is idle or has ended.
@@ -253,7 +250,7 @@ struct GatedSource {
 impl Source for GatedSource {
     fn describe(&mut self) -> Result<TopicDescription, SourceError> {
         let described = self.inner.describe();
-        self.gate.change(|state| state.described = Some(Instant::now()));
+        self.gate.change(|state| state.described += 1);
         described
     }
 

@@ -31,6 +31,9 @@ use crate::{
     translate::{self, Mode},
 };
 
+/// How long the engine may take to look for new partitions.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What came of a case.
 #[derive(Debug, Default)]
 pub struct Replayed {
@@ -138,8 +141,7 @@ impl World<'_> {
             }
             Step::AddPartitions(total) => {
                 self.broker.add_partitions(*total);
-                self.await_partition_look();
-                self.go_on()
+                self.go_on_to_partitions()
             }
             Step::RecreateTopic(partitions) => {
                 self.broker.recreate_topic(*partitions);
@@ -219,9 +221,18 @@ impl World<'_> {
         }
     }
 
-    fn await_partition_look(&self) {
-        if let (Some(_), Some(at)) = (&self.running, self.gate.looks_for_partitions_at()) {
-            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+    /// Lets a running engine see new partitions: it does not look for them at every trigger.
+    fn go_on_to_partitions(&mut self) -> Result<Option<Failure>, String> {
+        let (described, deadline) = (self.gate.described(), Instant::now() + PATIENCE);
+        loop {
+            let failure = self.go_on()?;
+            if failure.is_some() || self.running.is_none() || self.gate.described() > described {
+                return Ok(failure);
+            }
+            if Instant::now() > deadline {
+                return Err("the engine does not look for new partitions".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
