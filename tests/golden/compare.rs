@@ -10,6 +10,7 @@ use crate::{
     console::{Block, blocks},
     failures,
     gate::Seen,
+    progress,
     replay::{Done, Replayed},
 };
 
@@ -21,7 +22,7 @@ pub fn compare(case: &Case, found: &Replayed) -> Result<Vec<String>, String> {
     let mut differences = Vec::new();
     for step in 0..case.steps.len() {
         let done = found.events.iter().find(|done| done.after_step == step);
-        differences.extend(compare_step(case, case.event(step), done, step)?);
+        differences.extend(compare_step((case, &found.topic), case.event(step), done, step)?);
     }
     differences.extend(compare_checkpoint(case, found));
     differences.extend(compare_console(case, &found.console));
@@ -29,7 +30,7 @@ pub fn compare(case: &Case, found: &Replayed) -> Result<Vec<String>, String> {
 }
 
 fn compare_step(
-    case: &Case,
+    (case, topic): (&Case, &str),
     expected: Option<&Event>,
     done: Option<&Done>,
     step: usize,
@@ -49,7 +50,8 @@ fn compare_step(
     }
     for (wanted, seen) in wanted.iter().zip(got) {
         let number = batch_id(wanted);
-        let differing = batch(case, wanted, seen);
+        let mut differing = batch(case, wanted, seen);
+        differing.extend(progress::compare(case, topic, wanted, seen));
         differences.extend(
             differing
                 .into_iter()

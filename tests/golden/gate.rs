@@ -25,6 +25,7 @@ use sales_stream::{
     source::{Committer, Progress, Source, SourceError, TopicDescription},
     types::{BatchId, Incarnation, Offset, Partition, Position, SinkName},
 };
+use serde_json::Value as Json;
 
 /// How long a step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub record: BatchRecord,
+    /// Its line of `--progress`.
+    pub progress: Option<Json>,
 }
 
 /// What the engine is doing.
@@ -336,7 +339,7 @@ impl Checkpoint for GatedCheckpoint {
         let commit = (record.positions(), publication.identity);
         self.gate.change(|state| {
             state.commits.insert(record.batch, commit);
-            state.seen.push(Seen { record });
+            state.seen.push(Seen { record, progress: None });
         });
         Ok(visible)
     }

@@ -14,7 +14,7 @@
 //! | `case` | a case on disk |
 //! | `translate` | a case's job as a spec |
 //! | `broker`, `gate`, `replay` | carrying a case out |
-//! | `console`, `failures`, `compare` | what must be equal |
+//! | `console`, `failures`, `progress`, `compare` | what must be equal |
 //! | `own_way` | the rules by which our own way differs |
 //! | `exemptions` | which cases are not held to Spark's outcome |
 
@@ -26,6 +26,7 @@ mod exemptions;
 mod failures;
 mod gate;
 mod own_way;
+mod progress;
 mod replay;
 mod translate;
 
@@ -81,6 +82,9 @@ fn main() -> ExitCode {
     trials.extend(case::Version::ALL.map(|version| few_exemptions(&places, version)));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
+        if !replay::tells_progress() {
+            println!("NOT COMPARED: state rows and event times, for want of --progress");
+        }
         summary(&outcomes.lock().unwrap_or_else(PoisonError::into_inner));
     }
     conclusion.exit_code()

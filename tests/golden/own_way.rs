@@ -75,6 +75,9 @@ pub fn judge(case: &Case, found: &Replayed) -> Result<Judged, String> {
         judge.started |= matches!(case.steps[step], Step::Start(_));
         if let Alike::NoLonger(reason) = alike {
             judge.judged.explained.insert(reason);
+            if reason == PENDING {
+                judge.records_read(step, found);
+            }
             break;
         }
     }
@@ -145,6 +148,22 @@ impl Judge<'_> {
             }
         }
         Ok(alike)
+    }
+
+    /// The records that each step from this one on reads, whatever batches they fall into.
+    fn records_read(&mut self, from: usize, found: &Replayed) {
+        for step in from..self.case.steps.len() {
+            let event = self.case.event(step);
+            let batches = event.map(|event| event.batches.as_slice()).unwrap_or_default();
+            let rows = batches.iter().filter_map(|batch| batch.get("numInputRows")?.as_u64());
+            let wanted: u64 = rows.sum();
+            let done = found.events.iter().filter(|done| done.after_step == step);
+            let records = done.flat_map(|done| &done.batches).map(|seen| &seen.record);
+            let got: u64 = records.map(|record| record.counts.rows_in).sum();
+            if wanted != got {
+                self.fail(Some(format!("step {step}: {got} records read, not {wanted}")));
+            }
+        }
     }
 
     fn fail(&mut self, difference: Option<String>) {

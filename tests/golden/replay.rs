@@ -7,10 +7,12 @@ use std::{
     fs,
     panic::AssertUnwindSafe,
     path::PathBuf,
+    sync::LazyLock,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
+use clap::CommandFactory as _;
 use sales_stream::{
     cli,
     commands::{self, Failure, Surroundings},
@@ -28,6 +30,7 @@ use crate::{
     broker::Broker,
     case::{Case, Step, object},
     gate::{Copies, Gate, Phase, Seen, replace},
+    progress::Lines,
     translate::{self, Mode},
 };
 
@@ -37,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What came of a case.
 #[derive(Debug, Default)]
 pub struct Replayed {
+    /// What the topic was called.
+    pub topic: String,
     /// What each step made the engine do, for the steps that made it do anything.
     pub events: Vec<Done>,
     /// Everything that was printed.
@@ -49,6 +54,15 @@ pub struct Done {
     pub after_step: usize,
     pub batches: Vec<Seen>,
     pub failure: Option<Failure>,
+}
+
+/// Whether a run can tell its progress.
+pub fn tells_progress() -> bool {
+    static TELLS: LazyLock<bool> = LazyLock::new(|| {
+        let command = cli::Arguments::command();
+        command.get_arguments().any(|argument| argument.get_long() == Some("progress"))
+    });
+    *TELLS
 }
 
 /// Carries out a case.
@@ -81,16 +95,25 @@ pub fn replay(case: &Case, mode: Mode, kafka: Option<&str>) -> Result<Replayed, 
         group: 0,
         running: None,
         newest: None,
+        progress: Lines::new(home.path().join("progress.jsonl")),
     };
-    let mut replayed = Replayed::default();
+    let mut replayed = Replayed { topic: world.topic.clone(), ..Replayed::default() };
     for (index, step) in case.steps.iter().enumerate() {
+        let at = Instant::now();
         let ran = world.step(step);
+        if std::env::var_os("GTIME").is_some() {
+            eprintln!("step {index} {:?}", at.elapsed());
+        }
         let failure = ran.map_err(|problem| format!("step {index}: {problem}"))?;
         if matches!(step, Step::AddPartitions(_)) && failure.is_none() {
             // What it makes the engine do is told with the step after it.
             continue;
         }
-        let batches = world.gate.take_seen();
+        let mut batches = world.gate.take_seen();
+        if tells_progress() {
+            let given = world.progress.give_to(&mut batches);
+            given.map_err(|problem| format!("step {index}: {problem}"))?;
+        }
         world.newest = batches.last().map(|seen| seen.record.batch).or(world.newest);
         if failure.is_some() || !batches.is_empty() {
             replayed.events.push(Done { after_step: index, batches, failure });
@@ -115,6 +138,7 @@ struct World<'a> {
     group: usize,
     running: Option<Running>,
     newest: Option<BatchId>,
+    progress: Lines,
 }
 
 struct Running {
@@ -176,7 +200,7 @@ impl World<'_> {
         let path = self.home.join("spec.toml");
         fs::write(&path, &spec).map_err(|error| error.to_string())?;
         let checkpoints = self.home.join("checkpoints");
-        let typed = vec![
+        let mut typed = vec![
             "sales-stream".to_owned(),
             format!("--pipeline={}", path.display()),
             format!("--brokers={}", self.broker.address()),
@@ -184,6 +208,9 @@ impl World<'_> {
             format!("--group-id={}", self.group_id()),
             "--startup-timeout=2s".to_owned(),
         ];
+        if tells_progress() {
+            typed.push(self.progress.option());
+        }
         self.gate.begin();
         let (gate, stop) = (self.gate.clone(), Stop::new());
         let surroundings = surroundings(&gate, &stop);
