@@ -264,6 +264,13 @@ impl Source for GatedSource {
         self.inner.bounds(partitions)
     }
 
+    fn offsets_for_times(
+        &mut self,
+        times_ms: &BTreeMap<Partition, i64>,
+    ) -> Result<BTreeMap<Partition, Option<Offset>>, SourceError> {
+        self.inner.offsets_for_times(times_ms)
+    }
+
     fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError> {
         self.inner.assign(positions)
     }

@@ -99,11 +99,7 @@ pub fn replay(case: &Case, mode: Mode, kafka: Option<&str>) -> Result<Replayed, 
     };
     let mut replayed = Replayed { topic: world.topic.clone(), ..Replayed::default() };
     for (index, step) in case.steps.iter().enumerate() {
-        let at = Instant::now();
         let ran = world.step(step);
-        if std::env::var_os("GTIME").is_some() {
-            eprintln!("step {index} {:?}", at.elapsed());
-        }
         let failure = ran.map_err(|problem| format!("step {index}: {problem}"))?;
         if matches!(step, Step::AddPartitions(_)) && failure.is_none() {
             // What it makes the engine do is told with the step after it.

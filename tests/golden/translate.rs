@@ -367,6 +367,13 @@ impl Job<'_> {
                     set(run, "starting_offsets", self.starting_offsets(&value, topic));
                 }
                 "startingTimestamp" => set(run, "starting_timestamp", number(&value)?),
+                "startingOffsetsByTimestamp" => {
+                    let times = self.starting_offsets(&value, topic);
+                    set(run, "starting_offsets_by_timestamp", times);
+                }
+                "startingOffsetsByTimestampStrategy" => {
+                    set(run, "starting_offsets_by_timestamp_strategy", value);
+                }
                 "maxOffsetsPerTrigger" => set(run, "max_offsets_per_trigger", number(&value)?),
                 "minOffsetsPerTrigger" => set(run, "min_offsets_per_trigger", number(&value)?),
                 "maxTriggerDelay" => set(run, "max_trigger_delay", value),
