@@ -18,7 +18,7 @@ use std::{
 
 use sales_stream::{
     batch::{
-        BadRecord, BatchRecord, Bounds, Genesis, Identity, Plan, Publication, Record, WitnessFact,
+        BadRecord, BatchRecord, Begun, Bounds, Genesis, Plan, Publication, Record, WitnessFact,
     },
     checkpoint::{Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible},
     commands::Failure,
@@ -49,9 +49,6 @@ pub enum Phase {
     Ended(Option<Failure>),
 }
 
-/// A commit to the consumer group.
-pub type Commit = (BTreeMap<Partition, Position>, Identity);
-
 /// The gate of one case, over all its starts. Clones share it.
 #[derive(Clone)]
 pub struct Gate {
@@ -76,7 +73,7 @@ struct State {
     persisted: BTreeSet<BatchId>,
     seen: Vec<Seen>,
     console: Vec<u8>,
-    commits: BTreeMap<BatchId, Commit>,
+    published: BTreeMap<BatchId, Visible>,
     /// How often the topic's partitions were looked for.
     described: u64,
 }
@@ -91,7 +88,7 @@ impl Gate {
             persisted: BTreeSet::new(),
             seen: Vec::new(),
             console: Vec::new(),
-            commits: BTreeMap::new(),
+            published: BTreeMap::new(),
             described: 0,
         };
         Gate { shared: Arc::new((Mutex::new(state), Condvar::new())), copies }
@@ -189,11 +186,11 @@ impl Gate {
         self.lock().console.clone()
     }
 
-    /// The newest commit up to a batch.
-    pub fn commit_up_to(&self, batch: Option<BatchId>) -> Option<Commit> {
+    /// The newest batch up to this one, for its commit.
+    pub fn published_up_to(&self, batch: Option<BatchId>) -> Option<Visible> {
         let state = self.lock();
         let batch = batch?;
-        state.commits.range(..=batch).next_back().map(|(_, commit)| commit.clone())
+        state.published.range(..=batch).next_back().map(|(_, batch)| batch.clone())
     }
 
     /// The source that the engine sees.
@@ -289,11 +286,11 @@ impl Source for GatedSource {
     }
 
     /// Idle, unless a batch is still on its way out: then the engine has to look at how that went.
-    fn wait(&mut self, patience: Duration) -> bool {
+    fn wait(&mut self, patience: Duration) -> Result<bool, SourceError> {
         let mut state = self.gate.lock();
         if state.under_way > 0 {
             drop(self.gate.wait(state, patience));
-            return false;
+            return Ok(false);
         }
         state.phase = Phase::Idle;
         self.gate.shared.1.notify_all();
@@ -301,15 +298,15 @@ impl Source for GatedSource {
             state = self.gate.wait(state, PATIENCE);
         }
         state.released = false;
-        true
+        Ok(true)
     }
 
     fn witness(&mut self, partitions: &[Partition]) -> Result<WitnessFact, SourceError> {
         self.inner.witness(partitions)
     }
 
-    fn committer(&self) -> Box<dyn Committer> {
-        self.inner.committer()
+    fn committer(&self, begun: Begun) -> Box<dyn Committer> {
+        self.inner.committer(begun)
     }
 }
 
@@ -343,9 +340,9 @@ impl Checkpoint for GatedCheckpoint {
         let visible = self.inner.announce(durable)?;
         let publication = visible.publication();
         let record = publication.record.clone();
-        let commit = (record.positions(), publication.identity);
+        let batch = visible.clone();
         self.gate.change(|state| {
-            state.commits.insert(record.batch, commit);
+            state.published.insert(record.batch, batch);
             state.seen.push(Seen { record, progress: None });
         });
         Ok(visible)

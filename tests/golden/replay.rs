@@ -14,6 +14,7 @@ use std::{
 
 use clap::CommandFactory as _;
 use sales_stream::{
+    batch::Begun,
     cli,
     commands::{self, Failure, Surroundings},
     kafka::{ClientSettings, Trust},
@@ -316,17 +317,20 @@ impl World<'_> {
 
     /// A new consumer group that knows of batches up to this one.
     fn commit_again(&self, batch: BatchId) -> Result<(), String> {
-        let Some((positions, identity)) = self.gate.commit_up_to(Some(batch)) else {
-            return Ok(());
-        };
+        let Some(published) = self.gate.published_up_to(Some(batch)) else { return Ok(()) };
         let settings =
             ClientSettings::new(self.broker.address(), Vec::new(), Trust::SafeOptionsOnly)
                 .map_err(|error| error.to_string())?;
         let (topic, group_id) = (self.topic.clone(), self.group_id());
-        let mut source = KafkaSource::new(KafkaSourceConfig { settings, topic, group_id })
-            .map_err(|error| error.to_string())?;
+        let mut source = KafkaSource::new(KafkaSourceConfig {
+            settings,
+            topic,
+            group_id,
+            startup_timeout: None,
+        })
+        .map_err(|error| error.to_string())?;
         source.describe().map_err(|error| error.to_string())?;
-        source.committer().commit(&positions, &identity).map_err(|error| error.to_string())
+        source.committer(Begun::Freely).commit(&published).map_err(|error| error.to_string())
     }
 }
 
