@@ -61,7 +61,8 @@ fn compare_step(
     Ok(differences)
 }
 
-fn batch_id(batch: &Json) -> u64 {
+/// The number of an expected batch.
+pub fn batch_id(batch: &Json) -> u64 {
     batch.get("batchId").and_then(Json::as_u64).unwrap_or(u64::MAX)
 }
 

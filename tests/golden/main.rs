@@ -80,6 +80,7 @@ fn main() -> ExitCode {
         trials.extend(places.iter().map(|place| trial(place, mode, &outcomes)));
     }
     trials.extend(case::Version::ALL.map(|version| few_exemptions(&places, version)));
+    trials.extend(case::Version::ALL.map(|version| whole_expectations(&places, version)));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         if !replay::tells_progress() {
@@ -157,6 +158,30 @@ fn few_exemptions(places: &[Place], version: case::Version) -> Trial {
         }
         if exempt * 100 > places.len() * exemptions::MOST_PERCENT {
             return Err(format!("{exempt} of {} cases are exempt", places.len()).into());
+        }
+        Ok(())
+    })
+}
+
+/// What is expected must be understood whole: every printed batch is in the events, and every failure
+/// is of a known kind.
+fn whole_expectations(places: &[Place], version: case::Version) -> Trial {
+    let places: Vec<Place> =
+        places.iter().filter(|place| place.version == version).cloned().collect();
+    Trial::test(format!("expectations_are_whole/{}", version.directory()), move || {
+        for place in &places {
+            let case = Case::read(place)?;
+            let printed: Vec<u64> =
+                console::blocks(&case.console).iter().map(|block| block.batch).collect();
+            let batches = case.events.iter().flat_map(|event| &event.batches);
+            let reported: Vec<u64> = batches.map(compare::batch_id).collect();
+            if printed != reported {
+                let name = &place.name;
+                return Err(format!("{name} printed {printed:?} and reported {reported:?}").into());
+            }
+            for error in case.events.iter().filter_map(|event| event.error.as_deref()) {
+                failures::kind_of(error).map_err(|problem| format!("{}: {problem}", place.name))?;
+            }
         }
         Ok(())
     })
