@@ -50,7 +50,7 @@ fn compare_step(
     }
     for (wanted, seen) in wanted.iter().zip(got) {
         let number = batch_id(wanted);
-        let mut differing = batch(case, wanted, seen);
+        let mut differing = batch(case, wanted, seen, true);
         differing.extend(progress::compare(case, topic, wanted, seen));
         differences.extend(
             differing
@@ -66,8 +66,8 @@ pub fn batch_id(batch: &Json) -> u64 {
     batch.get("batchId").and_then(Json::as_u64).unwrap_or(u64::MAX)
 }
 
-/// The numbers of one batch.
-pub fn batch(case: &Case, wanted: &Json, seen: &Seen) -> Vec<String> {
+/// The numbers of one batch; how many rows came out of it, only on request.
+pub fn batch(case: &Case, wanted: &Json, seen: &Seen, rows_out: bool) -> Vec<String> {
     let record = &seen.record;
     let mut differences = Vec::new();
     let mut number = |what: &str, found: i64, key: &str| {
@@ -77,7 +77,9 @@ pub fn batch(case: &Case, wanted: &Json, seen: &Seen) -> Vec<String> {
         }
     };
     number("rows in", signed(record.counts.rows_in), "numInputRows");
-    number("rows out", signed(record.counts.rows_out), "numOutputRows");
+    if rows_out {
+        number("rows out", signed(record.counts.rows_out), "numOutputRows");
+    }
     differences.extend(compare_offsets(case, wanted, record));
     differences
 }
@@ -174,10 +176,9 @@ fn compare_console(case: &Case, found: &[u8]) -> Vec<String> {
         };
         if !same {
             differences.push(format!(
-                "batch {} is printed as\n{}\nand not as\n{}",
+                "batch {} is printed otherwise (-: expected, +: found):\n{}",
                 wanted.batch,
-                shown(&got.bytes),
-                shown(&wanted.bytes)
+                lines_apart(wanted, got)
             ));
         }
     }
@@ -209,9 +210,28 @@ pub fn has_time_alone(line: &[u8]) -> bool {
     time.contains(':') && !time.contains('-') && hour.len() <= 2 && hour.chars().all(is_digit)
 }
 
-/// The beginning of a printed text.
-pub fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().skip(3).take(14).collect();
-    lines.join("\n")
+/// The lines in which two tables differ, few of them, with the header.
+pub fn lines_apart(wanted: &Block, got: &Block) -> String {
+    const MOST: usize = 8;
+    let text = |block: &Block| String::from_utf8_lossy(&block.bytes).into_owned();
+    let (wanted, got) = (text(wanted), text(got));
+    let (wanted, got): (Vec<&str>, Vec<&str>) = (wanted.lines().collect(), got.lines().collect());
+    let mut told: Vec<String> =
+        got.get(4).map(|header| format!("  {header}")).into_iter().collect();
+    let mut differing = 0;
+    for index in 0..wanted.len().max(got.len()) {
+        let (wanted, got) = (wanted.get(index), got.get(index));
+        if wanted == got {
+            continue;
+        }
+        differing += 1;
+        if differing <= MOST {
+            told.extend(wanted.map(|line| format!("- {line}")));
+            told.extend(got.map(|line| format!("+ {line}")));
+        }
+    }
+    if differing > MOST {
+        told.push(format!("and {} more lines", differing - MOST));
+    }
+    told.join("\n")
 }
