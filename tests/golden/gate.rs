@@ -20,7 +20,7 @@ use sales_stream::{
     batch::{
         BadRecord, BatchRecord, Begun, Bounds, Genesis, Plan, Publication, Record, WitnessFact,
     },
-    checkpoint::{Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible},
+    checkpoint::{Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible},
     commands::Failure,
     source::{Committer, Progress, Source, SourceError, TopicDescription},
     types::{BatchId, Incarnation, Offset, Partition, Position, SinkName},
@@ -329,6 +329,10 @@ impl Checkpoint for GatedCheckpoint {
         self.inner.next_incarnation()
     }
 
+    fn ahead(&self) -> Box<dyn Ahead> {
+        self.inner.ahead()
+    }
+
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
         let batch = plan.publication.record.batch;
         self.gate.copy("before", batch);
@@ -343,8 +347,7 @@ impl Checkpoint for GatedCheckpoint {
 
     fn announce(&mut self, durable: Durable) -> Result<Visible, CheckpointError> {
         let visible = self.inner.announce(durable)?;
-        let publication = visible.publication();
-        let record = publication.record.clone();
+        let record = visible.record().clone();
         let batch = visible.clone();
         self.gate.change(|state| {
             state.published.insert(record.batch, batch);
