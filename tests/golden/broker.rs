@@ -6,10 +6,10 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
     mocking::MockCluster,
     producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
     types::RDKafkaRespErr,
@@ -49,6 +49,11 @@ impl Broker {
 
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// A consumer group of the topic.
+    pub fn group(&self, id: &str) -> Group {
+        Group { address: self.address.clone(), topic: self.topic.clone(), id: id.to_owned() }
     }
 
     /// No such topic exists (the embedded broker would make it when asked).
@@ -144,6 +149,55 @@ impl Broker {
             assert!(Instant::now() < deadline, "{} has {found}, not {total}", self.topic);
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// What a consumer group was told: offset and metadata by partition.
+pub type Commits = Vec<(i32, i64, String)>;
+
+/// A consumer group of a topic.
+#[derive(Clone, Debug)]
+pub struct Group {
+    address: String,
+    topic: String,
+    pub id: String,
+}
+
+impl Group {
+    /// What it was told.
+    pub fn commits(&self) -> Commits {
+        let consumer = self.consumer();
+        let topic = consumer.fetch_metadata(Some(&self.topic), PATIENCE).expect("there is a topic");
+        let mut asked = TopicPartitionList::new();
+        for partition in topic.topics()[0].partitions() {
+            asked.add_partition(&self.topic, partition.id());
+        }
+        let answer = consumer.committed_offsets(asked, PATIENCE).expect("the group answers");
+        let told = answer.elements().into_iter().filter_map(|element| {
+            let Offset::Offset(offset) = element.offset() else { return None };
+            Some((element.partition(), offset, element.metadata().to_owned()))
+        });
+        told.collect()
+    }
+
+    /// Tells it the same again.
+    pub fn commit(&self, commits: &Commits) {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset, metadata) in commits {
+            let mut element = list.add_partition(&self.topic, *partition);
+            element.set_offset(Offset::Offset(*offset)).expect("an offset can be set");
+            element.set_metadata(metadata);
+        }
+        self.consumer().commit(&list, CommitMode::Sync).expect("the group takes it");
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.address)
+            .set("group.id", &self.id)
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("a client can be made")
     }
 }
 

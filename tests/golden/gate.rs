@@ -27,6 +27,8 @@ use sales_stream::{
 };
 use serde_json::Value as Json;
 
+use crate::broker::{Commits, Group};
+
 /// How long a step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -73,7 +75,8 @@ struct State {
     persisted: BTreeSet<BatchId>,
     seen: Vec<Seen>,
     console: Vec<u8>,
-    published: BTreeMap<BatchId, Visible>,
+    group: Option<Group>,
+    commits: BTreeMap<BatchId, Commits>,
     /// How often the topic's partitions were looked for.
     described: u64,
 }
@@ -88,7 +91,8 @@ impl Gate {
             persisted: BTreeSet::new(),
             seen: Vec::new(),
             console: Vec::new(),
-            published: BTreeMap::new(),
+            group: None,
+            commits: BTreeMap::new(),
             described: 0,
         };
         Gate { shared: Arc::new((Mutex::new(state), Condvar::new())), copies }
@@ -108,9 +112,10 @@ impl Gate {
         self.shared.1.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// A new run begins.
-    pub fn begin(&self) {
+    /// A new run begins, in this consumer group.
+    pub fn begin(&self, group: Group) {
         self.change(|state| {
+            state.group = Some(group);
             state.phase = Phase::Working;
             (state.released, state.stopping) = (false, false);
             state.under_way = 0;
@@ -186,11 +191,10 @@ impl Gate {
         self.lock().console.clone()
     }
 
-    /// The newest batch up to this one, for its commit.
-    pub fn published_up_to(&self, batch: Option<BatchId>) -> Option<Visible> {
+    /// What the consumer group was told with the newest batch up to this one.
+    pub fn commits_up_to(&self, batch: BatchId) -> Option<Commits> {
         let state = self.lock();
-        let batch = batch?;
-        state.published.range(..=batch).next_back().map(|(_, batch)| batch.clone())
+        state.commits.range(..=batch).next_back().map(|(_, commits)| commits.clone())
     }
 
     /// The source that the engine sees.
@@ -311,7 +315,28 @@ impl Source for GatedSource {
     }
 
     fn committer(&self, begun: Begun) -> Box<dyn Committer> {
-        self.inner.committer(begun)
+        let inner = self.inner.committer(begun);
+        if self.gate.copies.is_none() {
+            return inner;
+        }
+        Box::new(GatedCommitter { inner, gate: self.gate.clone() })
+    }
+}
+
+/// Keeps what the consumer group was told, for crashes that are made up.
+struct GatedCommitter {
+    inner: Box<dyn Committer>,
+    gate: Gate,
+}
+
+impl Committer for GatedCommitter {
+    fn commit(&mut self, batch: &Visible) -> Result<(), SourceError> {
+        self.inner.commit(batch)?;
+        let group = self.gate.lock().group.clone();
+        let commits = group.expect("a run has a group").commits();
+        let batch = batch.record().batch;
+        self.gate.change(|state| state.commits.insert(batch, commits));
+        Ok(())
     }
 }
 
@@ -348,9 +373,7 @@ impl Checkpoint for GatedCheckpoint {
     fn announce(&mut self, durable: Durable) -> Result<Visible, CheckpointError> {
         let visible = self.inner.announce(durable)?;
         let record = visible.record().clone();
-        let batch = visible.clone();
         self.gate.change(|state| {
-            state.published.insert(record.batch, batch);
             state.seen.push(Seen { record, progress: None });
         });
         Ok(visible)

@@ -83,9 +83,6 @@ fn main() -> ExitCode {
     trials.extend(case::Version::ALL.map(|version| whole_expectations(&places, version)));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
-        if !replay::tells_progress() {
-            println!("NOT COMPARED: state rows and event times, for want of --progress");
-        }
         summary(&outcomes.lock().unwrap_or_else(PoisonError::into_inner));
     }
     conclusion.exit_code()

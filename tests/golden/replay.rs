@@ -7,28 +7,20 @@ use std::{
     fs,
     panic::AssertUnwindSafe,
     path::PathBuf,
-    sync::LazyLock,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use clap::CommandFactory as _;
 use sales_stream::{
-    batch::Begun,
     cli,
     commands::{self, Failure, Surroundings},
-    kafka::{ClientSettings, Trust},
-    source::{
-        Source as _,
-        kafka::{KafkaSource, KafkaSourceConfig},
-    },
     stop::Stop,
     types::BatchId,
 };
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    broker::Broker,
+    broker::{Broker, Group},
     case::{Case, Step, object},
     gate::{Copies, Gate, Phase, Seen, replace},
     progress::Lines,
@@ -55,15 +47,6 @@ pub struct Done {
     pub after_step: usize,
     pub batches: Vec<Seen>,
     pub failure: Option<Failure>,
-}
-
-/// Whether a run can tell its progress.
-pub fn tells_progress() -> bool {
-    static TELLS: LazyLock<bool> = LazyLock::new(|| {
-        let command = cli::Arguments::command();
-        command.get_arguments().any(|argument| argument.get_long() == Some("progress"))
-    });
-    *TELLS
 }
 
 /// Carries out a case.
@@ -107,10 +90,8 @@ pub fn replay(case: &Case, mode: Mode, kafka: Option<&str>) -> Result<Replayed, 
             continue;
         }
         let mut batches = world.gate.take_seen();
-        if tells_progress() {
-            let given = world.progress.give_to(&mut batches);
-            given.map_err(|problem| format!("step {index}: {problem}"))?;
-        }
+        let given = world.progress.give_to(&mut batches);
+        given.map_err(|problem| format!("step {index}: {problem}"))?;
         world.newest = batches.last().map(|seen| seen.record.batch).or(world.newest);
         if failure.is_some() || !batches.is_empty() {
             replayed.events.push(Done { after_step: index, batches, failure });
@@ -197,18 +178,16 @@ impl World<'_> {
         let path = self.home.join("spec.toml");
         fs::write(&path, &spec).map_err(|error| error.to_string())?;
         let checkpoints = self.home.join("checkpoints");
-        let mut typed = vec![
+        let typed = vec![
             "sales-stream".to_owned(),
             format!("--pipeline={}", path.display()),
             format!("--brokers={}", self.broker.address()),
             format!("--checkpoint-dir={}", checkpoints.display()),
-            format!("--group-id={}", self.group_id()),
+            format!("--group-id={}", self.group().id),
             "--startup-timeout=2s".to_owned(),
+            self.progress.option(),
         ];
-        if tells_progress() {
-            typed.push(self.progress.option());
-        }
-        self.gate.begin();
+        self.gate.begin(self.group());
         let (gate, stop) = (self.gate.clone(), Stop::new());
         let surroundings = surroundings(&gate, &stop);
         let thread = std::thread::spawn(move || {
@@ -220,10 +199,6 @@ impl World<'_> {
         });
         self.running = Some(Running { thread, stop });
         self.settle()
-    }
-
-    fn group_id(&self) -> String {
-        format!("golden-{}", self.group)
     }
 
     /// Lets a running engine see what was done.
@@ -312,25 +287,19 @@ impl World<'_> {
         replace(&from, &copies.state).map_err(|error| format!("putting {copy} back: {error}"))?;
         self.newest = Some(BatchId(planned));
         self.group += 1;
-        self.commit_again(BatchId(planned))
+        self.commit_again(BatchId(planned));
+        Ok(())
     }
 
-    /// A new consumer group that knows of batches up to this one.
-    fn commit_again(&self, batch: BatchId) -> Result<(), String> {
-        let Some(published) = self.gate.published_up_to(Some(batch)) else { return Ok(()) };
-        let settings =
-            ClientSettings::new(self.broker.address(), Vec::new(), Trust::SafeOptionsOnly)
-                .map_err(|error| error.to_string())?;
-        let (topic, group_id) = (self.topic.clone(), self.group_id());
-        let mut source = KafkaSource::new(KafkaSourceConfig {
-            settings,
-            topic,
-            group_id,
-            startup_timeout: None,
-        })
-        .map_err(|error| error.to_string())?;
-        source.describe().map_err(|error| error.to_string())?;
-        source.committer(Begun::Freely).commit(&published).map_err(|error| error.to_string())
+    /// A new consumer group that was told of batches up to this one.
+    fn commit_again(&self, batch: BatchId) {
+        if let Some(commits) = self.gate.commits_up_to(batch) {
+            self.group().commit(&commits);
+        }
+    }
+
+    fn group(&self) -> Group {
+        self.broker.group(&format!("golden-{}", self.group))
     }
 }
 
