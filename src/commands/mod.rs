@@ -10,7 +10,7 @@ mod inspect;
 mod pipeline;
 mod run;
 
-pub use run::{Surroundings, run_within};
+pub use run::{Around, Surroundings, run_within};
 
 use std::io::{self, Write as _};
 

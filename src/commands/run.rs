@@ -54,6 +54,9 @@ struct Choices {
     progress: Option<ProgressSpec>,
 }
 
+/// Puts something around a part of a run.
+pub type Around<T> = Box<dyn FnOnce(Box<T>) -> Box<T>>;
+
 /// What a run is connected to outside of this process's own rooms: the real thing, or what a test
 /// stands in the way of it.
 pub struct Surroundings {
@@ -62,9 +65,9 @@ pub struct Surroundings {
     /// The request to stop.
     pub stop: Stop,
     /// Gives the source that the engine sees, from the one that reads Kafka.
-    pub around_source: Box<dyn FnOnce(Box<dyn Source>) -> Box<dyn Source>>,
+    pub around_source: Around<dyn Source>,
     /// Gives the checkpoint that the engine sees, from the one on disk.
-    pub around_checkpoint: Box<dyn FnOnce(Box<dyn Checkpoint>) -> Box<dyn Checkpoint>>,
+    pub around_checkpoint: Around<dyn Checkpoint>,
 }
 
 impl Surroundings {
