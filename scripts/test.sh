@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: format, lints, documentation, unit tests and laws, the real binary over the embedded
-# broker with SIGKILLs, and the main paths on real Kafka (KRaft and ZooKeeper), which it starts and stops.
+# broker with SIGKILLs, every recorded run of real Spark (tests/golden; GOLDEN_DIR names others), and the
+# main paths on real Kafka (KRaft and ZooKeeper), which it starts and stops.
 #
 #   scripts/test.sh [--no-kafka]
 #
@@ -79,6 +80,8 @@ if [[ $kafka == yes ]]; then
     scripts/kafka.sh start --dir "$home/kraft" --port 29092
     SALES_STREAM_TEST_KAFKA=localhost:29092 \
         cargo test --release --locked --test real_kafka --test kafka_source -- --test-threads 2
+    SALES_STREAM_TEST_KAFKA=localhost:29092 \
+        cargo test --release --locked --test golden -- @kafka
     scripts/kafka.sh stop --dir "$home/kraft" --port 29092 --clean
 
     step "real Kafka, ZooKeeper"

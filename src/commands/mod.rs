@@ -10,6 +10,8 @@ mod inspect;
 mod pipeline;
 mod run;
 
+pub use run::{Around, Surroundings, run_within};
+
 use std::io::{self, Write as _};
 
 use demo::DemoError;

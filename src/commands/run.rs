@@ -22,11 +22,15 @@ use crate::{
         dead_letter::DeadLetterSink,
         files::FileSink,
     },
-    source::kafka::{KafkaSource, KafkaSourceConfig},
+    source::{
+        Source,
+        kafka::{KafkaSource, KafkaSourceConfig},
+    },
     spec::{
         Compat, DeadLetterSpec, MaxOffsets, Overrides, Pipeline, ProgressSpec, RunOptions,
         SinkSpec, StartingOffsets, StartingTimestamps, Trigger,
     },
+    stop::Stop,
     types::{BatchId, DoubleTexts, FaultReason, Rows, Zone},
 };
 
@@ -50,11 +54,39 @@ struct Choices {
     progress: Option<ProgressSpec>,
 }
 
+/// Puts something around a part of a run.
+pub type Around<T> = Box<dyn FnOnce(Box<T>) -> Box<T>>;
+
+/// What a run is connected to outside of this process's own rooms: the real thing, or what a test
+/// stands in the way of it.
+pub struct Surroundings {
+    /// Where the console sink prints.
+    pub stdout: Box<dyn io::Write + Send>,
+    /// The request to stop.
+    pub stop: Stop,
+    /// Gives the source that the engine sees, from the one that reads Kafka.
+    pub around_source: Around<dyn Source>,
+    /// Gives the checkpoint that the engine sees, from the one on disk.
+    pub around_checkpoint: Around<dyn Checkpoint>,
+}
+
+impl Surroundings {
+    /// The real ones.
+    #[must_use]
+    pub fn of_process(stop: Stop) -> Surroundings {
+        Surroundings {
+            stdout: Box::new(io::stdout()),
+            stop,
+            around_source: Box::new(|source| source),
+            around_checkpoint: Box::new(|checkpoint| checkpoint),
+        }
+    }
+}
+
 pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Failure> {
-    let choices = choose(arguments)?;
-    let is_bounded = matches!(choices.settings.trigger, Trigger::AvailableNow | Trigger::Once);
-    let summary =
-        start(choices, signals).map_err(|error| Failure::new(error.exit_code(), error))?;
+    let (summary, trigger) =
+        run_within(arguments, Surroundings::of_process(signals.stop().clone()))?;
+    let is_bounded = matches!(trigger, Trigger::AvailableNow | Trigger::Once);
     say(format_args!("{}", closing_line(&summary)));
     match summary.end {
         End::Stopped { unfinished: true } | End::Waiting { unfinished: true } if is_bounded => {
@@ -70,7 +102,22 @@ pub(super) fn run(arguments: RunArguments, signals: &Signals) -> Result<(), Fail
     }
 }
 
-fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
+/// A run as typed, in surroundings of the caller's; what it did, and the trigger it did it by.
+///
+/// # Errors
+/// The exit code and what to say.
+pub fn run_within(
+    arguments: RunArguments,
+    surroundings: Surroundings,
+) -> Result<(Summary, Trigger), Failure> {
+    let choices = choose(arguments)?;
+    let trigger = choices.settings.trigger;
+    let summary =
+        start(choices, surroundings).map_err(|error| Failure::new(error.exit_code(), error))?;
+    Ok((summary, trigger))
+}
+
+fn start(choices: Choices, surroundings: Surroundings) -> Result<Summary, EngineError> {
     let Choices {
         pipeline,
         mut settings,
@@ -82,6 +129,7 @@ fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
         console,
         progress,
     } = choices;
+    let Surroundings { stdout, stop, around_source, around_checkpoint } = surroundings;
     let examined = RocksCheckpoint::examine(&state)?;
     let recovered = examined.facts().clone();
     settings.permissions.given_with_backup = recovered.rollback_accepted;
@@ -96,16 +144,16 @@ fn start(choices: Choices, signals: &Signals) -> Result<Summary, EngineError> {
         group_id,
         startup_timeout: settings.startup_timeout,
     })?;
-    let sinks = make_sinks(sinks, dead_letter, console, &topic);
+    let sinks = make_sinks(sinks, dead_letter, (console, stdout), &topic);
     let parts = Parts {
         pipeline,
-        source: Box::new(source),
+        source: around_source(Box::new(source)),
         recovered,
-        open: Box::new(move || Ok(Box::new(examined.into_open()?) as Box<dyn Checkpoint>)),
+        open: Box::new(move || Ok(around_checkpoint(Box::new(examined.into_open()?)))),
         sinks,
         reporter,
         clock: &SystemClock,
-        stop: signals.stop().clone(),
+        stop,
     };
     engine::run(parts, &settings)
 }
@@ -137,14 +185,17 @@ fn progress_writer(
 fn make_sinks(
     sinks: Vec<SinkSpec>,
     dead_letter: Option<DeadLetterSpec>,
-    console: ConsoleOptions,
+    (console, stdout): (ConsoleOptions, Box<dyn io::Write + Send>),
     topic: &str,
 ) -> Vec<Box<dyn Sink>> {
     let mut made: Vec<Box<dyn Sink>> = Vec::new();
+    let mut stdout = Some(stdout);
     for sink in sinks {
         made.push(match sink {
             SinkSpec::Console => {
-                Box::new(ConsoleSink::new(Box::new(io::stdout()), console.clone()))
+                // No sink is there twice.
+                let stdout = stdout.take().unwrap_or_else(|| Box::new(io::stdout()));
+                Box::new(ConsoleSink::new(stdout, console.clone()))
             }
             SinkSpec::Files(directory) => Box::new(FileSink::new(directory)),
             SinkSpec::None => Box::new(NoSink::new()),
