@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use crate::{
     engine::{Report, Reporter},
-    spec::{Compat, Pipeline},
-    types::{Lineage, Offset, Partition, Timestamp, timestamp_iso},
+    spec::{Aggregation, Compat, DeduplicationScope, Pipeline, Query, Window},
+    types::{Lineage, Offset, OperatorCounts, Partition, Timestamp, timestamp_iso},
 };
 
 /// What stays the same from line to line.
@@ -30,6 +30,7 @@ pub struct Progress {
     compat: Option<Compat>,
     shuffle_partitions: u32,
     is_watermarked: bool,
+    operators: Vec<&'static str>,
     trigger_before_ms: Option<i64>,
 }
 
@@ -49,6 +50,7 @@ impl Progress {
                 None => 1,
             },
             is_watermarked: event_time.is_some_and(|time| time.watermark_delay_ms.is_some()),
+            operators: operator_names(pipeline),
             trigger_before_ms: None,
         }
     }
@@ -138,12 +140,30 @@ impl Progress {
         }
         let text = |time_ms| millis_iso(time_ms, self.compat);
         times.insert("watermark", text(report.record.watermarks.closing_bound.0));
+        if let Some(seen) = &report.record.event_times {
+            times.insert("avg", text(seen.average_ms));
+            times.insert("max", text(seen.max_ms));
+            times.insert("min", text(seen.min_ms));
+        }
         times
     }
 
-    fn operators(&self, _report: &Report<'_>) -> Vec<OperatorProgress> {
-        let _ = self.shuffle_partitions;
-        Vec::new()
+    fn operators(&self, report: &Report<'_>) -> Vec<OperatorProgress> {
+        let kept = |(name, counts): (&&'static str, &OperatorCounts)| OperatorProgress {
+            operator_name: name,
+            num_rows_total: counts.total,
+            num_rows_updated: counts.updated,
+            all_updates_time_ms: 0,
+            num_rows_removed: counts.removed,
+            all_removals_time_ms: 0,
+            commit_time_ms: 0,
+            memory_used_bytes: 0,
+            num_rows_dropped_by_watermark: counts.dropped,
+            num_shuffle_partitions: self.shuffle_partitions,
+            num_state_store_instances: self.shuffle_partitions,
+            custom_metrics: Empty {},
+        };
+        self.operators.iter().zip(&report.record.operators).map(kept).collect()
     }
 }
 
@@ -278,6 +298,22 @@ struct Own {
     checkpoint_ms: u64,
     publish_ms: u64,
     digest: String,
+}
+
+/// Spark's names of the stateful operators, the last one in the chain first.
+fn operator_names(pipeline: &Pipeline) -> Vec<&'static str> {
+    let aggregation = match &pipeline.query {
+        Query::Aggregation(Aggregation { window: Some(Window::Session(_)), .. }) => {
+            Some("sessionWindowStateStoreSaveExec")
+        }
+        Query::Aggregation(_) => Some("stateStoreSave"),
+        Query::Projection => None,
+    };
+    let deduplication = pipeline.deduplication.as_ref().map(|kept| match kept.scope {
+        DeduplicationScope::WithinWatermark => "dedupeWithinWatermark",
+        DeduplicationScope::WithEventTime | DeduplicationScope::Forever => "dedupe",
+    });
+    aggregation.into_iter().chain(deduplication).collect()
 }
 
 fn named(offsets: BTreeMap<Partition, Offset>) -> BTreeMap<String, i64> {
