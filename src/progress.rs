@@ -16,9 +16,12 @@ use serde::Serialize;
 
 use crate::{
     engine::{Report, Reporter},
-    spec::{Aggregation, Compat, DeduplicationScope, Pipeline, Query, Window},
-    types::{Lineage, Offset, OperatorCounts, Partition, Timestamp, timestamp_iso},
+    spec::{Aggregation, Compat, DeduplicationScope, OutputMode, Pipeline, Query, Window},
+    types::{Lineage, Offset, OperatorCounts, Partition},
 };
+
+/// Spark's name of the operator that keeps sessions.
+const SESSIONS: &str = "sessionWindowStateStoreSaveExec";
 
 /// What stays the same from line to line.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub struct Progress {
     sink: String,
     compat: Option<Compat>,
     shuffle_partitions: u32,
+    state_stores: u32,
     is_watermarked: bool,
     operators: Vec<&'static str>,
     trigger_before_ms: Option<i64>,
@@ -39,16 +43,24 @@ impl Progress {
     #[must_use]
     pub fn new(pipeline: &Pipeline, run_id: u128, sink: String) -> Progress {
         let event_time = pipeline.event_time.as_ref();
+        let compat = pipeline.semantics.compat;
+        let partitions = compat.map_or(1, |_| pipeline.semantics.shuffle_partitions);
+        // Spark's session operator tells nothing of its stores in complete mode, and 3.5 not even of
+        // its partitions.
+        let is_silent = compat.is_some()
+            && pipeline.output_mode == OutputMode::Complete
+            && operator_names(pipeline).first() == Some(&SESSIONS);
+        let state_stores = if is_silent { 0 } else { partitions };
+        let shuffle_partitions =
+            if is_silent && compat == Some(Compat::Spark35) { 0 } else { partitions };
         Progress {
             name: pipeline.name.clone(),
             topic: pipeline.topic.clone(),
             run_id,
             sink,
             compat: pipeline.semantics.compat,
-            shuffle_partitions: match pipeline.semantics.compat {
-                Some(_) => pipeline.semantics.shuffle_partitions,
-                None => 1,
-            },
+            shuffle_partitions,
+            state_stores,
             is_watermarked: event_time.is_some_and(|time| time.watermark_delay_ms.is_some()),
             operators: operator_names(pipeline),
             trigger_before_ms: None,
@@ -84,7 +96,8 @@ impl Progress {
                 record.ranges.iter().map(|(partition, range)| (*partition, range.begin)).collect(),
             ),
         };
-        let latest = if timing.latest.is_empty() { ends.clone() } else { timing.latest.clone() };
+        // A batch that is published again had its brokers asked in another life.
+        let latest = (!timing.latest.is_empty()).then(|| timing.latest.clone());
         let topic = |offsets| BTreeMap::from([(self.topic.clone(), named(offsets))]);
         Line {
             id: uuid_of(identity.lineage),
@@ -110,12 +123,12 @@ impl Progress {
             sources: [SourceProgress {
                 description: format!("KafkaV2[Subscribe[{}]]", self.topic),
                 start_offset: begins.map(topic),
-                latest_offset: topic(latest.clone()),
+                latest_offset: latest.clone().map(topic),
                 end_offset: topic(ends.clone()),
                 num_input_rows: rows_in,
                 input_rows_per_second: input_rate,
                 processed_rows_per_second: processed_rate,
-                metrics: behind(&ends, &latest),
+                metrics: behind(&ends, latest.as_ref().unwrap_or(&ends)),
             }],
             sink: SinkProgress { description: &self.sink, num_output_rows: record.counts.rows_out },
             observed_metrics: Empty {},
@@ -160,7 +173,7 @@ impl Progress {
             memory_used_bytes: 0,
             num_rows_dropped_by_watermark: counts.dropped,
             num_shuffle_partitions: self.shuffle_partitions,
-            num_state_store_instances: self.shuffle_partitions,
+            num_state_store_instances: self.state_stores,
             custom_metrics: Empty {},
         };
         self.operators.iter().zip(&report.record.operators).map(kept).collect()
@@ -259,7 +272,7 @@ struct SourceProgress {
     description: String,
     start_offset: Option<TopicOffsets>,
     end_offset: TopicOffsets,
-    latest_offset: TopicOffsets,
+    latest_offset: Option<TopicOffsets>,
     num_input_rows: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_rows_per_second: Option<f64>,
@@ -303,9 +316,7 @@ struct Own {
 /// Spark's names of the stateful operators, the last one in the chain first.
 fn operator_names(pipeline: &Pipeline) -> Vec<&'static str> {
     let aggregation = match &pipeline.query {
-        Query::Aggregation(Aggregation { window: Some(Window::Session(_)), .. }) => {
-            Some("sessionWindowStateStoreSaveExec")
-        }
+        Query::Aggregation(Aggregation { window: Some(Window::Session(_)), .. }) => Some(SESSIONS),
         Query::Aggregation(_) => Some("stateStoreSave"),
         Query::Projection => None,
     };
@@ -344,14 +355,61 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds always have three places here. Spark 3.5 writes years beyond 9999 without `+`.
+/// A time with three places after the second. Spark 3.5 writes years by the calendar of the time,
+/// Julian before October 1582, and as years of their era, without a sign; Spark 4 writes years of
+/// their era too, by today's calendar.
 fn millis_iso(time_ms: i64, compat: Option<Compat>) -> String {
-    let whole = timestamp_iso(Timestamp(time_ms.div_euclid(1000).saturating_mul(1_000_000)));
-    let text = format!("{}.{:03}Z", whole.trim_end_matches('Z'), time_ms.rem_euclid(1000));
-    match (compat, text.strip_prefix('+')) {
-        (Some(Compat::Spark35), Some(unsigned)) => unsigned.to_owned(),
-        _ => text,
-    }
+    let days = time_ms.div_euclid(MS_PER_DAY);
+    let (year, month, day) = match compat {
+        Some(Compat::Spark35) if days < GREGORIAN_SINCE => julian_date(days),
+        _ => gregorian_date(days),
+    };
+    let year = match (compat, year) {
+        (Some(_), ..=0) => 1 - year,
+        _ => year,
+    };
+    let year = match year {
+        0..=9999 => format!("{year:04}"),
+        10_000.. if compat == Some(Compat::Spark35) => year.to_string(),
+        10_000.. => format!("+{year}"),
+        _ => format!("-{:04}", year.unsigned_abs()),
+    };
+    let in_day = time_ms.rem_euclid(MS_PER_DAY);
+    let (second, millis) = (in_day / 1000, in_day % 1000);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+const MS_PER_DAY: i64 = 86_400_000;
+
+/// The day on which the Gregorian calendar began, 1582-10-15, counted from 1970.
+const GREGORIAN_SINCE: i64 = -141_427;
+
+/// Year, month and day of a day counted from 1970, in the Gregorian calendar, also before it began.
+fn gregorian_date(days: i64) -> (i64, i64, i64) {
+    // Eras of 400 years from 0000-03-01.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    from_march(year_of_era + era * 400, of_year)
+}
+
+/// The same in the Julian calendar.
+fn julian_date(days: i64) -> (i64, i64, i64) {
+    // Eras of 4 years from 0000-03-01, which is two days before the Gregorian one.
+    let shifted = days + 719_470;
+    let (era, of_era) = (shifted.div_euclid(1461), shifted.rem_euclid(1461));
+    let year_of_era = (of_era - of_era / 1460) / 365;
+    from_march(year_of_era + era * 4, of_era - 365 * year_of_era)
+}
+
+/// A day counted from the first of March of a year.
+fn from_march(year: i64, of_year: i64) -> (i64, i64, i64) {
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year + i64::from(month <= 2), month, day)
 }
 
 fn uuid_of(lineage: Lineage) -> String {
@@ -374,6 +432,15 @@ mod tests {
         let far = 1_756_800_029_000_000;
         assert!(millis_iso(far, Some(Compat::Spark4)).starts_with("+57640-"));
         assert!(millis_iso(far, Some(Compat::Spark35)).starts_with("57640-"));
+        let year_one = -62_135_596_800_000;
+        assert_eq!(millis_iso(year_one, None), "0001-01-01T00:00:00.000Z");
+        assert_eq!(millis_iso(year_one - 1, None), "0000-12-31T23:59:59.999Z");
+        assert_eq!(millis_iso(year_one - 1, Some(Compat::Spark4)), "0001-12-31T23:59:59.999Z");
+        assert_eq!(millis_iso(year_one, Some(Compat::Spark35)), "0001-01-03T00:00:00.000Z");
+        assert_eq!(millis_iso(year_one - 1000, Some(Compat::Spark35)), "0001-01-02T23:59:59.000Z");
+        let first = i64::MIN / 1000;
+        assert_eq!(millis_iso(first, Some(Compat::Spark35)), "290303-12-10T19:59:05.225Z");
+        assert!(millis_iso(first, None).starts_with("-290308-12-21T19:59:05.225"));
         assert_eq!(rate(10, 3000), Some(3.3));
         assert_eq!(rate(10, 0), None);
     }

@@ -141,6 +141,14 @@ pub struct BadRecord {
     pub error: Option<ValueError>,
 }
 
+impl BadRecord {
+    /// Whether a value of it cannot be computed, rather than the record be read.
+    #[must_use]
+    pub fn is_of_value(&self) -> bool {
+        !matches!(self.error, None | Some(ValueError::Malformed(_)))
+    }
+}
+
 impl Job {
     /// A job at `head` without any state.
     ///

@@ -116,7 +116,7 @@ impl EngineError {
             EngineError::Source(SourceError::Refused(_)) => 21,
             EngineError::Source(SourceError::Usage(_)) => 2,
             EngineError::Source(_) | EngineError::OtherTopic(_) => 20,
-            EngineError::BadRecord(record) if record.error.is_some() => 41,
+            EngineError::BadRecord(record) if record.is_of_value() => 41,
             EngineError::BadRecord(_) => 40,
             EngineError::Failure(_) | EngineError::Value(_) => 41,
             EngineError::Sink { error, .. } => match error {

@@ -1,6 +1,6 @@
 //! What of a pipeline must stay as it is while a checkpoint lives.
 //!
-//! Not here: the watermark's delay, `where`, the limit on future times and everything of `[run]`
+//! Not here: how long the watermark's delay is, `where`, the limit on future times and everything of `[run]`
 //! besides the modes. They may change between two runs without old and new results being mixed up.
 
 use std::collections::BTreeSet;
@@ -25,6 +25,7 @@ impl Pipeline {
             ("topic", self.topic.clone()),
             ("schema", self.used_schema()),
             ("event_time", self.event_time_text()),
+            ("watermark", self.watermark_text().to_owned()),
             ("window", self.window_text()),
             ("group_by", self.group_by_text()),
             ("aggregates", self.aggregates_text()),
@@ -103,6 +104,12 @@ impl Pipeline {
             TimeFormat::Pattern(pattern) => format!("pattern {pattern:?}"),
         };
         format!("{} as {format}", self.column(time.column))
+    }
+
+    /// Only whether there is one: without it state never closes, and is kept elsewhere.
+    fn watermark_text(&self) -> &'static str {
+        let delay = self.event_time.as_ref().and_then(|time| time.watermark_delay_ms);
+        if delay.is_some() { "some" } else { NONE }
     }
 
     fn window_text(&self) -> String {
@@ -214,6 +221,7 @@ mod tests {
             "topic: sales\n\
              schema: price double, store string, ts long\n\
              event_time: ts as seconds\n\
+             watermark: some\n\
              window: tumbling 30s\n\
              group_by: store\n\
              aggregates: total_revenue_int = cast(sum(price) as int)\n\
@@ -231,6 +239,7 @@ mod tests {
              schema: amount double, location string, timestamp string, transaction_id string, \
              type string, user_id string\n\
              event_time: none\n\
+             watermark: none\n\
              window: none\n\
              group_by: none\n\
              aggregates: none\n\

@@ -315,7 +315,7 @@ fn read_event_time(
         Some(TimeFormat::Timestamp)
     } else {
         section.required_text("format", "format = \"seconds\"", mistakes).and_then(|text| {
-            let format = parse_time_format(text.value, root.has("compat"));
+            let format = parse_time_format(text.value);
             noted(text.offset, format, mistakes)
         })
     };

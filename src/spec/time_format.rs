@@ -16,9 +16,9 @@ const PATTERN_LETTERS: &str = "yuMdHhmsSaXxZ";
 /// Reads a format: `seconds`, `milliseconds`, `iso`, `timestamp`, or a datetime pattern.
 ///
 /// # Errors
-/// A pattern without year, month and day (unless `without_date` is allowed: times of 1970-01-01, as
-/// in Spark), or with letters that have no meaning.
-pub fn parse_time_format(text: &str, without_date: bool) -> Result<TimeFormat, InvalidOption> {
+/// A pattern with neither a date nor hours (what it lacks is taken from 1970-01-01, as in Spark), or
+/// with letters that have no meaning.
+pub fn parse_time_format(text: &str) -> Result<TimeFormat, InvalidOption> {
     match text {
         "seconds" => return Ok(TimeFormat::Seconds),
         "milliseconds" => return Ok(TimeFormat::Milliseconds),
@@ -41,7 +41,7 @@ pub fn parse_time_format(text: &str, without_date: bool) -> Result<TimeFormat, I
     if let Some(unknown) = letters.chars().find(|letter| !PATTERN_LETTERS.contains(*letter)) {
         return refuse(&format!(": the letter {unknown:?} has no meaning in a pattern"));
     }
-    if !without_date && !((has('y') || has('u')) && has('M') && has('d')) {
+    if !((has('y') || has('u')) && has('M') && has('d')) && !(has('H') || has('h')) {
         return refuse(": a pattern has year, month and day");
     }
     if has('h') != has('a') {
@@ -112,28 +112,32 @@ mod tests {
 
     #[test]
     fn formats_are_words_or_patterns() {
-        assert_eq!(parse_time_format("seconds", false), Ok(TimeFormat::Seconds));
-        assert_eq!(parse_time_format("milliseconds", false), Ok(TimeFormat::Milliseconds));
-        assert_eq!(parse_time_format("iso", false), Ok(TimeFormat::Iso));
-        assert_eq!(parse_time_format("timestamp", false), Ok(TimeFormat::Timestamp));
-        for pattern in
-            ["yyyy-MM-dd HH:mm:ss", "dd/MM/uuuu", "yyyy-MM-dd'T'HH:mm:ss.SSSX", "MM/dd/yy hh:mm a"]
-        {
+        assert_eq!(parse_time_format("seconds"), Ok(TimeFormat::Seconds));
+        assert_eq!(parse_time_format("milliseconds"), Ok(TimeFormat::Milliseconds));
+        assert_eq!(parse_time_format("iso"), Ok(TimeFormat::Iso));
+        assert_eq!(parse_time_format("timestamp"), Ok(TimeFormat::Timestamp));
+        for pattern in [
+            "yyyy-MM-dd HH:mm:ss",
+            "dd/MM/uuuu",
+            "yyyy-MM-dd'T'HH:mm:ss.SSSX",
+            "MM/dd/yy hh:mm a",
+            "HH:mm",
+        ] {
             let expected = TimeFormat::Pattern(pattern.to_owned());
-            assert_eq!(parse_time_format(pattern, false), Ok(expected));
+            assert_eq!(parse_time_format(pattern), Ok(expected));
         }
     }
 
     #[test]
     fn what_is_no_format_says_why() {
         let check = |text: &str, part: &str| {
-            let message = parse_time_format(text, false).expect_err(text).to_string();
+            let message = parse_time_format(text).expect_err(text).to_string();
             assert!(message.contains(part), "{text}: {message}");
         };
         check("second", "did you mean \"seconds\"?");
         check("ms", "did you mean \"milliseconds\"?");
         check("rfc3339", "did you mean \"iso\"?");
-        check("HH:mm", "a pattern has year, month and day");
+        check("yyyy-MM", "a pattern has year, month and day");
         check("yyyy-MM-dd QQ", "the letter 'Q' has no meaning");
         check("yyyy-MM-dd'T", "is not closed");
         check("yyyy-MM-dd hh:mm", "go together");
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn a_format_fits_columns_of_its_types() {
         let check = |format: &str, data_type, fits: bool| {
-            let format = parse_time_format(format, false).unwrap();
+            let format = parse_time_format(format).unwrap();
             assert_eq!(check_format_fits(&format, "ts", data_type).is_ok(), fits, "{format:?}");
         };
         for number in [DataType::Long, DataType::Int, DataType::Double] {

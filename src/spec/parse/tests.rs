@@ -597,7 +597,7 @@ proptest! {
             text = mutated(&text, *from, *len, with);
         }
         match parse(&text, "x") {
-            Ok(spec) => prop_assert_eq!(spec.pipeline.identity().len(), 13),
+            Ok(spec) => prop_assert_eq!(spec.pipeline.identity().len(), 14),
             Err(errors) => prop_assert!(!errors.0.is_empty()),
         }
     }
