@@ -242,6 +242,16 @@ pub struct SinkArguments {
     /// Rows of a batch that the console shows at most [default: 20]
     #[arg(long, value_name = "ROWS", env = "SALES_STREAM_NUM_ROWS")]
     pub num_rows: Option<u64>,
+    /// Show each row as a block of its own, a column a line
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        env = "SALES_STREAM_VERTICAL"
+    )]
+    pub vertical: Option<bool>,
     /// Whether the console cuts long cells: true (20 characters), false, or a number [default: false]
     #[arg(
         long,

@@ -354,6 +354,7 @@ fn console_options(typed: &RunArguments, run: &RunOptions, pipeline: &Pipeline) 
     ConsoleOptions {
         num_rows: typed.sinks.num_rows.or(run.num_rows).unwrap_or(default.num_rows),
         truncate: typed.sinks.truncate.or(run.truncate.map(of_spec)).unwrap_or(default.truncate),
+        vertical: typed.sinks.vertical.or(run.vertical).unwrap_or(default.vertical),
         layout: match pipeline.semantics.compat {
             Some(Compat::Spark35) => Layout::Spark35,
             Some(Compat::Spark4) | None => default.layout,

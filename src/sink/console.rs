@@ -36,6 +36,8 @@ pub struct ConsoleOptions {
     pub num_rows: u64,
     /// Whether long cells are cut (Spark's `truncate`).
     pub truncate: Truncate,
+    /// Whether each row is shown as a block of its own, a column a line (Spark's `vertical`).
+    pub vertical: bool,
     /// Whose layout it is.
     pub layout: Layout,
     /// How values are written.
@@ -62,6 +64,7 @@ impl Default for ConsoleOptions {
         ConsoleOptions {
             num_rows: 20,
             truncate: Truncate::Never,
+            vertical: false,
             layout: Layout::Spark4,
             texts: ValueTexts::default(),
         }
@@ -186,21 +189,21 @@ impl Sink for ConsoleSink {
 /// Its rows cannot be read back.
 pub fn render(batch: &Visible, options: &ConsoleOptions) -> Result<String, CheckpointError> {
     let table = Cells::of(batch, options)?;
-    let widths = table.widths();
     let mut text = format!("{BANNER}\nBatch: {}\n{BANNER}\n", batch.identity().batch);
-    write_rule(&widths, &mut text);
-    for (index, line) in table.lines().enumerate() {
-        write_line(line, &widths, options.truncate, &mut text);
-        if index == 0 {
-            write_rule(&widths, &mut text);
-        }
+    if options.vertical {
+        table.write_blocks(&mut text);
+    } else {
+        table.write_table(options.truncate, &mut text);
     }
-    write_rule(&widths, &mut text);
-    let cut = batch.record().counts.rows_out > options.num_rows;
-    if cut {
+    let mut cut = batch.record().counts.rows_out > options.num_rows;
+    if options.vertical && table.lines().nth(1).is_none() {
+        text.push_str("(0 rows)\n");
+        cut = true;
+    } else if cut {
         let plural = if options.num_rows == 1 { "" } else { "s" };
         text.push_str(&format!("only showing top {} row{plural}\n", options.num_rows));
     }
+    // Spark 4 ends these two lines with the line break that ends the whole.
     if !cut || options.layout == Layout::Spark35 {
         text.push('\n');
     }
@@ -240,6 +243,46 @@ impl Cells {
             }
         }
         Ok(Cells { columns: columns.len(), cells })
+    }
+
+    fn write_table(&self, truncate: Truncate, text: &mut String) {
+        let widths = self.widths();
+        write_rule(&widths, text);
+        for (index, line) in self.lines().enumerate() {
+            write_line(line, &widths, truncate, text);
+            if index == 0 {
+                write_rule(&widths, text);
+            }
+        }
+        write_rule(&widths, text);
+    }
+
+    /// Each row as `-RECORD n---`, then ` name | value ` for each column.
+    fn write_blocks(&self, text: &mut String) {
+        let widest = |cells: &mut dyn Iterator<Item = &Cell>| {
+            cells.map(|cell| cell.width).max().unwrap_or(0)
+        };
+        let (names, values) = self.cells.split_at(self.columns);
+        let name_width = widest(&mut names.iter()).max(LEAST_WIDTH);
+        let value_width = widest(&mut values.iter()).max(LEAST_WIDTH);
+        let padded = |cell: &Cell, width: usize, text: &mut String| {
+            text.push_str(&cell.text);
+            text.extend(iter::repeat_n(' ', width - cell.width));
+        };
+        for (index, row) in values.chunks(self.columns.max(1)).enumerate() {
+            let head = format!("-RECORD {index}");
+            text.push_str(&head);
+            let rest = (name_width + value_width + 5).saturating_sub(head.len());
+            text.extend(iter::repeat_n('-', rest));
+            text.push('\n');
+            for (name, value) in names.iter().zip(row) {
+                text.push(' ');
+                padded(name, name_width, text);
+                text.push_str(" | ");
+                padded(value, value_width, text);
+                text.push_str(" \n");
+            }
+        }
     }
 
     fn lines(&self) -> impl Iterator<Item = &[Cell]> {
@@ -403,12 +446,14 @@ mod tests {
     const DEFAULT: ConsoleOptions = ConsoleOptions {
         num_rows: 20,
         truncate: Truncate::Never,
+        vertical: false,
         layout: Layout::Spark4,
         texts: UTC,
     };
     const CUT: ConsoleOptions = ConsoleOptions {
         num_rows: 20,
         truncate: Truncate::TRUE,
+        vertical: false,
         layout: Layout::Spark4,
         texts: UTC,
     };
@@ -462,6 +507,30 @@ Batch: 12
 
 ";
         assert_eq!(render(&batch, &DEFAULT).unwrap(), expected);
+    }
+
+    /// As Spark 4.2 prints `showString(_, _, vertical = true)` of the same rows.
+    #[test]
+    fn a_vertical_batch_has_a_block_for_each_row() {
+        let rows: &[&[&str]] = &[&["store-1", "287", "é中"], &["s", "NULL", "x"]];
+        let vertical = ConsoleOptions { vertical: true, ..DEFAULT };
+        let expected = "\
+-RECORD 0--------
+ store | store-1 
+ total | 287     
+ t     | é中     
+-RECORD 1--------
+ store | s       
+ total | NULL    
+ t     | x       ";
+        assert_eq!(table(&["store", "total", "t"], rows, vertical.clone()), expected);
+        let one = ConsoleOptions { num_rows: 1, ..vertical.clone() };
+        let cut = texts(&["store", "total", "t"], rows, one);
+        assert!(cut.ends_with(" t     | é中     \nonly showing top 1 row\n"), "{cut}");
+        let none = texts(&["store"], &[], vertical.clone());
+        assert!(none.ends_with("-\n(0 rows)\n"), "{none}");
+        let old = texts(&["store"], &[], ConsoleOptions { layout: Layout::Spark35, ..vertical });
+        assert!(old.ends_with("-\n(0 rows)\n\n"), "{old}");
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub(super) const RUN_KEYS: &[&str] = &[
     "group_id",
     "num_rows",
     "truncate",
+    "vertical",
     "fail_on_data_loss",
     "checkpoint_dir",
     "startup_timeout",

@@ -41,6 +41,8 @@ pub struct RunOptions {
     pub num_rows: Option<u64>,
     /// Whether the console cuts texts to 20 characters.
     pub truncate: Option<bool>,
+    /// Whether each row is shown as a block of its own.
+    pub vertical: Option<bool>,
     /// Fewest records of one batch, while `max_trigger_delay` has not passed.
     pub min_offsets_per_trigger: Option<u64>,
     /// How long `min_offsets_per_trigger` may hold a batch back, in milliseconds.
@@ -115,6 +117,7 @@ pub(super) fn read_run(
         group_id: run.read_with("group_id", not_empty, mistakes),
         num_rows: run.unsigned("num_rows", mistakes),
         truncate: run.boolean("truncate", mistakes),
+        vertical: run.boolean("vertical", mistakes),
         fail_on_data_loss: run.boolean("fail_on_data_loss", mistakes),
         checkpoint_dir: run.read_with("checkpoint_dir", not_empty, mistakes).map(PathBuf::from),
         startup_timeout_ms: run.duration("startup_timeout", whole_milliseconds, mistakes),

@@ -138,6 +138,7 @@ fn everything_in_run_is_read() {
         group_id = "group"
         num_rows = 5
         truncate = true
+        vertical = true
         fail_on_data_loss = false
         checkpoint_dir = "state"
         startup_timeout = "5s"
@@ -171,6 +172,7 @@ fn everything_in_run_is_read() {
         group_id: Some("group".to_owned()),
         num_rows: Some(5),
         truncate: Some(true),
+        vertical: Some(true),
         fail_on_data_loss: Some(false),
         checkpoint_dir: Some(PathBuf::from("state")),
         startup_timeout_ms: Some(5000),
