@@ -174,8 +174,10 @@ fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec>
     let (run_options, meaning) =
         run.map(|run| read_run(run, topic.as_deref(), mistakes)).unwrap_or_default();
     let (mut filter, filter_above_watermark) = conditions?;
+    let mut topic = topic;
     let (query, output) = match selected? {
         Some(selected) => {
+            topic = topic.or(Some(selected.from));
             filter = windows::both(filter, selected.filter);
             computed = selected.computed;
             (Some(selected.query), Some(selected.output))
@@ -224,6 +226,9 @@ fn read_select(
     let has_event_time = root.has(EVENT_TIME);
     let selected =
         read_expression(root, "pipeline", schema, has_event_time, lenient, parse_select, mistakes)?;
+    if topic.is_none() {
+        noted(root.offset_of("pipeline"), check_topic_name(&selected.from), mistakes)?;
+    }
     if topic.is_some_and(|topic| topic != selected.from) {
         let message = format!("FROM names {:?}, which is not the spec's topic", selected.from);
         mistakes.note(root.offset_of("pipeline"), message);
@@ -265,7 +270,11 @@ fn read_name(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Strin
     Some(name.value.to_owned())
 }
 
+/// The topic; with a query in SQL it may be left to what stands behind FROM.
 fn read_topic(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<String> {
+    if root.has("pipeline") && !root.has("topic") {
+        return None;
+    }
     let topic = root.required_text("topic", "topic = \"sales\"", mistakes)?;
     noted(topic.offset, check_topic_name(topic.value), mistakes)?;
     Some(topic.value.to_owned())
@@ -747,7 +756,7 @@ fn note_broken_rules(
             Subject::Watermark => root.offset_of(EVENT_TIME),
         };
         // A window without any event time was told too.
-        if pipeline.event_time.is_some() || !pipeline.is_stateful() {
+        if pipeline.event_time.is_some() || !root.has("window") {
             mistakes.note(offset, message);
         }
     }

@@ -534,6 +534,16 @@ mod tests {
     }
 
     #[test]
+    fn the_topic_may_be_left_to_from() {
+        let text = spec("SELECT store FROM other");
+        let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("topic")).collect();
+        let spec = parse(&text.join("\n"), "x").unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(spec.pipeline.topic, "other");
+        let message = parse(&text.join("\n").replace("FROM other", "FROM `a b`"), "x");
+        assert!(message.unwrap_err().to_string().contains("is not a topic's name"));
+    }
+
+    #[test]
     fn windows_of_every_kind_and_conditions_are_read() {
         let sliding = read(
             "SELECT count(*) AS n, window.end AS e FROM sales WHERE price > 1 AND item LIKE 'a%' \

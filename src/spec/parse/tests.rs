@@ -365,6 +365,11 @@ fn queries_that_spark_refuses_are_refused() {
     let no_window = changed("[window]\nduration = \"30 seconds\"", "")
         .replace(", \"window_start\", \"window_end\"", "");
     refuse(&no_window, "groups without a window never do");
+    let timeless = no_window.replace(
+        "[event_time]\ncolumn = \"ts\"\nformat = \"seconds\"\nwatermark = \"30 seconds\"\n",
+        "",
+    );
+    refuse(&timeless, "without a watermark none ever does");
     let within = changed(
         "[window]",
         "[drop_duplicates]\ncolumns = [\"store\"]\nwithin_watermark = true\n[window]",
