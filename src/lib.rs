@@ -13,7 +13,7 @@
 //!            kafka   stop                                            below them: client settings, the stop
 //!  floor 4   source   checkpoint (+ codec, visible)   sink           the ports
 //!  floor 3   batch                          the core value: job, plan, recovery decision
-//!  floor 2   decode   window   spark        bytes → event;  event → state, watermark (ours, Spark's)
+//!  floor 2   decode   window   spark        bytes → event;  event → state: our way, Spark's
 //!  floor 1   spec                           pipeline text → checked pipeline
 //!  floor 0   types                          shared words
 //! ```
@@ -26,8 +26,15 @@
 //!                                               `Durable`   `Visible`   each sink   Kafka
 //! ```
 //!
+//! Two engines can be behind a job (`batch::operators`): [`window`], our own way, whose state is rows of
+//! state and whose results follow from it; and [`spark`], for pipelines with `compat`, whose state is a log
+//! of changes and whose rows are stored, because there their order is part of the result.
+//!
 //! Rows that are not state and dead letters go ahead into the checkpoint while their batch is read, and
 //! sinks get them back from there piece by piece.
+//!
+//! What Spark itself did is in `tests/golden`, and where our own way differs from it, in
+//! `docs/differences-from-spark.md`.
 //!
 //! Start reading at [`batch`] for what a batch is, at [`engine`] for what happens in which order, and
 //! at [`checkpoint`] for what is on disk.

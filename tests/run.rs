@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Output, Stdio},
@@ -529,6 +530,55 @@ fn inspect_tells_offsets_watermarks_and_open_windows_beside_a_live_process() {
     live.signal(Signal::TERM);
     assert_eq!(live.wait(), Some(0), "looking inside disturbed nobody");
     assert_eq!(inspect(home.path())["batch"], 1);
+}
+
+#[test]
+fn inspect_shows_what_is_open_in_sparks_way_too() {
+    let broker = Broker::start(&["sales:1"]);
+    send_sales(&broker.address, "sales", SALES);
+    let kinds = [
+        ("", "[window]\nduration = \"30s\"\nslide = \"15s\"", 2),
+        ("", "[window]\nsession_gap = \"20s\"", 1),
+        (
+            "[drop_duplicates]\ncolumns = [\"store\"]\nevent_time = true",
+            "[window]\nduration = \"30s\"",
+            1,
+        ),
+    ];
+    let sales = succeed(sales_stream().args(["pipeline", "show", "sales"]));
+    let sales = stdout(&sales);
+    for (index, (before, window, open)) in kinds.iter().enumerate() {
+        let home = tempfile::tempdir().unwrap();
+        let spec = home.path().join("spec.toml");
+        let window = format!("{before}\n{window}\n");
+        let text = sales.replace("[window]\nduration = \"30 seconds\"\n", &window);
+        fs::write(&spec, text).unwrap();
+        let group = format!("--group-id=spark-{index}");
+        let options = ["--compat", "spark-3.5", &group, "--pipeline", spec.to_str().unwrap()];
+        succeed(&mut console(&broker, home.path(), &options));
+        let view = inspect(home.path());
+        let windows = view["windows"].as_array().unwrap();
+        assert_eq!(windows.len(), *open, "{view:#}");
+        assert_eq!(view["remembered_keys"], u64::from(!before.is_empty()), "{view:#}");
+        let looked = |key: &str| {
+            let mut command = sales_stream();
+            command.args(["inspect", "--json", "--key", key, "--checkpoint-dir"]);
+            let output = succeed(command.arg(home.path().join("checkpoint")));
+            serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+        };
+        let found = looked("A");
+        for window in found["windows"].as_array().unwrap() {
+            assert_eq!(window["rows"][0]["store"], "A", "{found:#}");
+            assert_eq!(window["rows"][0]["total_revenue_int"], 4, "{found:#}");
+            assert_eq!(window["rows"][0]["window_end"], window["window_end"]);
+        }
+        assert_eq!(found["windows"].as_array().unwrap().len(), *open);
+        assert_eq!(looked("B")["windows"], serde_json::json!([]), "B's windows are closed");
+        let mut command = sales_stream();
+        command.args(["inspect", "--checkpoint-dir"]).arg(home.path().join("checkpoint"));
+        let table = stdout(&succeed(&mut command));
+        assert!(table.contains("open window start"), "{table}");
+    }
 }
 
 #[test]

@@ -468,7 +468,9 @@ impl<S: Store> Checkpoint for Ledger<S> {
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
         self.contents.restore_groups(self.families(), None, restore)?;
-        Ok(Recovered { log: self.contents.read_log(self.families())?, ..self.recovered()? })
+        let recovered = self.recovered()?;
+        let last = recovered.last.as_ref().map_or(BatchId(0), |last| last.batch);
+        Ok(Recovered { log: self.contents.read_log(self.families(), last)?, ..recovered })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     checkpoint::rocks::RocksView,
     cli::InspectArguments,
     engine::EngineError,
-    inspect::{Filter, View, ViewError},
+    inspect::{Filter, State, View, ViewError},
     source::{
         Source as _,
         kafka::{KafkaSource, KafkaSourceConfig},
@@ -45,6 +45,7 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
             Ok(())
         })
         .map_err(failure)?;
+    let log = stored.log().map_err(failure)?;
     let mut history = stored.history().map_err(failure)?;
     history.drain(..history.len().saturating_sub(BATCHES_SHOWN));
     let problem = stored.problem().map_err(failure)?;
@@ -52,8 +53,13 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         return behind(&directory, &stored);
     }
     let filter = Filter { window: arguments.window, key: arguments.key.clone() };
+    let state = match &log {
+        Some(log) => State::Log(log),
+        None if stored.is_log_cut() => State::Hidden,
+        None => State::Rows(&groups),
+    };
     let mut view =
-        View::new(stored.recovered().clone(), &groups, history, &filter).map_err(|error| {
+        View::new(stored.recovered().clone(), &state, history, &filter).map_err(|error| {
             let code = if matches!(error, ViewError::Empty) { 1 } else { 11 };
             Failure::new(code, format!("{}: {error}", directory.display()))
         })?;

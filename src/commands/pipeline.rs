@@ -13,7 +13,8 @@ use super::{Failure, print};
 use crate::{
     cli::PipelineCommand,
     spec::{
-        self, EventTime, MAX_DURATION, PRESETS, Pipeline, Query, Spec, TimeFormat, Window,
+        self, Compat, Deduplication, DeduplicationScope, EventTime, MAX_DURATION, PRESETS,
+        Pipeline, Query, Semantics, SessionGap, Spec, StateStore, TimeFormat, Window,
         format_duration,
     },
 };
@@ -87,21 +88,31 @@ fn describe(pipeline: &Pipeline) -> String {
     if let Some(time) = &pipeline.event_time {
         line("event time", &event_time(pipeline, time));
     }
-    if let Query::Aggregation(aggregation) = &pipeline.query {
-        let window = match &aggregation.window {
-            Some(Window::Sliding(window)) => {
-                format_duration(Duration::from_micros(window.duration_us.unsigned_abs()))
-            }
-            Some(Window::Session(_)) => "sessions".to_owned(),
-            None => "none".to_owned(),
-        };
-        let keys: Vec<&str> =
-            aggregation.keys.iter().map(|key| pipeline.schema[*key].name.as_str()).collect();
-        let by = if keys.is_empty() { String::new() } else { format!(", by {}", keys.join(", ")) };
-        line("window", &format!("{window}{by}"));
+    if let Some(column) = pipeline.corrupt_column {
+        let name = &pipeline.schema[column].name;
+        line("json", &format!("what cannot be read goes whole into column {name}"));
     }
-    if pipeline.filter.is_some() {
+    let [below, above] = [&pipeline.filter, &pipeline.filter_above_watermark];
+    if below.is_some() {
         line("where", "records for which its condition is not true are left out");
+    }
+    if above.is_some() {
+        let what = "behind the watermark: records that are left out here still move it";
+        line(if below.is_some() { "" } else { "where" }, what);
+    }
+    if let Some(deduplication) = &pipeline.deduplication {
+        line("duplicates", &duplicates(pipeline, deduplication));
+    }
+    if let Query::Aggregation(aggregation) = &pipeline.query {
+        let keys = names(pipeline, &aggregation.keys);
+        let by = if keys.is_empty() { String::new() } else { format!(", by {keys}") };
+        line("window", &format!("{}{by}", window(aggregation.window.as_ref())));
+    }
+    if pipeline.session_time_zone != "UTC" {
+        line("time zone", &pipeline.session_time_zone);
+    }
+    if let Some(compat) = pipeline.semantics.compat {
+        line("compat", &sparks_way(compat, &pipeline.semantics));
     }
     line("output mode", pipeline.output_mode.name());
     let width = pipeline.output.iter().map(|column| column.name.chars().count()).max().unwrap_or(0);
@@ -110,6 +121,68 @@ fn describe(pipeline: &Pipeline) -> String {
         line(name, &format!("{:width$}  {}", column.name, column.data_type));
     }
     text
+}
+
+fn names(pipeline: &Pipeline, columns: &[usize]) -> String {
+    let names: Vec<&str> =
+        columns.iter().map(|column| pipeline.schema[*column].name.as_str()).collect();
+    names.join(", ")
+}
+
+/// A length in microseconds, which may be negative.
+fn length(length_us: i64) -> String {
+    let text = format_duration(Duration::from_micros(length_us.unsigned_abs()));
+    if length_us < 0 { format!("-{text}") } else { text }
+}
+
+fn window(window: Option<&Window>) -> String {
+    match window {
+        None => "none".to_owned(),
+        Some(Window::Sliding(window)) => {
+            let mut text = length(window.duration_us);
+            if !window.is_tumbling() {
+                text += &format!(" every {}", length(window.slide_us));
+            }
+            if window.offset_us != 0 {
+                text += &format!(", starting at {}", length(window.offset_us));
+            }
+            text
+        }
+        Some(Window::Session(SessionGap::Fixed(gap_us))) => {
+            format!("sessions that end after {} without an event", length(*gap_us))
+        }
+        Some(Window::Session(SessionGap::Dynamic(_))) => {
+            "sessions that end after a gap that each event computes".to_owned()
+        }
+    }
+}
+
+fn duplicates(pipeline: &Pipeline, deduplication: &Deduplication) -> String {
+    let columns = names(pipeline, &deduplication.columns);
+    match deduplication.scope {
+        DeduplicationScope::WithinWatermark => {
+            format!("dropped by {columns}, remembered until the watermark passes them by its delay")
+        }
+        DeduplicationScope::WithEventTime => {
+            format!(
+                "dropped by {columns} and event time, remembered until the watermark reaches it"
+            )
+        }
+        DeduplicationScope::Forever => format!("dropped by {columns}, remembered for ever"),
+    }
+}
+
+fn sparks_way(compat: Compat, semantics: &Semantics) -> String {
+    let partitions = match semantics.shuffle_partitions {
+        1 => "1 shuffle partition".to_owned(),
+        count => format!("{count} shuffle partitions"),
+    };
+    let state_store = match semantics.state_store {
+        StateStore::Hdfs => "hdfs",
+        StateStore::RocksDb => "rocksdb",
+    };
+    let ansi = if semantics.ansi { "on" } else { "off" };
+    format!("{}, ANSI {ansi}, {partitions}, rows in the order of {state_store}", compat.name())
 }
 
 fn event_time(pipeline: &Pipeline, time: &EventTime) -> String {
@@ -149,6 +222,36 @@ ok: pipeline sales
                window_end         timestamp
 ";
         assert_eq!(describe(&spec.pipeline), expected);
+    }
+
+    #[test]
+    fn every_part_of_a_spec_is_described() {
+        let sales = spec::preset("sales").unwrap();
+        let described = |window: &str, head: &str| {
+            let text = format!("{head}\n{sales}").replace("duration = \"30 seconds\"", window);
+            describe(&spec::parse(&text, "x").unwrap_or_else(|errors| panic!("{errors}")).pipeline)
+        };
+        let hopping = described(
+            "duration = \"30s\"\nslide = \"10s\"\nstart = \"-5s\"\n\
+             [drop_duplicates]\ncolumns = [\"store\", \"item\"]\nwithin_watermark = true\n\
+             [spark]\nshuffle_partitions = 3",
+            "compat = \"spark-4\"\nsession_time_zone = \"America/New_York\"\n\
+             where = \"price > 0\"\nwhere_after_watermark = \"event_time > TIMESTAMP '1970-01-02'\"",
+        );
+        for part in [
+            "  where        records for which its condition is not true are left out\n",
+            "               behind the watermark: records that are left out here still move it\n",
+            "  duplicates   dropped by store, item, remembered until the watermark passes them",
+            "  window       30s every 10s, starting at -5s, by store\n",
+            "  time zone    America/New_York\n",
+            "  compat       spark-4, ANSI on, 3 shuffle partitions, rows in the order of hdfs\n",
+        ] {
+            assert!(hopping.contains(part), "{part}\nin\n{hopping}");
+        }
+        let sessions = described("session_gap = \"90 seconds\"", "");
+        assert!(sessions.contains("sessions that end after 1m 30s without"), "{sessions}");
+        let own = described("session_gap_expr = \"'5 seconds'\"", "");
+        assert!(own.contains("a gap that each event computes"), "{own}");
     }
 
     #[test]

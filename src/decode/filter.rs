@@ -542,7 +542,7 @@ fn order_of_decimals(left: Decimal, right: Decimal) -> Ordering {
     match aligned(left, right) {
         Some((left, right, _)) => left.cmp(&right),
         // One is too large for the other's scale: far apart, so that doubles tell them.
-        None => order_of_doubles(decimal_to_double(left), decimal_to_double(right)),
+        None => order_of_doubles(left.to_double(), right.to_double()),
     }
 }
 
@@ -571,14 +571,10 @@ fn as_double(value: Value<'_>) -> Option<f64> {
         // Rounds to the nearest double, as SQL's cast does.
         Value::Long(value) => Some(value as f64),
         Value::Double(value) => Some(value),
-        Value::Decimal(value) => Some(decimal_to_double(value)),
+        Value::Decimal(value) => Some(value.to_double()),
         Value::String(text) => double_of(text),
         Value::Null | Value::Boolean(_) | Value::Timestamp(_) => None,
     }
-}
-
-fn decimal_to_double(value: Decimal) -> f64 {
-    value.to_string().parse().unwrap_or(f64::NAN)
 }
 
 /// Spark's cast of a text to DOUBLE, but for Java's hexadecimal form.

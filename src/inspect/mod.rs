@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    batch::{BatchRecord, Counts},
+    batch::{BatchRecord, Counts, Genesis},
     checkpoint::Recovered,
     source::TopicDescription,
-    spec::{self, Pipeline},
+    spark::{Failure, OpenGroup, SparkEngine, SparkError, StateLog},
+    spec::{self, Compat, Overrides, Pipeline},
     types::{
         BatchId, DataType, FaultReason, Keeper, Offset, Partition, Place, Rows, Timestamp, Value,
         timestamp_iso,
@@ -50,6 +51,8 @@ pub struct View {
     pub problem: Option<String>,
     /// Keys that a deduplication remembers.
     remembered: u64,
+    /// Whether the state cannot be told at this moment.
+    is_hidden: bool,
     /// End offsets that a broker told, if one answered.
     pub ends: BTreeMap<Partition, Offset>,
 }
@@ -76,58 +79,65 @@ pub enum ViewError {
     /// A group is not of the stored spec.
     #[error("the checkpoint is damaged: {0}")]
     Key(#[from] KeyError),
+    /// State in Spark's way is not of the stored spec.
+    #[error("the checkpoint is damaged: {0}")]
+    Spark(#[from] SparkError),
+    /// State of other types than the stored spec's.
+    #[error("the checkpoint is damaged: its state is {stored}, and its own spec says {needed}")]
+    Schema {
+        /// What is stored.
+        stored: String,
+        /// What the spec needs.
+        needed: String,
+    },
+}
+
+/// The state that a view shows, as it is stored.
+#[derive(Debug)]
+pub enum State<'a> {
+    /// Rows of state by place: our own way.
+    Rows(&'a BTreeMap<Place, Table>),
+    /// A log of changes: Spark's way.
+    Log(&'a StateLog),
+    /// Spark's way, and the log begins anew with a batch that is still to be announced.
+    Hidden,
+}
+
+/// What is shown of the state.
+#[derive(Debug, Default)]
+struct Shown {
+    windows: Vec<WindowView>,
+    remembered: u64,
 }
 
 impl View {
-    /// Builds a view from what was read: the checkpoint without state, its rows of state by place, and its newest batches in ascending order.
+    /// Builds a view from what was read: the checkpoint without state, its state, and its newest
+    /// batches in ascending order.
     ///
     /// # Errors
     /// No checkpoint, or one whose spec or groups cannot be read.
     pub fn new(
         recovered: Recovered,
-        state: &BTreeMap<Place, Table>,
+        state: &State<'_>,
         history: Vec<BatchRecord>,
         filter: &Filter,
     ) -> Result<View, ViewError> {
-        let genesis = recovered.genesis.as_ref().ok_or(ViewError::Empty)?;
-        let pipeline = spec::parse(&genesis.spec_text, "the checkpoint's spec")
-            .map_err(|errors| ViewError::Spec(errors.to_string()))?
-            .pipeline;
-        let plan = WindowPlan::new(&pipeline);
-        let mut by_window: BTreeMap<_, Vec<Group<'_>>> = BTreeMap::new();
-        let mut remembered = BTreeSet::new();
-        // What is kept for ever never closes, whatever its own end is.
-        let closed = |place: &Place, row: &Group<'_>| {
-            let bound = recovered.last.as_ref().map(|last| last.watermarks.closing_bound);
-            place.closing < Place::NEVER && bound.is_some_and(|bound| bound.closes(row.end))
+        let pipeline = pipeline_of(recovered.genesis.as_ref().ok_or(ViewError::Empty)?)?;
+        let mut shown = match state {
+            State::Rows(tables) => own_state(&recovered, tables, &pipeline, filter)?,
+            State::Log(log) => sparks_state(&recovered, log, &pipeline, filter)?,
+            State::Hidden => Shown::default(),
         };
-        for (place, table) in state {
-            for row in table.sorted().into_iter().filter(|row| !closed(place, row)) {
-                match place.keeper {
-                    Keeper::Groups => {
-                        by_window.entry((row.end, row.start)).or_default().push(row);
-                    }
-                    Keeper::Keys => drop(remembered.insert(row.key)),
-                }
-            }
-        }
-        let remembered = remembered.len() as u64;
-        let mut windows = Vec::new();
-        if let Some(plan) = &plan {
-            for ((end, start), groups) in by_window {
-                let window = plan.has_windows().then_some((start, end));
-                windows.push(window_view(plan, &pipeline, window, &groups, filter)?);
-            }
-        }
-        windows.retain(|window| !filter.shows_groups() || !window.rows.is_empty());
+        shown.windows.retain(|window| !filter.shows_groups() || !window.rows.is_empty());
         Ok(View {
             recovered,
             history,
             pipeline,
-            windows,
+            windows: shown.windows,
             filter: filter.clone(),
             problem: None,
-            remembered,
+            remembered: shown.remembered,
+            is_hidden: matches!(state, State::Hidden),
             ends: BTreeMap::new(),
         })
     }
@@ -173,8 +183,9 @@ impl View {
             "watermark": last.map(|last| watermark(last.next_watermarks.closing_bound.0)),
             "late_bound": last.map(|last| watermark(last.next_watermarks.late_bound.0)),
             "partitions": self.partitions().iter().map(partition_json).collect::<Vec<_>>(),
-            "windows": self.windows.iter().map(WindowView::to_json).collect::<Vec<_>>(),
-            "remembered_keys": self.remembered,
+            "windows": (!self.is_hidden)
+                .then(|| self.windows.iter().map(WindowView::to_json).collect::<Vec<_>>()),
+            "remembered_keys": (!self.is_hidden).then_some(self.remembered),
             "sinks": self.recovered.marks.iter().map(|mark| json!({
                 "sink": mark.sink.0,
                 "published": mark.published.map(|batch| batch.0),
@@ -299,45 +310,132 @@ fn watermark(milliseconds: i64) -> String {
     timestamp_iso(Timestamp(milliseconds.saturating_mul(1000)))
 }
 
-/// The groups of one window.
-fn window_view(
-    plan: &WindowPlan,
+/// The pipeline that a checkpoint was made by, in the compatibility mode that it was made in.
+fn pipeline_of(genesis: &Genesis) -> Result<Pipeline, ViewError> {
+    let unreadable = |errors: spec::SpecErrors| ViewError::Spec(errors.to_string());
+    let spec = spec::parse(&genesis.spec_text, "the checkpoint's spec").map_err(unreadable)?;
+    let stored = genesis.identity.iter().find(|(name, _)| name == "compat");
+    let compat: Option<Compat> = stored.and_then(|(_, name)| name.parse().ok());
+    if compat == spec.pipeline.semantics.compat {
+        return Ok(spec.pipeline);
+    }
+    let semantics = Some(spec.spark.semantics(compat));
+    spec.pipeline
+        .with_overrides(Overrides { semantics, ..Overrides::default() })
+        .map_err(unreadable)
+}
+
+/// Open groups and remembered keys of our own way.
+fn own_state(
+    recovered: &Recovered,
+    tables: &BTreeMap<Place, Table>,
     pipeline: &Pipeline,
-    window: Option<(Timestamp, Timestamp)>,
-    groups: &[Group<'_>],
     filter: &Filter,
+) -> Result<Shown, ViewError> {
+    let mut by_window: BTreeMap<_, Vec<Group<'_>>> = BTreeMap::new();
+    let mut remembered = BTreeSet::new();
+    // What is kept for ever never closes, whatever its own end is.
+    let closed = |place: &Place, row: &Group<'_>| {
+        let bound = recovered.last.as_ref().map(|last| last.watermarks.closing_bound);
+        place.closing < Place::NEVER && bound.is_some_and(|bound| bound.closes(row.end))
+    };
+    for (place, table) in tables {
+        for row in table.sorted().into_iter().filter(|row| !closed(place, row)) {
+            match place.keeper {
+                Keeper::Groups => by_window.entry((row.end, row.start)).or_default().push(row),
+                Keeper::Keys => drop(remembered.insert(row.key)),
+            }
+        }
+    }
+    let mut shown = Shown { remembered: remembered.len() as u64, windows: Vec::new() };
+    let Some(plan) = WindowPlan::new(pipeline) else { return Ok(shown) };
+    for ((end, start), groups) in by_window {
+        let window = plan.has_windows().then_some((start, end));
+        let cells = |group: &Group<'_>| {
+            let mut rows = Rows::new(pipeline.output_columns());
+            plan.results(vec![*group], &mut rows, &mut Misfits::default())?;
+            Ok(cells_of(&rows, filter))
+        };
+        shown.windows.push(window_view(window, &groups, filter, cells)?);
+    }
+    Ok(shown)
+}
+
+/// Groups and remembered keys of Spark's way, which takes out at once what is done with.
+fn sparks_state(
+    recovered: &Recovered,
+    log: &StateLog,
+    pipeline: &Pipeline,
+    filter: &Filter,
+) -> Result<Shown, ViewError> {
+    let Some(mut engine) = SparkEngine::new(pipeline) else { return Ok(Shown::default()) };
+    let needed = engine.schema();
+    if log.schema != needed {
+        return Err(ViewError::Schema { stored: log.schema.clone(), needed });
+    }
+    engine.pin(log.partitions, log.state_store);
+    let batches = recovered.last.as_ref().map_or(0, |last| last.batch.0 + 1);
+    engine.replay(batches, &log.changes)?;
+    let mut by_window: BTreeMap<_, Vec<OpenGroup<'_>>> = BTreeMap::new();
+    for group in engine.open_groups()? {
+        let order = group.window.map(|(start, end)| (end, start));
+        by_window.entry(order).or_default().push(group);
+    }
+    let mut shown = Shown { remembered: engine.remembered_keys(), windows: Vec::new() };
+    for (order, groups) in by_window {
+        let window = order.map(|(end, start)| (start, end));
+        let cells = |group: &OpenGroup<'_>| match engine.row_of(group) {
+            Ok(rows) => Ok(cells_of(&rows, filter)),
+            Err(SparkError::Failure(failure)) => Ok(failed_cells(&failure, filter)),
+            Err(error) => Err(error.into()),
+        };
+        shown.windows.push(window_view(window, &groups, filter, cells)?);
+    }
+    Ok(shown)
+}
+
+/// Names and values of a row's columns.
+type Cells = Vec<(String, Json)>;
+
+/// The groups of one window; `cells` gives those of a group that is asked for.
+fn window_view<G>(
+    window: Option<(Timestamp, Timestamp)>,
+    groups: &[G],
+    filter: &Filter,
+    cells: impl Fn(&G) -> Result<Option<Cells>, ViewError>,
 ) -> Result<WindowView, ViewError> {
     let mut view = WindowView { window, groups: groups.len() as u64, rows: Vec::new() };
     let start = window.map(|(start, _)| start);
     if filter.shows_groups() && (filter.window.is_none() || filter.window == start) {
         for group in groups {
-            view.rows.extend(group_row(plan, pipeline, *group, filter)?);
+            view.rows.extend(cells(group)?);
         }
     }
     Ok(view)
 }
 
-fn group_row(
-    plan: &WindowPlan,
-    pipeline: &Pipeline,
-    group: Group<'_>,
-    filter: &Filter,
-) -> Result<Option<Vec<(String, Json)>>, ViewError> {
-    let mut rows = Rows::new(pipeline.output_columns());
-    plan.results(vec![group], &mut rows, &mut Misfits::default())?;
-    let columns = rows.columns().clone();
+/// The one row of a group, if it has the key that is asked for.
+fn cells_of(rows: &Rows, filter: &Filter) -> Option<Cells> {
+    let columns = rows.columns();
     let mut reader = rows.reader();
-    let Some(row) = reader.next() else { return Ok(None) };
-    let shown: Vec<_> = columns
-        .iter()
-        .zip(row)
-        .map(|(column, value)| (column.name.clone(), value_json(*value)))
-        .collect();
+    let row = reader.next()?;
     let keys = columns.iter().zip(row).filter(|(column, _)| column.data_type == DataType::String);
-    let wanted = filter.key.as_ref().is_none_or(|key| {
+    let is_wanted = filter.key.as_ref().is_none_or(|key| {
         keys.into_iter().any(|(_, value)| matches!(value, Value::String(text) if text == key))
     });
-    Ok(wanted.then_some(shown))
+    let cells = columns.iter().zip(row);
+    is_wanted
+        .then(|| cells.map(|(column, value)| (column.name.clone(), value_json(*value))).collect())
+}
+
+/// A group that will end the run, because one of its results does not fit.
+fn failed_cells(failure: &Failure, filter: &Filter) -> Option<Cells> {
+    let is_wanted =
+        filter.key.as_ref().is_none_or(|key| failure.key.iter().any(|(_, text)| text == key));
+    let mut cells: Cells =
+        failure.key.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
+    cells.push((failure.column.clone(), json!(failure.class.name())));
+    is_wanted.then_some(cells)
 }
 
 fn value_json(value: Value<'_>) -> Json {

@@ -90,6 +90,12 @@ impl View {
     }
 
     fn window_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_hidden {
+            return writeln!(
+                f,
+                "\nthe state cannot be told before the batch behind this one is announced"
+            );
+        }
         if self.pipeline.deduplication.is_some() {
             writeln!(f, "\nremembered  {} keys of the deduplication", self.remembered)?;
         }

@@ -5,11 +5,7 @@
 //! changed over a restart takes over what another of the same field types has left, as it does there.
 
 use crate::{
-    spark::{
-        ErrorClass, Field,
-        cast::{cast, divide, has_digits},
-        field::compare,
-    },
+    spark::{ErrorClass, Field, cast::cast, field::compare},
     spec::{Aggregate, AggregateFunction},
     types::{DataType, Decimal, Value},
 };
@@ -232,11 +228,7 @@ impl Kind {
         match (self, fields) {
             (Kind::SumDecimal { .. }, [_, Field::Boolean(true), ..]) => Ok(Field::Null),
             (Kind::SumDecimal { precision, .. }, [Field::Decimal(total), ..]) => {
-                if has_digits(total.unscaled, precision) {
-                    Ok(Field::Decimal(*total))
-                } else {
-                    overflow()
-                }
+                if total.digits() <= precision { Ok(Field::Decimal(*total)) } else { overflow() }
             }
             (Kind::SumDecimal { .. }, _) => overflow(),
             (Kind::AvgDouble | Kind::AvgDecimal { .. }, [_, Field::Long(0), ..]) => Ok(Field::Null),
@@ -247,10 +239,8 @@ impl Kind {
                 let DataType::Decimal { scale, precision } = aggregate.result_type else {
                     unreachable!("an average of decimals is a decimal")
                 };
-                match divide(*total, *count, scale) {
-                    Some(average) if has_digits(average.unscaled, precision) => {
-                        Ok(Field::Decimal(average))
-                    }
+                match total.divided_by(*count, scale) {
+                    Some(average) if average.digits() <= precision => Ok(Field::Decimal(average)),
                     _ => overflow(),
                 }
             }

@@ -68,8 +68,8 @@ pub(super) fn cast(value: Value<'_>, output: DataType, ansi: bool) -> Result<Fie
             }
             whole => whole.map_or(Field::Null, |whole| Field::Long(whole as i64)),
         },
-        (value, DataType::Decimal { precision, scale }) => match as_decimal(value, scale) {
-            Some(value) if has_digits(value.unscaled, precision) => Field::Decimal(value),
+        (value, DataType::Decimal { precision, scale }) => match Decimal::of(value, scale) {
+            Some(value) if value.digits() <= precision => Field::Decimal(value),
             _ if ansi => return Err(ErrorClass::NumericValueOutOfRange),
             _ => Field::Null,
         },
@@ -77,19 +77,12 @@ pub(super) fn cast(value: Value<'_>, output: DataType, ansi: bool) -> Result<Fie
     })
 }
 
-/// Whether an unscaled decimal has at most `precision` digits.
-pub(super) fn has_digits(unscaled: i128, precision: u8) -> bool {
-    unscaled.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1) <= u32::from(precision)
-}
-
 fn as_double(value: Value<'_>) -> Option<f64> {
     Some(match value {
         Value::Double(value) => value,
         Value::Int(value) => f64::from(value),
         Value::Long(value) => value as f64,
-        Value::Decimal(value) => {
-            value.to_string().parse().expect("a decimal in plain notation is a float literal")
-        }
+        Value::Decimal(value) => value.to_double(),
         Value::Boolean(value) => f64::from(u8::from(value)),
         _ => return None,
     })
@@ -104,46 +97,6 @@ fn as_integer(value: Value<'_>) -> Option<i128> {
         Value::Boolean(value) => i128::from(value),
         _ => return None,
     })
-}
-
-/// At `scale`, rounded half up; a double by its shortest decimal text, as Java's `BigDecimal` does.
-fn as_decimal(value: Value<'_>, scale: u8) -> Option<Decimal> {
-    let decimal = match value {
-        Value::Int(value) => Decimal { unscaled: i128::from(value), scale: 0 },
-        Value::Long(value) => Decimal { unscaled: i128::from(value), scale: 0 },
-        Value::Decimal(value) => value,
-        Value::Double(value) if value.is_finite() => {
-            let text = format!("{value}");
-            let text = crate::types::DecimalText::parse(text.as_bytes())?;
-            return Some(Decimal { unscaled: text.half_up(i64::from(scale))?, scale });
-        }
-        _ => return None,
-    };
-    let unscaled = if scale >= decimal.scale {
-        let factor = 10i128.checked_pow(u32::from(scale - decimal.scale))?;
-        decimal.unscaled.checked_mul(factor)?
-    } else {
-        divide_half_up(decimal.unscaled, 10i128.checked_pow(u32::from(decimal.scale - scale))?)
-    };
-    Some(Decimal { unscaled, scale })
-}
-
-/// `total` ÷ `count` at `scale`, rounded half up; `None` on overflow.
-pub(super) fn divide(total: Decimal, count: i64, scale: u8) -> Option<Decimal> {
-    let shift = scale.checked_sub(total.scale)?;
-    let numerator = total.unscaled.checked_mul(10i128.checked_pow(u32::from(shift))?)?;
-    Some(Decimal { unscaled: divide_half_up(numerator, i128::from(count)), scale })
-}
-
-/// Quotient rounded to the nearest integer, ties away from zero.
-fn divide_half_up(numerator: i128, divisor: i128) -> i128 {
-    let (quotient, remainder) = (numerator / divisor, numerator % divisor);
-    let away = if (numerator < 0) == (divisor < 0) { 1 } else { -1 };
-    if remainder.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2) {
-        quotient + away
-    } else {
-        quotient
-    }
 }
 
 /// A value as text, for people and for casts.

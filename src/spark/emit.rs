@@ -94,24 +94,7 @@ impl<'p> Emitter<'p> {
         buffer: &[Field],
         bytes: Vec<u8>,
     ) -> Result<(), SparkError> {
-        let mut values = Vec::with_capacity(self.plan.output.len());
-        for column in &self.plan.output {
-            values.push(match column.source {
-                OutputSource::WindowStart => Field::Timestamp(window.0),
-                OutputSource::WindowEnd => Field::Timestamp(window.1),
-                OutputSource::Key(index) => Field::from_value(key.columns[index]),
-                OutputSource::Aggregate(index) => {
-                    self.plan.buffers.finish(index, buffer).map_err(|(value, class)| {
-                        let window = (!self.is_keys_alone()).then_some(window);
-                        let failed = (index, value.as_value(), class);
-                        self.plan.failure(window, &key.columns, failed)
-                    })?
-                }
-                OutputSource::Column(_) | OutputSource::EventTime | OutputSource::Computed(_) => {
-                    unreachable!("a checked aggregation outputs keys, windows and aggregates")
-                }
-            });
-        }
+        let values = row_of(self.plan, key, window, buffer)?;
         let place = match self.order {
             Order::Given => SortKey::None,
             Order::Bytes => SortKey::Bytes(bytes),
@@ -122,10 +105,6 @@ impl<'p> Emitter<'p> {
         };
         self.rows.push(Emitted { place, values });
         Ok(())
-    }
-
-    fn is_keys_alone(&self) -> bool {
-        !self.plan.layout.window && !self.plan.layout.time
     }
 
     /// Appends the partition's rows.
@@ -144,6 +123,58 @@ impl<'p> Emitter<'p> {
             rows.push(&row);
         }
     }
+}
+
+/// A group of the state: what it is a group of besides keys, and its parts.
+pub(super) type Stored<'a> = (Option<(Timestamp, Timestamp)>, &'a [u8], &'a [Field]);
+
+/// The window or session of a group as the store has it; none for groups of keys alone.
+pub(super) fn window_of(
+    plan: &AggregationPlan,
+    key: &[u8],
+    value: &[Field],
+) -> Result<Option<(Timestamp, Timestamp)>, SparkError> {
+    let decoded = plan.layout.decode(key)?;
+    let session =
+        plan.layout.time.then(|| (decoded.time.unwrap_or(Timestamp(0)), session_end(value)));
+    Ok(session.or(decoded.window))
+}
+
+/// The row of a group as the store has it, with its casts.
+pub(super) fn stored_row(
+    plan: &AggregationPlan,
+    (window, key, value): Stored<'_>,
+) -> Result<Vec<Field>, SparkError> {
+    let window = window.unwrap_or((Timestamp(0), Timestamp(0)));
+    let buffer = &value[usize::from(plan.layout.time)..];
+    row_of(plan, &plan.layout.decode(key)?, window, buffer)
+}
+
+fn row_of(
+    plan: &AggregationPlan,
+    key: &Key<'_>,
+    window: (Timestamp, Timestamp),
+    buffer: &[Field],
+) -> Result<Vec<Field>, SparkError> {
+    let mut values = Vec::with_capacity(plan.output.len());
+    for column in &plan.output {
+        values.push(match column.source {
+            OutputSource::WindowStart => Field::Timestamp(window.0),
+            OutputSource::WindowEnd => Field::Timestamp(window.1),
+            OutputSource::Key(index) => Field::from_value(key.columns[index]),
+            OutputSource::Aggregate(index) => {
+                plan.buffers.finish(index, buffer).map_err(|(value, class)| {
+                    let is_keys_alone = !plan.layout.window && !plan.layout.time;
+                    let window = (!is_keys_alone).then_some(window);
+                    plan.failure(window, &key.columns, (index, value.as_value(), class))
+                })?
+            }
+            OutputSource::Column(_) | OutputSource::EventTime | OutputSource::Computed(_) => {
+                unreachable!("a checked aggregation outputs keys, windows and aggregates")
+            }
+        });
+    }
+    Ok(values)
 }
 
 /// The end of a session, the first field of its state row.

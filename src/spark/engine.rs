@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     spark::{
-        Change, Failure, Operator, SparkError, aggregate, dedup,
+        Change, Failure, Field, Operator, SparkError, aggregate, dedup, emit,
         groups::Groups,
         plan::{AggregationPlan, Plan, WindowKind},
         session::{self, Starts},
@@ -39,6 +39,15 @@ pub struct SparkEngine {
     aggregation: Option<Store>,
     starts: Starts,
     deduplication: Option<Store>,
+}
+
+/// A group in the state.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenGroup<'e> {
+    /// Its window or session; `None` for groups of keys alone.
+    pub window: Option<(Timestamp, Timestamp)>,
+    key: &'e [u8],
+    value: &'e [Field],
 }
 
 /// A batch that is being read. Dropping it leaves no trace.
@@ -148,6 +157,41 @@ impl SparkEngine {
     #[must_use]
     pub fn keys(&self) -> u64 {
         [&self.aggregation, &self.deduplication].into_iter().flatten().map(Store::len).sum()
+    }
+
+    /// The groups in the state, in Spark's order.
+    ///
+    /// # Errors
+    /// Keys that are not of this pipeline.
+    pub fn open_groups(&self) -> Result<Vec<OpenGroup<'_>>, SparkError> {
+        let (Some(plan), Some(store)) = (&self.plan.aggregation, &self.aggregation) else {
+            return Ok(Vec::new());
+        };
+        let stored = (0..store.partitions()).flat_map(|partition| store.keys(partition));
+        let group = |(key, value)| {
+            let window = emit::window_of(plan, key, value)?;
+            Ok(OpenGroup { window, key, value })
+        };
+        stored.map(group).collect()
+    }
+
+    /// The row that a group of [`SparkEngine::open_groups`] is published as if nothing more comes.
+    ///
+    /// # Errors
+    /// With ANSI mode on, a value that does not fit.
+    pub fn row_of(&self, group: &OpenGroup<'_>) -> Result<Rows, SparkError> {
+        let mut rows = Rows::new(self.plan.columns.clone());
+        if let Some(plan) = &self.plan.aggregation {
+            let row = emit::stored_row(plan, (group.window, group.key, group.value))?;
+            rows.push(&row.iter().map(Field::as_value).collect::<Vec<_>>());
+        }
+        Ok(rows)
+    }
+
+    /// How many keys the deduplication remembers.
+    #[must_use]
+    pub fn remembered_keys(&self) -> u64 {
+        self.deduplication.as_ref().map_or(0, Store::len)
     }
 
     /// The state as changes that make it again from nothing, in the order of the maps: what Spark

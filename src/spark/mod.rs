@@ -41,7 +41,7 @@ mod store;
 mod topic_order;
 
 pub use cast::ErrorClass;
-pub use engine::{Bounds, SparkBatch, SparkEngine, SparkOutcome};
+pub use engine::{Bounds, OpenGroup, SparkBatch, SparkEngine, SparkOutcome};
 pub use error::{Failure, SparkError};
 pub use field::Field;
 pub use row::KeyError;

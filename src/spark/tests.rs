@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 use super::{Bounds, Change, SparkEngine, SparkError, topic_order};
 use crate::{
     decode::{self, Decoder},
-    spec::{self, Pipeline, Query, SessionGap, Window},
+    spec::{self, OutputMode, Pipeline, Query, SessionGap, Window},
     types::{
         EventTimeStats, EventTimes, Partition, Rows, Timestamp, Value, Watermark, double_text,
         timestamp_text,
@@ -306,6 +306,10 @@ impl Replay<'_> {
         let times = times.filter(|_| delay.is_some());
         compare_times(&expected["eventTime"], times, bounds, delay.is_some())?;
         compare_state(&expected["state"], &outcome)?;
+        let (engine, pipeline, _) = self.engine.as_ref().expect("it was started");
+        if pipeline.output_mode == OutputMode::Complete {
+            compare_open_groups(engine, &outcome.rows)?;
+        }
         let limit = self.case["sink_options"].get("numRows").and_then(Json::as_str);
         let limit = limit.map_or(20, |limit| limit.parse::<i64>().unwrap().max(0));
         let is_cut =
@@ -332,6 +336,23 @@ impl Replay<'_> {
         };
         if found == class { Ok(()) } else { Err(format!("expected {class}, not {found}")) }
     }
+}
+
+/// What is open in complete mode is what was published.
+fn compare_open_groups(engine: &SparkEngine, published: &Rows) -> Result<(), String> {
+    let mut found = Vec::new();
+    for group in engine.open_groups().map_err(|error| error.to_string())? {
+        found.extend(texts(&engine.row_of(&group).map_err(|error| error.to_string())?));
+    }
+    let mut published = texts(published);
+    found.sort();
+    published.sort();
+    if found == published { Ok(()) } else { Err(format!("open: {found:?}, not {published:?}")) }
+}
+
+fn texts(rows: &Rows) -> Vec<String> {
+    let mut reader = rows.reader();
+    std::iter::from_fn(|| reader.next().map(|row| format!("{row:?}"))).collect()
 }
 
 #[derive(Debug)]

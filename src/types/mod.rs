@@ -1,11 +1,12 @@
 //! The shared words: identifiers, typed values, events and rows.
 //!
 //! A type lives here when two rooms need it; no type here does more than construct, order and show
-//! itself. Start with [`Offset`], whose contract everything else leans on.
+//! itself; decimals alone compute. Start with [`Offset`], whose contract everything else leans on.
 //!
 //! Not here: what is on disk (`checkpoint/codec`), what a pipeline is (`spec`).
 
 mod data_type;
+mod decimal;
 mod event;
 mod event_times;
 mod ids;
@@ -15,7 +16,8 @@ mod state;
 mod text;
 mod zone;
 
-pub use data_type::{DataType, Decimal, MAX_DECIMAL_PRECISION};
+pub use data_type::{DataType, MAX_DECIMAL_PRECISION};
+pub use decimal::Decimal;
 pub(crate) use event::DecimalText;
 pub use event::{Cell, Event, Fault, FaultReason, Number, OwnedEvent, Source, Span, TextSource};
 pub use event_times::{EventTimeStats, EventTimes};

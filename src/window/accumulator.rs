@@ -70,21 +70,8 @@ impl Sum {
     /// The total as a double, rounded once.
     #[must_use]
     pub fn as_double(&self, scale: u8) -> f64 {
-        self.inexact.unwrap_or_else(|| decimal_to_double(self.exact, scale))
+        self.inexact.unwrap_or_else(|| Decimal { unscaled: self.exact, scale }.to_double())
     }
-}
-
-/// The double nearest to `unscaled` × 10^-`scale`.
-#[must_use]
-pub fn decimal_to_double(unscaled: i128, scale: u8) -> f64 {
-    const EXACT: u128 = 1 << 53;
-    if unscaled.unsigned_abs() <= EXACT && scale <= 22 {
-        return unscaled as f64 / 10f64.powi(i32::from(scale));
-    }
-    Decimal { unscaled, scale }
-        .to_string()
-        .parse()
-        .expect("a decimal in plain notation is a float literal")
 }
 
 impl Accumulator {
@@ -136,7 +123,7 @@ fn add_to_sum(sum: &mut Sum, event: &Event<'_>, cell: Cell, scale: u8) {
         Cell::Long(value) => sum.add(Some(i128::from(value)), || value as f64, scale),
         Cell::Int(value) => sum.add(Some(i128::from(value)), || f64::from(value), scale),
         Cell::Decimal(value) => {
-            let double = || decimal_to_double(value.unscaled, value.scale);
+            let double = || value.to_double();
             sum.add(Some(value.unscaled), double, scale);
         }
         other => unreachable!("a checked pipeline sums numbers, not {other:?}"),
@@ -205,7 +192,7 @@ mod tests {
     use super::*;
 
     fn nanos(sum: &mut Sum, value: i128) {
-        sum.add(Some(value), || decimal_to_double(value, 9), 9);
+        sum.add(Some(value), || Decimal { unscaled: value, scale: 9 }.to_double(), 9);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use crate::{
     types::{DataType, Decimal, Rows, Value},
     window::{
         Accumulator, Group, KeyError, Sum, WindowPlan,
-        accumulator::decimal_to_double,
         key::{self, DecodedKey},
         plan::PlannedAggregate,
     },
@@ -142,9 +141,7 @@ fn finish_sum(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
             Ok(total) => cast(Value::Long(total), output),
             Err(_) => Outcome::Misfit,
         },
-        DataType::Decimal { precision, .. } if !has_digits(total.unscaled, precision) => {
-            Outcome::Misfit
-        }
+        DataType::Decimal { precision, .. } if total.digits() > precision => Outcome::Misfit,
         _ => cast(Value::Decimal(total), output),
     }
 }
@@ -155,10 +152,8 @@ fn finish_average(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
         && sum.inexact.is_none()
     {
         let total = Decimal { unscaled: sum.exact, scale: planned.scale };
-        return match divide(total, sum.count, scale) {
-            Some(average) if has_digits(average.unscaled, precision) => {
-                cast(Value::Decimal(average), output)
-            }
+        return match total.divided_by(sum.count, scale) {
+            Some(average) if average.digits() <= precision => cast(Value::Decimal(average), output),
             _ => Outcome::Misfit,
         };
     }
@@ -169,40 +164,14 @@ fn finish_average(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
 fn average_double(sum: &Sum, scale: u8) -> f64 {
     let exact = sum.inexact.is_none().then_some(sum.exact);
     let average = exact.and_then(|unscaled| {
-        let extra = 37u8.checked_sub(decimal_digits(unscaled))?.min(18);
-        divide(Decimal { unscaled, scale }, sum.count, scale + extra)
+        let sum_of_all = Decimal { unscaled, scale };
+        let extra = 37u8.checked_sub(sum_of_all.digits())?.min(18);
+        sum_of_all.divided_by(sum.count, scale + extra)
     });
     match average {
-        Some(average) => decimal_to_double(average.unscaled, average.scale),
+        Some(average) => average.to_double(),
         None => sum.as_double(scale) / sum.count as f64,
     }
-}
-
-fn decimal_digits(unscaled: i128) -> u8 {
-    let digits = unscaled.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
-    u8::try_from(digits).expect("an i128 has at most 39 digits")
-}
-
-/// `total` ÷ `count` at `scale`, rounded half up; `None` on overflow.
-fn divide(total: Decimal, count: i64, scale: u8) -> Option<Decimal> {
-    let shift = scale.checked_sub(total.scale)?;
-    let numerator = total.unscaled.checked_mul(10i128.checked_pow(u32::from(shift))?)?;
-    Some(Decimal { unscaled: divide_half_up(numerator, i128::from(count)), scale })
-}
-
-/// Quotient rounded to the nearest integer, ties away from zero.
-fn divide_half_up(numerator: i128, divisor: i128) -> i128 {
-    let (quotient, remainder) = (numerator / divisor, numerator % divisor);
-    let away = if (numerator < 0) == (divisor < 0) { 1 } else { -1 };
-    if remainder.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2) {
-        quotient + away
-    } else {
-        quotient
-    }
-}
-
-fn has_digits(unscaled: i128, precision: u8) -> bool {
-    decimal_digits(unscaled) <= precision
 }
 
 /// Spark's casts with ANSI mode off, except that what does not fit is NULL.
@@ -223,8 +192,8 @@ fn cast(value: Value<'_>, output: DataType) -> Outcome<'_> {
         (_, DataType::Int) => {
             as_integer(value).and_then(|value| i32::try_from(value).ok()).map(Value::Int)
         }
-        (_, DataType::Decimal { precision, scale }) => as_decimal(value, scale)
-            .filter(|value| has_digits(value.unscaled, precision))
+        (_, DataType::Decimal { precision, scale }) => Decimal::of(value, scale)
+            .filter(|value| value.digits() <= precision)
             .map(Value::Decimal),
         _ => None,
     };
@@ -245,7 +214,7 @@ fn as_double(value: Value<'_>) -> Option<f64> {
         Value::Double(value) => value,
         Value::Int(value) => f64::from(value),
         Value::Long(value) => value as f64,
-        Value::Decimal(value) => decimal_to_double(value.unscaled, value.scale),
+        Value::Decimal(value) => value.to_double(),
         _ => return None,
     })
 }
@@ -260,36 +229,6 @@ fn as_integer(value: Value<'_>) -> Option<i128> {
         Value::Double(value) if value.abs() < 1e20 => value.trunc() as i128,
         _ => return None,
     })
-}
-
-/// At `scale`, rounded half up; a double by its shortest decimal text, as Java's `BigDecimal` does.
-fn as_decimal(value: Value<'_>, scale: u8) -> Option<Decimal> {
-    let decimal = match value {
-        Value::Int(value) => Decimal { unscaled: i128::from(value), scale: 0 },
-        Value::Long(value) => Decimal { unscaled: i128::from(value), scale: 0 },
-        Value::Decimal(value) => value,
-        Value::Double(value) => double_to_decimal(value)?,
-        _ => return None,
-    };
-    let unscaled = if scale >= decimal.scale {
-        let factor = 10i128.checked_pow(u32::from(scale - decimal.scale))?;
-        decimal.unscaled.checked_mul(factor)?
-    } else {
-        divide_half_up(decimal.unscaled, 10i128.checked_pow(u32::from(decimal.scale - scale))?)
-    };
-    Some(Decimal { unscaled, scale })
-}
-
-fn double_to_decimal(value: f64) -> Option<Decimal> {
-    if !value.is_finite() {
-        return None;
-    }
-    let text = format!("{value}");
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    // Places beyond 38 are below anything a decimal column can show.
-    let fraction = &fraction[..fraction.len().min(38)];
-    let unscaled = format!("{whole}{fraction}").parse().ok()?;
-    Some(Decimal { unscaled, scale: u8::try_from(fraction.len()).ok()? })
 }
 
 fn text_of(value: Value<'_>) -> String {

@@ -215,15 +215,27 @@ impl Contents {
         }
     }
 
-    /// Reads the log of changes; `None` where the state is not one.
-    pub fn read_log(&self, families: &dyn Families) -> Result<Option<StateLog>, CheckpointError> {
+    /// Whether a snapshot of a later batch took the place of the log up to this one.
+    pub fn is_log_cut(&self, up_to: BatchId) -> bool {
+        self.log.first().is_some_and(|first| first.batch > up_to)
+    }
+
+    /// Reads the log of changes up to a batch; `None` where the state is not one.
+    pub fn read_log(
+        &self,
+        families: &dyn Families,
+        up_to: BatchId,
+    ) -> Result<Option<StateLog>, CheckpointError> {
         let mut log = None;
         if self.log.is_empty() {
             return Ok(log);
         }
         families.scan(Family::Order, &mut |key, value| {
-            codec::decode_log(key, value, &mut log)
-                .map_err(|error| at_key(families.directory(), Family::Order, key, &error))
+            let read = codec::open_log(key, value).and_then(|chunk| {
+                let is_wanted = chunk.key.batch <= up_to;
+                if is_wanted { codec::decode_log(key, value, &mut log) } else { Ok(()) }
+            });
+            read.map_err(|error| at_key(families.directory(), Family::Order, key, &error))
         })?;
         Ok(log)
     }

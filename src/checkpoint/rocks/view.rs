@@ -4,6 +4,7 @@
 //! the system's temporary one, and sees the state of the moment it was opened. It shows nothing that
 //! is not announced: where the newest batch is durable and not yet announced, it shows the one before,
 //! whose groups are all still there (nothing of it is merged into the newest or deleted that was open).
+//! A log of changes that the newest batch began anew is the exception: [`RocksView::is_log_cut`].
 
 use std::{
     path::Path,
@@ -24,6 +25,7 @@ use crate::{
         },
         visible::Reading,
     },
+    spark::StateLog,
     types::BatchId,
 };
 
@@ -54,7 +56,7 @@ impl RocksView {
         loop {
             let looked = RocksView::look(directory);
             let settled = match &looked {
-                Ok(view) => !view.is_behind(),
+                Ok(view) => !view.is_behind() && !view.is_log_cut(),
                 Err(CheckpointError::Corrupt { .. }) => false,
                 Err(_) => true,
             };
@@ -137,6 +139,26 @@ impl RocksView {
                 self.contents.restore_groups(database, Some(last.batch), visit)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the log of changes begins anew with a batch that is still to be announced, so that the
+    /// state after the announced one cannot be told.
+    #[must_use]
+    pub fn is_log_cut(&self) -> bool {
+        let last = self.recovered.last.as_ref();
+        last.is_some_and(|last| self.contents.is_log_cut(last.batch))
+    }
+
+    /// The log of changes up to the newest announced batch; `None` where the state is not one, or
+    /// [`RocksView::is_log_cut`].
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn log(&self) -> Result<Option<StateLog>, CheckpointError> {
+        match (&self.database, &self.recovered.last) {
+            (Some(database), Some(last)) => self.contents.read_log(database, last.batch),
+            _ => Ok(None),
         }
     }
 

@@ -1,0 +1,141 @@
+//! Exact decimals and the little arithmetic that both engines do with them.
+//!
+//! Invariant: whatever does not fit 128 bits is `None`; rounding is half up, away from zero.
+//!
+//! Not here: texts of JSON as decimals (`event::DecimalText`).
+
+use std::fmt;
+
+use super::{Value, event::DecimalText};
+
+/// An exact decimal value: `unscaled` × 10^-`scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    /// The digits, with sign.
+    pub unscaled: i128,
+    /// Digits after the point.
+    pub scale: u8,
+}
+
+impl fmt::Display for Decimal {
+    /// Plain notation with exactly `scale` digits after the point: `-0.05`, `1250.50`, `7`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.unscaled < 0 { "-" } else { "" };
+        let digits = self.unscaled.unsigned_abs().to_string();
+        let scale = usize::from(self.scale);
+        if scale == 0 {
+            return write!(f, "{sign}{digits}");
+        }
+        let padded = format!("{digits:0>width$}", width = scale + 1);
+        let (whole, fraction) = padded.split_at(padded.len() - scale);
+        write!(f, "{sign}{whole}.{fraction}")
+    }
+}
+
+impl Decimal {
+    /// A number at `scale`, rounded half up; a double by its shortest decimal text, as Java's `BigDecimal`
+    /// does. `None` for what is no finite number, and on overflow.
+    #[must_use]
+    pub fn of(value: Value<'_>, scale: u8) -> Option<Decimal> {
+        match value {
+            Value::Int(value) => Decimal { unscaled: i128::from(value), scale: 0 }.at_scale(scale),
+            Value::Long(value) => Decimal { unscaled: i128::from(value), scale: 0 }.at_scale(scale),
+            Value::Decimal(value) => value.at_scale(scale),
+            Value::Double(value) if value.is_finite() => {
+                let text = format!("{value}");
+                let unscaled = DecimalText::parse(text.as_bytes())?.half_up(i64::from(scale))?;
+                Some(Decimal { unscaled, scale })
+            }
+            _ => None,
+        }
+    }
+
+    /// How many digits it has; 0 has one.
+    #[must_use]
+    pub fn digits(self) -> u8 {
+        let digits = self.unscaled.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
+        u8::try_from(digits).expect("an i128 has at most 39 digits")
+    }
+
+    /// The same number with `scale` digits after the point, rounded half up; `None` on overflow.
+    #[must_use]
+    pub fn at_scale(self, scale: u8) -> Option<Decimal> {
+        let power = 10i128.checked_pow(u32::from(scale.abs_diff(self.scale)))?;
+        let unscaled = if scale >= self.scale {
+            self.unscaled.checked_mul(power)?
+        } else {
+            divide_half_up(self.unscaled, power)
+        };
+        Some(Decimal { unscaled, scale })
+    }
+
+    /// The quotient with `scale` digits after the point, rounded half up; `None` on overflow or where
+    /// it has fewer of them than this.
+    #[must_use]
+    pub fn divided_by(self, count: i64, scale: u8) -> Option<Decimal> {
+        scale.checked_sub(self.scale)?;
+        let numerator = self.at_scale(scale)?.unscaled;
+        Some(Decimal { unscaled: divide_half_up(numerator, i128::from(count)), scale })
+    }
+
+    /// The nearest double.
+    ///
+    /// # Panics
+    /// Never: a decimal in plain notation is a float literal.
+    #[must_use]
+    pub fn to_double(self) -> f64 {
+        const EXACT: u128 = 1 << 53;
+        if self.unscaled.unsigned_abs() <= EXACT && self.scale <= 22 {
+            return self.unscaled as f64 / 10f64.powi(i32::from(self.scale));
+        }
+        self.to_string().parse().expect("a decimal in plain notation is a float literal")
+    }
+}
+
+/// Quotient rounded to the nearest integer, ties away from zero.
+fn divide_half_up(numerator: i128, divisor: i128) -> i128 {
+    let (quotient, remainder) = (numerator / divisor, numerator % divisor);
+    let away = if (numerator < 0) == (divisor < 0) { 1 } else { -1 };
+    if remainder.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2) {
+        quotient + away
+    } else {
+        quotient
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_print_plainly_with_all_their_places() {
+        let check = |unscaled, scale, expected: &str| {
+            assert_eq!(Decimal { unscaled, scale }.to_string(), expected);
+        };
+        check(125_050, 2, "1250.50");
+        check(-5, 2, "-0.05");
+        check(0, 2, "0.00");
+        check(7, 0, "7");
+        check(i128::MIN, 9, "-170141183460469231731687303715.884105728");
+    }
+
+    #[test]
+    fn half_a_unit_is_rounded_away_from_zero() {
+        let check = |unscaled, from, to, expected: Option<i128>| {
+            let found = Decimal { unscaled, scale: from }.at_scale(to);
+            assert_eq!(found.map(|found| found.unscaled), expected);
+        };
+        check(125, 2, 1, Some(13));
+        check(-125, 2, 1, Some(-13));
+        check(124, 2, 1, Some(12));
+        check(12, 1, 3, Some(1200));
+        check(i128::MAX, 0, 1, None);
+        let third = Decimal { unscaled: 200, scale: 2 }.divided_by(3, 4).unwrap();
+        assert_eq!(third.to_string(), "0.6667");
+        assert_eq!(Decimal::of(Value::Double(0.125), 2).unwrap().to_string(), "0.13");
+        assert_eq!(Decimal::of(Value::Double(-1e-60), 2).unwrap().unscaled, 0);
+        assert_eq!(Decimal::of(Value::Double(f64::NAN), 2), None);
+        assert_eq!(Decimal { unscaled: -1234, scale: 2 }.digits(), 4);
+        assert_eq!(Decimal { unscaled: 10i128.pow(30), scale: 31 }.to_double(), 0.1);
+    }
+}
