@@ -210,7 +210,7 @@ fn output_that_goes_ahead_of_a_killed_batch_is_neither_lost_nor_doubled() {
         }
         let verify = sales_stream()
             .args(["checkpoints", "verify", "--checkpoint-dir"])
-            .arg(home.path().join(format!("checkpoint-{name}/transactions")))
+            .arg(home.path().join(format!("checkpoint-{name}")))
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&verify.stdout);

@@ -200,7 +200,7 @@ pub fn recount_cents(lines: &[String]) -> (BTreeMap<(String, i64), i64>, i64) {
 }
 
 /// The fields of a well-formed sale, by plain text search: store, price in cents, Unix seconds.
-fn sale(line: &str) -> Option<(String, i64, i64)> {
+pub fn sale(line: &str) -> Option<(String, i64, i64)> {
     let field = |name: &str| {
         let start = line.find(&format!("\"{name}\":"))? + name.len() + 3;
         let end = line[start..].find([',', '}'])? + start;
