@@ -59,8 +59,14 @@ fn mock(partitions: i32) -> MockCluster<'static, DefaultProducerContext> {
 fn source(brokers: &str, topic: &str, group_id: &str) -> KafkaSource {
     let settings = ClientSettings::new(brokers, Vec::new(), Trust::SafeOptionsOnly).unwrap();
     let (topic, group_id) = (topic.to_owned(), group_id.to_owned());
-    KafkaSource::new(KafkaSourceConfig { settings, topic, group_id, startup_timeout: None })
-        .unwrap()
+    KafkaSource::new(KafkaSourceConfig {
+        settings,
+        topic,
+        group_id,
+        startup_timeout: None,
+        follows_new_topic: false,
+    })
+    .unwrap()
 }
 
 /// Idempotent: without it a batch that a new topic's leader is not yet ready for is sent again
@@ -397,7 +403,7 @@ fn an_offset_that_is_gone_is_lost_data_with_the_range_that_is_there() {
     let mut source = source(&brokers, TOPIC, "g");
     source.assign(&positions(&[500])).unwrap();
     match try_read_to(&mut source, &[600]) {
-        Err(SourceError::Lost(message)) => {
+        Err(SourceError::Gone(message)) => {
             for part in ["partition 0", "topic sales", "offset 500", "0 up to, not including, 10"] {
                 assert!(message.contains(part), "{message}");
             }
@@ -758,7 +764,7 @@ fn real_retention_is_lost_data_and_bounds_follow_it() {
     assert_numbers(&read_to(&mut source, &[100, 10]).0, 0, 60..100);
     source.assign(&positions(&[59, 0])).unwrap();
     match try_read_to(&mut source, &[100, 10]) {
-        Err(SourceError::Lost(message)) => {
+        Err(SourceError::Gone(message)) => {
             for part in ["partition 0", "offset 59", "60 up to, not including, 100"] {
                 assert!(message.contains(part), "{message}");
             }

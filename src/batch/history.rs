@@ -46,10 +46,11 @@ pub struct BatchRecord {
     pub digest: Digest,
 }
 
-/// What a batch read of one partition: `[begin, end)`.
+/// What a batch read of one partition: `[begin, end)`, or what was still there of it where records were
+/// lost; then the end may lie before the beginning (a log that was cut off), and nothing was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// Its first record.
+    /// The end of the batch before it; its first record where there is none.
     pub begin: Offset,
     /// First record of the next batch.
     pub end: Position,
@@ -102,6 +103,8 @@ pub struct Counts {
     pub inexact_sums: u64,
     /// Records kept for the dead-letter sink.
     pub dead_letters: u64,
+    /// Offsets passed over because what was to be read there is gone (`--fail-on-data-loss false`).
+    pub lost: u64,
 }
 
 impl Counts {
@@ -124,6 +127,7 @@ impl Counts {
             nulled,
             inexact_sums,
             dead_letters,
+            lost,
         } = other;
         self.rows_in += rows_in;
         self.filtered += filtered;
@@ -135,6 +139,7 @@ impl Counts {
         self.nulled += nulled;
         self.inexact_sums += inexact_sums;
         self.dead_letters += dead_letters;
+        self.lost += lost;
     }
 
     fn as_numbers(&self) -> impl Iterator<Item = u64> {
@@ -142,7 +147,7 @@ impl Counts {
             .into_iter()
             .chain(self.faults)
             .chain([self.groups_touched, self.rows_out, self.nulled, self.inexact_sums])
-            .chain([self.dead_letters])
+            .chain([self.dead_letters, self.lost])
     }
 }
 

@@ -18,8 +18,8 @@ use crate::{
     spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
         BatchId, Digest, Event, EventTimeStats, EventTimes, Fault, FaultReason, Incarnation,
-        Lineage, Offset, OperatorCounts, Partition, Place, Position, Rows, Timestamp, Value,
-        Verdict,
+        LeaderEpoch, Lineage, Offset, OperatorCounts, Partition, Place, Position, Rows, Timestamp,
+        Value, Verdict,
     },
     window::{Group, NewestTime, ResultsError, Watermarks},
 };
@@ -65,6 +65,16 @@ impl Head {
         self.last.as_ref().map(|last| last.digest)
     }
 
+    /// Whether reading goes on elsewhere than where the newest batch ended: a partition is new or gone,
+    /// or records were lost. That makes a batch by itself, as in Spark.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| {
+            let ends = last.ranges.iter().map(|(partition, range)| (partition, range.end.offset));
+            !ends.eq(self.positions.iter().map(|(partition, at)| (partition, at.offset)))
+        })
+    }
+
     fn advance(&mut self, record: &BatchRecord) {
         self.positions = record.positions();
         self.watermarks = record.next_watermarks;
@@ -82,6 +92,8 @@ pub struct Job {
     evaluator: Evaluator,
     operators: Operators,
     head: Head,
+    /// Offsets passed over since the newest batch.
+    lost: u64,
 }
 
 /// A batch that is being read. Dropping it leaves no trace but what was taken of its output.
@@ -163,7 +175,16 @@ impl Job {
         let evaluator = Evaluator::new(&pipeline)?;
         let operators = Operators::new(&pipeline);
         let chunk_bytes = Rows::CHUNK_BYTES;
-        Ok(Job { pipeline, keep_dead_letters, chunk_bytes, decoder, evaluator, operators, head })
+        Ok(Job {
+            pipeline,
+            keep_dead_letters,
+            chunk_bytes,
+            decoder,
+            evaluator,
+            operators,
+            head,
+            lost: 0,
+        })
     }
 
     /// Cuts output into chunks of at most so many bytes, instead of [`Rows::CHUNK_BYTES`].
@@ -194,6 +215,28 @@ impl Job {
     pub fn add_partitions(&mut self, found: impl IntoIterator<Item = (Partition, Position)>) {
         for (partition, position) in found {
             self.head.positions.entry(partition).or_insert(position);
+        }
+    }
+
+    /// Goes on at another offset of a partition, because what was to be read there is gone. The
+    /// distance is counted as lost by the next batch.
+    pub fn move_to(&mut self, partition: Partition, offset: Offset) {
+        if let Some(position) = self.head.positions.get_mut(&partition) {
+            self.lost += position.offset.0.abs_diff(offset.0);
+            *position = Position { offset, epoch: LeaderEpoch::UNKNOWN };
+        }
+    }
+
+    /// Reads a partition no longer: it is gone.
+    pub fn remove_partition(&mut self, partition: Partition) {
+        self.head.positions.remove(&partition);
+    }
+
+    /// Stands at the same offsets without knowing who led the partitions there: they are not those of
+    /// the log that was read.
+    pub fn forget_epochs(&mut self) {
+        for position in self.head.positions.values_mut() {
+            position.epoch = LeaderEpoch::UNKNOWN;
         }
     }
 
@@ -330,6 +373,7 @@ impl Job {
         counts.nulled = misfits.nulled;
         counts.inexact_sums = misfits.inexact_sums;
         counts.dead_letters = letter_count;
+        counts.lost = std::mem::take(&mut self.lost);
         let times = (clock_ms, now_ms);
         let observed = (newest, event_times);
         let record = self.record(times, reached, observed, (counts, operators), rows_digest);
@@ -375,9 +419,12 @@ impl Job {
         (counts, operators): (Counts, Vec<OperatorCounts>),
         rows_digest: Digest,
     ) -> BatchRecord {
-        let ranges = self.head.positions.iter().map(|(partition, begin)| {
-            let end = reached.get(partition).copied().unwrap_or(*begin);
-            (*partition, Range { begin: begin.offset, end })
+        let last = self.head.last.as_ref();
+        let ranges = self.head.positions.iter().map(|(partition, stood)| {
+            let end = reached.get(partition).copied().unwrap_or(*stood);
+            let before = last.and_then(|last| last.ranges.get(partition));
+            let begin = before.map_or(stood.offset, |range| range.end.offset);
+            (*partition, Range { begin, end })
         });
         let mut totals = self.head.last.as_ref().map_or_else(Counts::default, |last| last.totals);
         totals.add(&counts);

@@ -83,7 +83,13 @@ fn ends(arguments: &InspectArguments, view: &View) -> Option<BTreeMap<Partition,
     }
     let group_id = "sales-stream-inspect".to_owned();
     let topic = view.topic().to_owned();
-    let config = KafkaSourceConfig { settings, topic, group_id, startup_timeout: None };
+    let config = KafkaSourceConfig {
+        settings,
+        topic,
+        group_id,
+        startup_timeout: None,
+        follows_new_topic: false,
+    };
     let mut source = KafkaSource::new(config).ok()?;
     if !view.is_of(&source.describe().ok()?) {
         return None;

@@ -143,6 +143,7 @@ fn start(choices: Choices, surroundings: Surroundings) -> Result<Summary, Engine
         topic: topic.clone(),
         group_id,
         startup_timeout: settings.startup_timeout,
+        follows_new_topic: settings.takes_new_topic(&pipeline),
     })?;
     let sinks = make_sinks(sinks, dead_letter, (console, stdout), &topic);
     let parts = Parts {
@@ -225,12 +226,6 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             semantics: typed.compat.map(|compat| spec.spark.semantics(Some(compat))),
         })
         .map_err(|errors| Failure::new(2, errors))?;
-    if typed.reading.fail_on_data_loss.or(run.fail_on_data_loss) == Some(false) {
-        return Err(Failure::new(
-            2,
-            "--fail-on-data-loss false is not offered yet: lost data ends a run with exit 20",
-        ));
-    }
     let options: Vec<_> =
         run.kafka.iter().map(|option| (option.name.clone(), option.value.clone())).collect();
     let client = client_settings(&typed.connect, run.brokers.as_deref(), &options)?;
@@ -280,6 +275,11 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             .or(run.shutdown_timeout_ms.map(Duration::from_millis))
             .unwrap_or(DEFAULT_SHUTDOWN),
         keep_dead_letters: dead_letter.is_some(),
+        fail_on_data_loss: typed
+            .reading
+            .fail_on_data_loss
+            .or(run.fail_on_data_loss)
+            .unwrap_or(true),
         output_chunk_bytes: Rows::CHUNK_BYTES,
         spec_text,
         brokers: client.brokers().to_owned(),
@@ -395,6 +395,7 @@ fn closing_line(summary: &Summary) -> String {
         (totals.filtered, "left out by where"),
         (totals.nulled, "results NULL because they did not fit"),
         (totals.inexact_sums, "sums inexact"),
+        (totals.lost, "offsets lost"),
     ];
     let more = more.iter().filter(|(count, _)| *count > 0);
     told.extend(more.map(|(count, what)| format!("{} {what}", grouped(*count))));

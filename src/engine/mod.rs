@@ -57,6 +57,9 @@ const READ_PATIENCE: Duration = Duration::from_millis(50);
 /// The least pause between two looks that found nothing, where every moment is a trigger.
 const IDLE_PAUSE: Duration = Duration::from_millis(5);
 
+/// How often in a row records may be gone where reading stands, before going on without them is given up.
+const GONE_IN_A_ROW: u32 = 20;
+
 /// How a run is to go; everything that is not the pipeline's meaning.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -79,6 +82,9 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Whether late and malformed records are kept for a dead-letter sink.
     pub keep_dead_letters: bool,
+    /// Whether records that are gone before they were read end the run; if not, it goes on without
+    /// them as Spark does, says which, and counts them.
+    pub fail_on_data_loss: bool,
     /// Into pieces of how many bytes at most the output of an open batch is cut to be written ahead;
     /// [`crate::types::Rows::CHUNK_BYTES`] outside of tests.
     pub output_chunk_bytes: usize,
@@ -86,6 +92,15 @@ pub struct Settings {
     pub spec_text: String,
     /// The brokers as the user named them, for messages.
     pub brokers: String,
+}
+
+impl Settings {
+    /// Whether a topic that was made again under its name is read on. Spark, which knows topics by name
+    /// alone, does not notice that.
+    #[must_use]
+    pub fn takes_new_topic(&self, pipeline: &Pipeline) -> bool {
+        !self.fail_on_data_loss || pipeline.semantics.compat.is_some()
+    }
 }
 
 /// The parts a run is put together from.
@@ -177,6 +192,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         batches: 0,
         hold: HoldBack::default(),
         worked_before: Worked::Batch,
+        gone: 0,
         // Only a new query is new to its user.
         warned: Warned { first_window: before.is_some(), ..Warned::default() },
     };
@@ -228,6 +244,8 @@ struct Run<'a> {
     batches: u64,
     hold: HoldBack,
     worked_before: Worked,
+    /// How often in a row records were gone where reading stood.
+    gone: u32,
     warned: Warned,
 }
 
@@ -276,6 +294,7 @@ impl Run<'_> {
             self.outlet.check()?;
             match (worked, self.settings.trigger) {
                 (Worked::Dropped, _) => return Ok(self.stopped()),
+                (Worked::CutAnew, _) => {}
                 (Worked::Nothing, Trigger::AvailableNow) | (_, Trigger::Once) => {
                     return Ok(End::Finished);
                 }
@@ -328,7 +347,7 @@ impl Run<'_> {
         let head = self.job.head();
         let new_data = ends.iter().any(|(partition, end)| {
             head.positions.get(partition).is_none_or(|at| at.offset < *end)
-        }) || self.has_new_partition();
+        }) || head.has_moved();
         let pipeline = self.job.pipeline();
         match due(head, pipeline, new_data) {
             Due::Nothing => return Ok(Worked::Nothing),
@@ -337,9 +356,18 @@ impl Run<'_> {
             Due::NoData | Due::Data => {}
         }
         let reading = Instant::now();
-        let Some((open, reached)) = self.read(&ends)? else {
-            self.ahead.discard()?;
-            return Ok(Worked::Dropped);
+        let (open, reached) = match self.read(&ends) {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                self.ahead.discard()?;
+                return Ok(Worked::Dropped);
+            }
+            Err(EngineError::Source(SourceError::Gone(problem))) => {
+                self.do_without(problem)?;
+                self.ahead.discard()?;
+                return Ok(Worked::CutAnew);
+            }
+            Err(error) => return Err(error),
         };
         timing.read = reading.elapsed();
         self.warn_of_milliseconds(open.newest().0);
@@ -353,7 +381,25 @@ impl Run<'_> {
             return Ok(Worked::Dropped);
         }
         self.batches += 1;
+        self.gone = 0;
         Ok(Worked::Batch)
+    }
+
+    /// Records are gone where reading stands: ends the run, or begins to read anew, so that the next
+    /// trigger looks at what there is and moves the positions.
+    fn do_without(&mut self, problem: String) -> Result<(), EngineError> {
+        self.gone += 1;
+        if self.settings.fail_on_data_loss || self.gone > GONE_IN_A_ROW {
+            return Err(EngineError::Source(SourceError::Lost(format!(
+                "{problem}. Nothing was skipped: restore the topic, begin again with a new \
+                 --checkpoint-dir, or go on without them (--fail-on-data-loss false)"
+            ))));
+        }
+        tracing::warn!(problem, "the open batch is dropped and cut anew");
+        self.stop.wait_timeout(READ_PATIENCE);
+        self.ends.look_again();
+        self.job.forget_epochs();
+        Ok(self.source.assign(&self.job.head().positions)?)
     }
 
     /// Reads a batch to its ends; `None` when it was told to stop first.
@@ -395,13 +441,6 @@ impl Run<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-
-    /// A partition found since the last batch makes a batch by itself, as in Spark.
-    fn has_new_partition(&self) -> bool {
-        let head = self.job.head();
-        let known = head.last.as_ref().map_or(0, |last| last.ranges.len());
-        head.last.is_some() && head.positions.len() > known
     }
 
     /// Waits for the next trigger, or for data where every moment is one.
@@ -461,6 +500,7 @@ impl Run<'_> {
                 tracing::warn!(problem, "the brokers do not answer; waiting for them");
                 Ok(())
             }
+            Err(SourceError::Gone(problem)) => self.do_without(problem),
             Err(error) => Err(error.into()),
         }
     }
@@ -514,4 +554,6 @@ enum Worked {
     Batch,
     Nothing,
     Dropped,
+    /// Records it was to read are gone: the next trigger looks at what there is.
+    CutAnew,
 }

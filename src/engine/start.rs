@@ -55,9 +55,10 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let described =
         brokers.ask(|| source.describe()).map_err(|error| lost_topic(error, &recovered));
     let Some(topic) = described? else { return Ok(Started::Stopped) };
-    if let Some(genesis) = &recovered.genesis {
-        check_topic(genesis, &topic, &pipeline)?;
-    }
+    let same_topic = match &recovered.genesis {
+        Some(genesis) => is_same_topic(genesis, &topic, &pipeline, settings)?,
+        None => true,
+    };
     let asked = brokers.ask(|| source.witness(&topic.partitions))?;
     let Some(witness) = asked else { return Ok(Started::Stopped) };
     let facts = facts(&recovered, witness, &mut sinks, settings)?;
@@ -76,7 +77,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
                 None => Some(BTreeMap::new()),
             };
             let Some(found) = asked else { return Ok(Started::Stopped) };
-            let starting = resolve(&settings.starting_offsets, &pipeline.topic, &bounds, &found)?;
+            let starting = resolve(settings, &pipeline.topic, &bounds, &found)?;
             Some(new_genesis(&pipeline, &topic, settings, superseded.clone(), starting, clock))
         }
         Decision::RollBack { superseded, .. } => {
@@ -95,6 +96,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
     let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
+    if !same_topic {
+        job.forget_epochs();
+    }
     let newest = job.head().last.as_ref().map(|last| last.batch);
     for sink in &mut sinks {
         let name = sink.name().0.clone();
@@ -223,11 +227,14 @@ fn lost_topic(error: EngineError, recovered: &Recovered) -> EngineError {
     }
 }
 
-fn check_topic(
+/// Whether the topic is the one that the checkpoint was made from, as far as the cluster tells; an error
+/// where it is not and must be.
+fn is_same_topic(
     genesis: &Genesis,
     topic: &TopicDescription,
     pipeline: &Pipeline,
-) -> Result<(), EngineError> {
+    settings: &Settings,
+) -> Result<bool, EngineError> {
     let differs = |old: &Option<String>, new: &Option<String>| matches!((old, new), (Some(old), Some(new)) if old != new);
     if differs(&genesis.cluster_id, &topic.cluster_id) {
         return Err(EngineError::OtherTopic(format!(
@@ -238,16 +245,27 @@ fn check_topic(
             topic.cluster_id.as_deref().unwrap_or("?")
         )));
     }
-    if differs(&genesis.topic_id, &topic.topic_id) {
-        return Err(EngineError::OtherTopic(format!(
-            "topic {} was deleted and made again since the checkpoint (its id was {}, it is {}): what \
-             was still to be read is gone. Start over with another --checkpoint-dir",
-            pipeline.topic,
-            genesis.topic_id.as_deref().unwrap_or("?"),
-            topic.topic_id.as_deref().unwrap_or("?")
-        )));
+    if !differs(&genesis.topic_id, &topic.topic_id) {
+        return Ok(true);
     }
-    Ok(())
+    let id = |id: &Option<String>| id.clone().unwrap_or_default();
+    let (old, new) = (id(&genesis.topic_id), id(&topic.topic_id));
+    if settings.takes_new_topic(pipeline) {
+        tracing::warn!(
+            topic = pipeline.topic,
+            checkpoint = old,
+            cluster = new,
+            "the topic was deleted and made again since the checkpoint: what was not read of the old one \
+             is lost, and the new one is read from the old one's offsets on, as Spark does"
+        );
+        return Ok(false);
+    }
+    Err(EngineError::OtherTopic(format!(
+        "topic {} was deleted and made again since the checkpoint (its id was {old}, it is {new}): what \
+         was still to be read is gone. Start over with another --checkpoint-dir, or go on from the old \
+         offsets (--fail-on-data-loss false)",
+        pipeline.topic
+    )))
 }
 
 fn facts(
@@ -305,11 +323,12 @@ fn starting_times(
 
 /// Resolves the starting offsets of a new query, once; `found` is what was found by time.
 fn resolve(
-    starting: &StartingOffsets,
+    settings: &Settings,
     topic: &str,
     bounds: &BTreeMap<Partition, Bounds>,
     found: &BTreeMap<Partition, Option<Offset>>,
 ) -> Result<BTreeMap<Partition, Position>, EngineError> {
+    let starting = &settings.starting_offsets;
     let refused = |problem: String| Err(EngineError::StartingOffsets(problem));
     if let Err(problem) = starting.check_topic(topic) {
         return refused(problem.to_string());
@@ -357,7 +376,10 @@ fn resolve(
         let offset = match chosen {
             StartingOffset::Earliest => bounds.earliest,
             StartingOffset::Latest => bounds.latest,
-            StartingOffset::At(offset) if offset < bounds.earliest || offset > bounds.latest => {
+            StartingOffset::At(offset)
+                if settings.fail_on_data_loss
+                    && (offset < bounds.earliest || offset > bounds.latest) =>
+            {
                 return Err(EngineError::Source(SourceError::Lost(format!(
                     "--starting-offsets asks for offset {offset} of partition {partition} of topic \
                      {topic}, which holds {} to {}",

@@ -83,6 +83,7 @@ impl World {
             startup_timeout: Some(Duration::ZERO),
             shutdown_timeout: Duration::from_secs(5),
             keep_dead_letters: false,
+            fail_on_data_loss: true,
             output_chunk_bytes: crate::types::Rows::CHUNK_BYTES,
             spec_text: spec::preset("sales").expect("the preset is there").to_owned(),
             brokers: "memory".to_owned(),
@@ -90,18 +91,31 @@ impl World {
     }
 
     fn run(&self, settings: &Settings) -> Result<Summary, EngineError> {
+        self.run_with(settings, &Fixed, Stop::new())
+    }
+
+    fn run_with(
+        &self,
+        settings: &Settings,
+        clock: &dyn Clock,
+        stop: Stop,
+    ) -> Result<Summary, EngineError> {
         let pipeline = spec::parse(&settings.spec_text, "sales").expect("it is right").pipeline;
         let opened = MemoryCheckpoint::open(&self.disk)?;
         let recovered = opened.facts()?;
+        let source = match settings.takes_new_topic(&pipeline) {
+            true => self.topic.following_source(),
+            false => self.topic.source(),
+        };
         let parts = Parts {
             pipeline,
-            source: Box::new(self.topic.source()),
+            source: Box::new(source),
             recovered,
             open: Box::new(move || Ok(Box::new(opened) as Box<dyn Checkpoint>)),
             sinks: vec![Box::new(self.sink.clone())],
             reporter: None,
-            clock: &Fixed,
-            stop: Stop::new(),
+            clock,
+            stop,
         };
         super::run(parts, settings)
     }
@@ -366,6 +380,199 @@ fn records_deleted_before_they_were_read_end_the_run_with_their_range() {
     assert_eq!(error.exit_code(), 20);
     let text = error.to_string();
     assert!(text.contains("records 30 to 44") && text.contains("partition 0"), "{text}");
+}
+
+/// Lost records do not end these runs.
+fn lenient() -> Settings {
+    Settings { fail_on_data_loss: false, max_offsets: MaxOffsets::Unlimited, ..World::settings() }
+}
+
+fn in_sparks_way(settings: Settings) -> Settings {
+    let spec_text = format!("compat = \"spark-3.5\"\n{}", settings.spec_text);
+    Settings { spec_text, ..settings }
+}
+
+fn append(world: &World, partition: i32, count: usize) {
+    for _ in 0..count {
+        let value = br#"{"store":"later","item":"x","price":1.5,"ts":2000}"#;
+        world.topic.append(Partition(partition), Some(value));
+    }
+}
+
+/// What each batch from this one on read: its range of a partition, its records, what it lost.
+fn read_since(world: &World, batch: u64, partition: i32) -> Vec<(i64, i64, u64, u64)> {
+    let published = world.sink.published();
+    let since = published.iter().filter(|publication| publication.identity.batch.0 >= batch);
+    since
+        .map(|publication| {
+            let record = &publication.record;
+            let range = record.ranges[&Partition(partition)];
+            (range.begin.0, range.end.offset.0, record.counts.rows_in, record.counts.lost)
+        })
+        .collect()
+}
+
+/// The number of the batch that the next run begins with.
+fn next_batch(world: &World) -> u64 {
+    world.sink.published().last().map_or(0, |last| last.identity.batch.0 + 1)
+}
+
+#[test]
+fn a_run_that_may_lose_records_goes_on_where_there_are_some_and_counts_the_loss() {
+    let world = World::with_sales(Keeps::Marker);
+    world.run(&lenient()).expect("nothing is in its way");
+    let next = next_batch(&world);
+    append(&world, 0, 20);
+    append(&world, 1, 3);
+    world.topic.delete_before(Partition(0), Offset(45));
+    let summary = world.run(&lenient()).expect("the loss is borne");
+    let read = read_since(&world, next, 0);
+    assert_eq!(read[0], (30, 50, 5 + 3, 15), "{read:?}");
+    assert_eq!(summary.totals.lost, 15);
+    let before = world.sink.published().len();
+    world.run(&lenient()).expect("nothing is lost any more");
+    assert_eq!(world.sink.published().len(), before);
+}
+
+#[test]
+fn a_log_that_was_cut_off_is_read_on_from_its_end_with_one_batch_of_nothing() {
+    let world = World::with_sales(Keeps::Marker);
+    world.run(&lenient()).expect("nothing is in its way");
+    let next = next_batch(&world);
+    world.topic.cut_off_at(Partition(1), Offset(12));
+    world.run(&lenient()).expect("the loss is borne");
+    assert_eq!(read_since(&world, next, 1), [(30, 12, 0, 18)]);
+    append(&world, 1, 2);
+    world.run(&lenient()).expect("nothing is in its way");
+    assert_eq!(read_since(&world, next + 1, 1)[0], (12, 14, 2, 0));
+}
+
+#[test]
+fn a_log_that_was_cut_off_ends_a_run_that_may_lose_nothing() {
+    let world = World::with_sales(Keeps::Marker);
+    world.run(&World::settings()).expect("nothing is in its way");
+    for settings in [World::settings(), in_sparks_way(World::settings())] {
+        let world = World::with_sales(Keeps::Marker);
+        world.run(&settings).expect("nothing is in its way");
+        world.topic.cut_off_at(Partition(1), Offset(12));
+        let error = world.run(&settings).expect_err("data is lost");
+        assert_eq!(error.exit_code(), 20);
+        let text = error.to_string();
+        assert!(text.contains("records 12 to 29 are gone"), "{text}");
+    }
+}
+
+#[test]
+fn a_topic_made_again_longer_is_read_on_from_the_old_offsets_where_spark_does_not_notice() {
+    for settings in [lenient(), in_sparks_way(World::settings())] {
+        let world = World::with_sales(Keeps::Marker);
+        world.run(&settings).expect("nothing is in its way");
+        let next = next_batch(&world);
+        world.topic.make(2);
+        append(&world, 0, 32);
+        append(&world, 1, 30);
+        world.run(&settings).expect("it is not noticed, but warned of");
+        assert_eq!(read_since(&world, next, 0)[0], (30, 32, 2, 0));
+    }
+    let world = World::with_sales(Keeps::Marker);
+    world.run(&World::settings()).expect("nothing is in its way");
+    world.topic.make(2);
+    append(&world, 0, 32);
+    append(&world, 1, 30);
+    let error = world.run(&World::settings()).expect_err("offsets mean something else now");
+    assert_eq!(error.exit_code(), 20);
+    assert!(error.to_string().contains("made again"), "{error}");
+}
+
+#[test]
+fn a_topic_made_again_with_fewer_partitions_goes_on_with_those_it_has() {
+    let world = World::with_sales(Keeps::Marker);
+    world.run(&lenient()).expect("nothing is in its way");
+    let next = next_batch(&world);
+    world.topic.make(1);
+    append(&world, 0, 31);
+    world.run(&lenient()).expect("the partition is done without");
+    assert_eq!(read_since(&world, next, 0)[0], (30, 31, 1, 0));
+    let last = world.sink.published().pop().expect("there were batches");
+    assert_eq!(last.record.ranges.len(), 1);
+    world.run(&lenient()).expect("the checkpoint is whole without the partition");
+}
+
+/// Deletes what a batch is about to read, once, when its clock is read.
+struct Retention {
+    topic: MemoryTopic,
+    reads_left: std::sync::atomic::AtomicU32,
+    before: Offset,
+}
+
+impl Clock for Retention {
+    fn now_ms(&self) -> i64 {
+        if self.reads_left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+            self.topic.delete_before(Partition(0), self.before);
+        }
+        Fixed.now_ms()
+    }
+}
+
+#[test]
+fn records_deleted_while_their_batch_is_read_drop_it_and_it_is_cut_anew() {
+    let deleting = |world: &World| Retention {
+        topic: world.topic.clone(),
+        // The first for the history's beginning, the second for the trigger, the third to open.
+        reads_left: 2.into(),
+        before: Offset(7),
+    };
+    let world = World::with_sales(Keeps::Marker);
+    world.run_with(&lenient(), &deleting(&world), Stop::new()).expect("the loss is borne");
+    let first = read_since(&world, 0, 0)[0];
+    assert_eq!(first, (7, 30, 23 + 30, 7));
+
+    let world = World::with_sales(Keeps::Marker);
+    let ended = world.run_with(&World::settings(), &deleting(&world), Stop::new());
+    let error = ended.expect_err("data is lost");
+    assert_eq!(error.exit_code(), 20);
+    assert!(error.to_string().contains("cannot be read from offset 0"), "{error}");
+    assert!(world.sink.published().is_empty());
+}
+
+#[test]
+fn a_position_that_is_there_but_not_read_from_is_tried_again_and_given_up_in_the_end() {
+    let world = World::with_sales(Keeps::Marker);
+    world.topic.fail_after(Call::Read, 3, SourceError::Gone("truncated".to_owned()));
+    let summary = world.run(&lenient()).expect("the second time it can be read");
+    assert_eq!((summary.totals.rows_in, summary.totals.lost), (60, 0));
+
+    let world = World::with_sales(Keeps::Marker);
+    for _ in 0..100 {
+        world.topic.fail(Call::Read, SourceError::Gone("truncated".to_owned()));
+    }
+    assert_eq!(world.run(&lenient()).expect_err("for ever").exit_code(), 20);
+}
+
+#[test]
+fn a_topic_made_again_while_it_is_read_is_followed_where_spark_would() {
+    let world = World::with_sales(Keeps::Marker);
+    let trigger = Trigger::ProcessingTime { interval_ms: 0 };
+    let settings = Settings { trigger, ..in_sparks_way(lenient()) };
+    let stop = Stop::new();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.run_with(&settings, &Fixed, stop.clone()));
+        let wait_for = |rows_in: u64| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let read = || world.sink.published().last().map(|last| last.record.totals.rows_in);
+            while read() != Some(rows_in) && !running.is_finished() {
+                assert!(Instant::now() < deadline, "{:?} records read, not {rows_in}", read());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait_for(60);
+        world.topic.make(2);
+        append(&world, 0, 34);
+        append(&world, 1, 30);
+        wait_for(64);
+        stop.request();
+        running.join().expect("it does not panic").expect("it is followed");
+    });
 }
 
 #[test]

@@ -29,33 +29,57 @@ pub(super) struct Ends {
     /// For runs that end by themselves: read once per process.
     fixed: Option<Option<BTreeMap<Partition, Offset>>>,
     looked_for_partitions: Option<Instant>,
+    /// The topic's id as it was last told.
+    topic_id: Option<String>,
     doubts: u32,
+    fail_on_data_loss: bool,
+    /// Also fixed ends have to be compared with what there is.
+    look_again: bool,
 }
 
 impl Ends {
     pub(super) fn new(settings: &Settings) -> Ends {
         let fixed =
             matches!(settings.trigger, Trigger::AvailableNow | Trigger::Once).then_some(None);
-        Ends { fixed, looked_for_partitions: None, doubts: 0 }
+        Ends {
+            fixed,
+            looked_for_partitions: None,
+            topic_id: None,
+            doubts: 0,
+            fail_on_data_loss: settings.fail_on_data_loss,
+            look_again: false,
+        }
+    }
+
+    /// Records were gone where reading stood: at the next trigger the ends are asked for again.
+    pub(super) fn look_again(&mut self) {
+        self.look_again = true;
     }
 
     /// The end of what may be read of every partition; partitions new since the last trigger join
-    /// the job, from their beginning.
+    /// the job, from their beginning. Positions whose records are gone are moved to what there is,
+    /// unless that ends the run.
     pub(super) fn latest(
         &mut self,
         source: &mut dyn Source,
         job: &mut Job,
         now_ms: i64,
     ) -> Result<BTreeMap<Partition, Offset>, SourceError> {
-        if let Some(Some(fixed)) = &self.fixed {
-            return Ok(fixed.clone());
+        let before = self.fixed.clone().flatten();
+        match &before {
+            Some(fixed) if !self.look_again => return Ok(fixed.clone()),
+            Some(_) => {}
+            None => self.join_partitions(source, job, now_ms)?,
         }
-        self.join_partitions(source, job, now_ms)?;
         let partitions: Vec<_> = job.head().positions.keys().copied().collect();
         let bounds = source.bounds(&partitions)?;
-        self.check(&bounds, job)?;
-        let latest: BTreeMap<_, _> =
-            bounds.iter().map(|(partition, bounds)| (*partition, bounds.latest)).collect();
+        self.check(&bounds, source, job)?;
+        self.look_again = false;
+        let end = |(partition, bounds): (&Partition, &Bounds)| {
+            let fixed = before.as_ref().and_then(|ends| ends.get(partition));
+            (*partition, fixed.map_or(bounds.latest, |end| bounds.latest.min(*end)))
+        };
+        let latest: BTreeMap<_, _> = bounds.iter().map(end).collect();
         if let Some(fixed) = &mut self.fixed {
             *fixed = Some(latest.clone());
         }
@@ -67,21 +91,43 @@ impl Ends {
     fn check(
         &mut self,
         bounds: &BTreeMap<Partition, Bounds>,
-        job: &Job,
+        source: &mut dyn Source,
+        job: &mut Job,
     ) -> Result<(), SourceError> {
-        let problem = bounds.iter().find_map(|(partition, bounds)| {
-            let next = job.head().positions.get(partition)?.offset;
-            lost(&job.pipeline().topic, *partition, next, *bounds)
+        let topic = job.pipeline().topic.clone();
+        let losses = bounds.iter().filter_map(|(partition, bounds)| {
+            Loss::of(*partition, job.head().positions.get(partition)?.offset, *bounds)
         });
-        let Some(problem) = problem else {
+        let losses: Vec<Loss> = losses.collect();
+        let Some(first) = losses.first() else {
             self.doubts = 0;
             return Ok(());
         };
         self.doubts += 1;
-        if self.doubts > DOUBTS {
-            return Err(SourceError::Lost(problem));
+        if self.doubts <= DOUBTS {
+            return Err(SourceError::Unreachable(first.problem(&topic)));
         }
-        Err(SourceError::Unreachable(problem))
+        if self.fail_on_data_loss {
+            return Err(SourceError::Lost(format!(
+                "{}. Nothing later was read. To go on without them, run with --fail-on-data-loss false; \
+                 to start over, with another --checkpoint-dir and --group-id",
+                first.problem(&topic)
+            )));
+        }
+        self.doubts = 0;
+        for loss in &losses {
+            tracing::warn!(
+                topic,
+                partition = loss.partition.0,
+                first = loss.first().0,
+                last = loss.last().0,
+                goes_on_at = loss.goes_on_at().0,
+                problem = loss.problem(&topic),
+                "records were lost; reading goes on without them"
+            );
+            job.move_to(loss.partition, loss.goes_on_at());
+        }
+        source.assign(&job.head().positions)
     }
 
     fn join_partitions(
@@ -93,16 +139,12 @@ impl Ends {
         if self.looked_for_partitions.is_some_and(|at| at.elapsed() < PARTITIONS_EVERY) {
             return Ok(());
         }
-        let known = &job.head().positions;
-        let found = source.describe()?.partitions;
+        let described = source.describe()?;
+        let found = described.partitions;
         self.looked_for_partitions = Some(Instant::now());
-        let gone: Vec<_> = known.keys().filter(|partition| !found.contains(partition)).collect();
-        if let Some(partition) = gone.first() {
-            return Err(SourceError::Lost(format!(
-                "partition {partition} of topic {} is gone; the checkpoint needs it",
-                job.pipeline().topic
-            )));
-        }
+        self.follow_topic(described.topic_id, source, job)?;
+        self.part_with(&found, source, job)?;
+        let known = &job.head().positions;
         let new: Vec<_> =
             found.into_iter().filter(|partition| !known.contains_key(partition)).collect();
         if new.is_empty() {
@@ -113,6 +155,60 @@ impl Ends {
         job.add_partitions(bounds.into_iter().map(|(partition, bounds)| {
             (partition, Position { offset: bounds.earliest, epoch: LeaderEpoch::UNKNOWN })
         }));
+        source.assign(&job.head().positions)
+    }
+
+    /// A source that follows a topic made anew describes it with another id, and has to be told again
+    /// where to read.
+    fn follow_topic(
+        &mut self,
+        topic_id: Option<String>,
+        source: &mut dyn Source,
+        job: &mut Job,
+    ) -> Result<(), SourceError> {
+        let is_other = self.topic_id.is_some() && topic_id.is_some() && self.topic_id != topic_id;
+        self.topic_id = topic_id.or(self.topic_id.take());
+        if !is_other {
+            return Ok(());
+        }
+        tracing::warn!(
+            topic = job.pipeline().topic,
+            "the topic was deleted and made again while it was read: what was not read of the old one is \
+             lost, and the new one is read from the old one's offsets on, as Spark does"
+        );
+        job.forget_epochs();
+        source.assign(&job.head().positions)
+    }
+
+    /// Partitions that the topic does not have any more (it was made again with fewer).
+    fn part_with(
+        &self,
+        found: &[Partition],
+        source: &mut dyn Source,
+        job: &mut Job,
+    ) -> Result<(), SourceError> {
+        let positions = &job.head().positions;
+        let gone = positions.iter().filter(|(partition, _)| !found.contains(partition));
+        let gone: Vec<_> =
+            gone.map(|(partition, position)| (*partition, position.offset)).collect();
+        let Some((first, _)) = gone.first() else { return Ok(()) };
+        let topic = job.pipeline().topic.clone();
+        if self.fail_on_data_loss {
+            return Err(SourceError::Lost(format!(
+                "partition {first} of topic {topic} is gone; the checkpoint needs it. To go on without \
+                 it, run with --fail-on-data-loss false"
+            )));
+        }
+        for (partition, next) in gone {
+            tracing::warn!(
+                topic,
+                partition = partition.0,
+                first = next.0,
+                "a partition is gone, and with it all its records from an offset on; reading goes on \
+                 without it"
+            );
+            job.remove_partition(partition);
+        }
         source.assign(&job.head().positions)
     }
 
@@ -135,24 +231,56 @@ impl Ends {
     }
 }
 
-/// What is lost of a partition that is to be read next at `next`, if anything is.
-fn lost(topic: &str, partition: Partition, next: Offset, bounds: Bounds) -> Option<String> {
-    if next < bounds.earliest {
-        return Some(format!(
-            "records {next} to {} of partition {partition} of topic {topic} were deleted before they \
-             were read (retention, or delete-records): the partition now begins at {}. Nothing later \
-             was read. To go on without them, start over with another --checkpoint-dir and --group-id",
-            bounds.earliest.0 - 1,
-            bounds.earliest
-        ));
+/// Records of a partition that are gone.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    partition: Partition,
+    /// What was to be read next.
+    next: Offset,
+    bounds: Bounds,
+}
+
+impl Loss {
+    /// What is lost of a partition that is to be read next at `next`, if anything is.
+    fn of(partition: Partition, next: Offset, bounds: Bounds) -> Option<Loss> {
+        let is_whole = (bounds.earliest..=bounds.latest).contains(&next);
+        (!is_whole).then_some(Loss { partition, next, bounds })
     }
-    if next > bounds.latest {
-        return Some(format!(
-            "partition {partition} of topic {topic} ends at {}, but it was read up to {next}: the log \
-             was cut off (an unclean leader election, or a topic made again). What was counted cannot \
-             be told from what is there now; start over with another --checkpoint-dir and --group-id",
+
+    fn is_deleted(&self) -> bool {
+        self.next < self.bounds.earliest
+    }
+
+    /// Where there is something to go on from: the nearest there is.
+    fn goes_on_at(&self) -> Offset {
+        if self.is_deleted() { self.bounds.earliest } else { self.bounds.latest }
+    }
+
+    /// The first offset that is gone.
+    fn first(&self) -> Offset {
+        self.next.min(self.goes_on_at())
+    }
+
+    /// The last offset that is gone.
+    fn last(&self) -> Offset {
+        Offset(self.next.max(self.goes_on_at()).0 - 1)
+    }
+
+    fn problem(&self, topic: &str) -> String {
+        let Loss { partition, next, bounds } = self;
+        let (first, last) = (self.first(), self.last());
+        if self.is_deleted() {
+            return format!(
+                "records {first} to {last} of partition {partition} of topic {topic} were deleted \
+                 before they were read (retention, or delete-records): the partition now begins at {}",
+                bounds.earliest
+            );
+        }
+        format!(
+            "partition {partition} of topic {topic} ends at {}, but it was read up to {next}: records \
+             {first} to {last} are gone, the log was cut off (an unclean leader election, or a topic \
+             made again). What was counted cannot be told from what is there now",
             bounds.latest
-        ));
+        )
     }
-    None
 }

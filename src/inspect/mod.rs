@@ -294,6 +294,7 @@ fn counts_json(counts: &Counts) -> Json {
         "nulled": counts.nulled,
         "inexact_sums": counts.inexact_sums,
         "dead_letters": counts.dead_letters,
+        "lost": counts.lost,
     })
 }
 

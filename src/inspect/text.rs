@@ -56,6 +56,7 @@ impl View {
         let doubts = [
             (totals.nulled, "results NULL because they did not fit their type"),
             (totals.inexact_sums, "sums inexact, because a value was no plain decimal"),
+            (totals.lost, "offsets passed over, because their records were gone"),
         ];
         for (count, what) in doubts.iter().filter(|(count, _)| *count > 0) {
             writeln!(f, "            {count} {what}")?;

@@ -71,6 +71,8 @@ pub struct KafkaSourceConfig {
     /// How long the start may wait for the first answer, if there is a limit: no single question before
     /// that answer takes longer than what is left.
     pub startup_timeout: Option<Duration>,
+    /// Whether a topic that is made again under the name while it is read is gone on with.
+    pub follows_new_topic: bool,
 }
 
 /// A topic of a Kafka cluster.
@@ -160,11 +162,10 @@ impl KafkaSource {
                 }
                 _ => "what Kafka has now could not be found out".to_owned(),
             };
-        SourceError::Lost(format!(
+        SourceError::Gone(format!(
             "partition {partition} of topic {topic} cannot be read from offset {wanted}: {there} \
              ({detail}). Records that were not yet read were deleted (retention) or cut off \
-             (unclean leader election). Nothing was skipped: restore the topic, or begin again with \
-             a new --checkpoint-dir"
+             (unclean leader election)"
         ))
     }
 
@@ -211,7 +212,8 @@ impl KafkaSource {
             self.config.topic, bounds.latest, ends[partition]
         );
         if self.seemed_cut_off {
-            return Err(SourceError::Lost(problem));
+            self.seemed_cut_off = false;
+            return Err(SourceError::Gone(problem));
         }
         self.seemed_cut_off = true;
         tracing::warn!(problem, "looking again");
@@ -267,6 +269,12 @@ impl KafkaSource {
         let described = TopicDescription { cluster_id, topic_id: found.topic_id, partitions };
         match &self.known {
             Some(known) if is_other_topic(known, &described) => {
+                if self.config.follows_new_topic {
+                    // What was fetched is the old topic's.
+                    self.reader = None;
+                    self.known = Some(described.clone());
+                    return Ok(described);
+                }
                 return Err(SourceError::Lost(format!(
                     "topic {} was deleted and made again while it was being read: its offsets no \
                      longer mean what the checkpoint knows. Begin again with a new --checkpoint-dir",
@@ -368,7 +376,7 @@ impl Source for KafkaSource {
         patience: Duration,
         take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
     ) -> Result<Progress, SourceError> {
-        let Some(reader) = &mut self.reader else {
+        let Some(reader) = self.reader.as_mut().filter(|reader| reader.is_assigned()) else {
             return Err(SourceError::Reread("nothing is assigned".to_owned()));
         };
         let outcome = reader.read(ends, patience, take).map_err(|error| self.read_error(error))?;

@@ -133,7 +133,18 @@ impl MemoryTopic {
     /// A source that reads it.
     #[must_use]
     pub fn source(&self) -> MemorySource {
-        MemorySource { topic: self.clone(), partitions: BTreeMap::new(), known: None }
+        MemorySource {
+            topic: self.clone(),
+            partitions: BTreeMap::new(),
+            known: None,
+            follows_new_topic: false,
+        }
+    }
+
+    /// A source that goes on with a topic that was made again under the name.
+    #[must_use]
+    pub fn following_source(&self) -> MemorySource {
+        MemorySource { follows_new_topic: true, ..self.source() }
     }
 
     /// Makes it (again), empty and with another topic id; commits stay, as Kafka's do.
@@ -279,6 +290,7 @@ pub struct MemorySource {
     topic: MemoryTopic,
     partitions: BTreeMap<Partition, Position>,
     known: Option<u64>,
+    follows_new_topic: bool,
 }
 
 /// What one step of a read finds in a partition.
@@ -300,7 +312,7 @@ impl MemorySource {
             return Ok(Step::Reached);
         }
         if !log.holds(*position) {
-            return Err(SourceError::Lost(format!(
+            return Err(SourceError::Gone(format!(
                 "partition {partition} cannot be read from offset {}: it holds {} up to, not \
                  including, {}",
                 position.offset,
@@ -331,12 +343,17 @@ impl Source for MemorySource {
         state.check(Call::Describe)?;
         let incarnation = match (state.incarnation, self.known) {
             (None, None) => return Err(SourceError::NoTopic("there is no such topic".to_owned())),
-            (now, Some(known)) if now != Some(known) => {
+            (now, Some(known))
+                if now != Some(known) && !(self.follows_new_topic && now.is_some()) =>
+            {
                 return Err(SourceError::Lost("the topic was deleted".to_owned()));
             }
             (Some(now), _) => now,
             (None, Some(_)) => unreachable!("a deleted topic is not the known one"),
         };
+        if self.known.is_some_and(|known| known != incarnation) {
+            self.partitions.clear();
+        }
         self.known = Some(incarnation);
         Ok(TopicDescription {
             cluster_id: Some("memory".to_owned()),
@@ -387,6 +404,9 @@ impl Source for MemorySource {
         patience: Duration,
         take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
     ) -> Result<Progress, SourceError> {
+        if self.partitions.is_empty() {
+            return Err(SourceError::Reread("nothing is assigned".to_owned()));
+        }
         let deadline = Instant::now() + patience;
         let mut left = self.topic.lock().records_at_once;
         let assigned: Vec<Partition> = self.partitions.keys().copied().collect();
@@ -592,7 +612,8 @@ mod tests {
             let mut source = topic.source();
             source.assign(&BTreeMap::from([(P0, position)])).unwrap();
             let read = read(&mut source, [4, 0]).1;
-            assert!(matches!(read, Err(SourceError::Lost(_))), "{read:?}");
+            let error = read.expect_err("records are missing");
+            assert!(matches!(error, SourceError::Gone(_) | SourceError::Lost(_)), "{error:?}");
         };
         check(|topic| topic.delete_before(P0, Offset(2)), at(1));
         check(|topic| topic.cut_off_at(P0, Offset(1)), at(3));

@@ -42,8 +42,9 @@ pub trait Source: Send {
     /// Asks the cluster what the topic is.
     ///
     /// # Errors
-    /// `Unreachable`, `Refused`, `NoTopic`, or `Lost` when it was there before and is not any more,
-    /// or was made anew.
+    /// `Unreachable`, `Refused`, `NoTopic`, or `Lost` when it was there before and is not any more, or
+    /// was made anew. A source that is to follow a topic made anew describes that one instead, and
+    /// reads nothing before the next `assign`.
     fn describe(&mut self) -> Result<TopicDescription, SourceError>;
 
     /// Asks the cluster where each of these partitions begins and ends (for readers of committed
@@ -77,7 +78,7 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// `Reread` when what was handed out since the last `assign` must be dropped and read again;
-    /// `Lost`, `Refused`; or `BadRecord` from `take`.
+    /// `Gone`, `Lost`, `Refused`; or `BadRecord` from `take`.
     fn read(
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
@@ -132,6 +133,10 @@ pub enum SourceError {
     /// Data that was still needed is gone (exit 20).
     #[error("{0}")]
     Lost(String),
+    /// Records cannot be read from where reading stands: they were deleted, or the log was cut off
+    /// (exit 20, unless the run is to go on without them). What the partitions hold must be asked anew.
+    #[error("{0}")]
+    Gone(String),
     /// What was handed out since the last `assign` cannot be trusted; assign again and reread.
     #[error("{0}")]
     Reread(String),

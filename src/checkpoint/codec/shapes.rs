@@ -525,6 +525,7 @@ struct StoredCounts {
     nulled: u64,
     inexact_sums: u64,
     dead_letters: u64,
+    lost: u64,
 }
 
 pub(in crate::checkpoint) fn record_key(batch: BatchId) -> Vec<u8> {
@@ -610,6 +611,7 @@ fn stored_counts(counts: &Counts) -> StoredCounts {
         nulled,
         inexact_sums,
         dead_letters,
+        lost,
     } = *counts;
     let faults = faults.to_vec();
     StoredCounts {
@@ -623,6 +625,7 @@ fn stored_counts(counts: &Counts) -> StoredCounts {
         nulled,
         inexact_sums,
         dead_letters,
+        lost,
     }
 }
 
@@ -641,6 +644,7 @@ fn counts(stored: StoredCounts) -> Result<Counts, CodecError> {
         nulled,
         inexact_sums,
         dead_letters,
+        lost,
     } = stored;
     Ok(Counts {
         rows_in,
@@ -653,6 +657,7 @@ fn counts(stored: StoredCounts) -> Result<Counts, CodecError> {
         nulled,
         inexact_sums,
         dead_letters,
+        lost,
     })
 }
 

@@ -128,7 +128,6 @@ fn what_does_not_go_together_is_refused_before_anything_is_touched() {
     refused(&["--sink", "none", "--sink", "none"], "--sink none is given twice");
     refused(&["--sink", "files:a", "--dead-letter", "files:./a/"], "cannot both go to a");
     refused(&["--starting-offsets", r#"{"other":{"0":1}}"#], "topic \"other\"");
-    refused(&["--fail-on-data-loss", "false"], "exit 20");
     refused(&["--pipeline", "transactions", "--output-mode", "complete"], "--output-mode");
     refused(&["--pipeline", "nope"], "sales and transactions");
     refused(&["--brokers", ""], "--brokers");

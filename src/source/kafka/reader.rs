@@ -103,6 +103,11 @@ impl Reader {
         self.partitions.is_empty() && !self.spoilt && self.sized_for == partitions
     }
 
+    /// Whether it was told what to read.
+    pub(super) fn is_assigned(&self) -> bool {
+        !self.partitions.is_empty()
+    }
+
     /// Whether it is reading just these partitions and stands at these offsets.
     pub(super) fn stands_at(&self, positions: &BTreeMap<Partition, Position>) -> bool {
         !self.spoilt
