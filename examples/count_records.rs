@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         topic: topic.clone(),
         group_id: "count".into(),
         startup_timeout: None,
+        follows_new_topic: false,
     };
     for _ in 0..runs {
         run(config.clone())?;

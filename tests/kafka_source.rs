@@ -57,16 +57,18 @@ fn mock(partitions: i32) -> MockCluster<'static, DefaultProducerContext> {
 }
 
 fn source(brokers: &str, topic: &str, group_id: &str) -> KafkaSource {
+    KafkaSource::new(config(brokers, topic, group_id)).unwrap()
+}
+
+fn config(brokers: &str, topic: &str, group_id: &str) -> KafkaSourceConfig {
     let settings = ClientSettings::new(brokers, Vec::new(), Trust::SafeOptionsOnly).unwrap();
-    let (topic, group_id) = (topic.to_owned(), group_id.to_owned());
-    KafkaSource::new(KafkaSourceConfig {
+    KafkaSourceConfig {
         settings,
-        topic,
-        group_id,
+        topic: topic.to_owned(),
+        group_id: group_id.to_owned(),
         startup_timeout: None,
         follows_new_topic: false,
-    })
-    .unwrap()
+    }
 }
 
 /// Idempotent: without it a batch that a new topic's leader is not yet ready for is sent again
@@ -679,6 +681,37 @@ fn real_topics_have_an_id_that_changes_when_they_are_made_anew() {
     assert_ne!(again.topic_id, first.topic_id);
     let anew = describe_until_error(&mut source).to_string();
     assert!(anew.contains("made again"), "{anew}");
+}
+
+#[test]
+fn real_topics_made_anew_are_followed_where_that_is_wanted() {
+    let Some(real) = Real::topic(1, &[]) else { return };
+    real.produce(0, 0..5);
+    let config = config(&real.brokers, &real.topic, "g");
+    let mut source =
+        KafkaSource::new(KafkaSourceConfig { follows_new_topic: true, ..config }).unwrap();
+    let first = patiently(|| source.describe());
+    source.assign(&positions(&[0])).unwrap();
+    read_to(&mut source, &[5]);
+    real.delete();
+    patiently(|| match real.source().describe() {
+        Err(SourceError::NoTopic(_)) => Ok(()),
+        other => Err(SourceError::Unreachable(format!("still there: {other:?}"))),
+    });
+    real.create(1, &[]);
+    let deadline = Instant::now() + DEADLINE;
+    let again = loop {
+        match source.describe() {
+            Ok(described) if described.topic_id != first.topic_id => break described,
+            answer => assert!(Instant::now() < deadline, "{answer:?}"),
+        }
+    };
+    assert_eq!(again.partitions, first.partitions);
+    real.produce(0, 0..8);
+    let unassigned = source.read(&ends(&[8]), Duration::ZERO, &mut |_| Ok(()));
+    assert!(matches!(unassigned, Err(SourceError::Reread(_))), "{unassigned:?}");
+    source.assign(&positions(&[5])).unwrap();
+    assert_numbers(&read_to(&mut source, &[8]).0, 0, 5..8);
 }
 
 #[test]

@@ -135,7 +135,49 @@ fn a_topic_made_again_is_refused() {
     let output = run().output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(20), "{message}");
-    assert!(message.contains("made again"), "{message}");
+    for part in ["made again", "--fail-on-data-loss false"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+/// One with two sales after one with five was read.
+fn made_again(name: &str) -> Option<(String, tempfile::TempDir, Command)> {
+    let brokers = kafka(name)?;
+    let topic = topic(name);
+    let home = tempfile::tempdir().unwrap();
+    create(&brokers, &topic, "1");
+    support::send_sales(&brokers, &topic, &[("A", "1.00", 5); 5]);
+    let mut run = available_now(&brokers, &topic, home.path(), "again");
+    run.args(["--output-mode", "update"]);
+    succeed(&mut run);
+    delete(&brokers, &topic);
+    create(&brokers, &topic, "1");
+    support::send_sales(&brokers, &topic, &[("A", "1.00", 5); 2]);
+    Some((topic, home, run))
+}
+
+fn totals(home: &Path) -> serde_json::Value {
+    let directory = home.join("checkpoint-again");
+    let mut inspect = sales_stream();
+    inspect.args(["inspect", "--json", "--checkpoint-dir"]).arg(directory);
+    let told: serde_json::Value = serde_json::from_slice(&succeed(&mut inspect).stdout).unwrap();
+    told["totals"].clone()
+}
+
+#[test]
+fn a_topic_made_again_is_read_on_from_its_end_where_records_may_be_lost() {
+    let Some((topic, home, mut run)) = made_again("lenient") else { return };
+    let stderr = succeed(run.args(["--fail-on-data-loss", "false"])).stderr;
+    let told = String::from_utf8_lossy(&stderr).into_owned();
+    for part in ["deleted and made again", "records 2 to 4 are gone", "partition 0", &topic] {
+        assert!(told.contains(part), "{part} is not in: {told}");
+    }
+    assert_eq!(totals(home.path())["lost"], 3);
+    let brokers = std::env::var("SALES_STREAM_TEST_KAFKA").unwrap();
+    support::send_sales(&brokers, &topic, &[("A", "1.00", 5)]);
+    succeed(&mut run);
+    let totals = totals(home.path());
+    assert_eq!((&totals["rows_in"], &totals["lost"]), (&6.into(), &3.into()));
 }
 
 fn delete(brokers: &str, topic: &str) {

@@ -154,6 +154,10 @@ pub struct ReadingArguments {
     #[arg(long, value_name = "GROUP", env = "SALES_STREAM_GROUP_ID")]
     pub group_id: Option<String>,
     /// Whether losing records that were not read yet ends the run [default: true]
+    ///
+    /// true: exit 20, with the range that is lost. false: as Spark goes on, from the earliest record that
+    /// is left, or from the end of a log that was cut off or of a topic made again; the range is
+    /// logged, and its offsets are counted as lost.
     #[arg(
         long,
         value_name = "true|false",

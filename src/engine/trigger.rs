@@ -105,7 +105,10 @@ impl Ends {
         };
         self.doubts += 1;
         if self.doubts <= DOUBTS {
-            return Err(SourceError::Unreachable(first.problem(&topic)));
+            return Err(SourceError::Unreachable(format!(
+                "{} (as far as the leader knows, which may just have been elected)",
+                first.problem(&topic)
+            )));
         }
         if self.fail_on_data_loss {
             return Err(SourceError::Lost(format!(
