@@ -14,6 +14,7 @@ use crate::{
         },
         trials::{load, run, sink, totals},
     },
+    spark,
     types::Digest,
 };
 
@@ -126,6 +127,44 @@ fn a_view_shows_nothing_that_is_not_announced() {
     assert_eq!(totals(&groups(&view)), announced.expected());
     let history: Vec<_> = view.history().unwrap().iter().map(|record| record.batch.0).collect();
     assert_eq!(history, [0, 1]);
+}
+
+#[test]
+fn a_view_shows_no_change_that_is_not_announced_and_says_where_it_cannot_tell() {
+    let logged = |mut plan: batch::Plan, is_snapshot: bool| {
+        let change = spark::Change {
+            operator: spark::Operator::Aggregation,
+            partition: 0,
+            key: plan.publication.record.batch.0.to_be_bytes().into(),
+            value: None,
+        };
+        let log = spark::StateLog {
+            partitions: 1,
+            state_store: crate::spec::StateStore::Hdfs,
+            schema: String::new(),
+            changes: vec![change],
+        };
+        plan.log = Some(spark::LogWrite { log, is_snapshot });
+        plan
+    };
+    for is_snapshot in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let directory = state_dir(&root);
+        let (mut checkpoint, mut trial) = begun(&directory);
+        run(&mut checkpoint, logged(trial.plan(&[], 0), false)).unwrap();
+        run(&mut checkpoint, logged(trial.plan(&[], 0), false)).unwrap();
+        let durable = checkpoint.persist(logged(trial.plan(&[], 0), is_snapshot)).unwrap();
+        let keys = |view: &RocksView| {
+            let log = view.log().unwrap();
+            log.map(|log| log.changes.iter().map(|change| change.key[7]).collect::<Vec<_>>())
+        };
+        let view = RocksView::open(&directory).unwrap();
+        assert_eq!(view.is_log_cut(), is_snapshot);
+        assert_eq!(keys(&view), (!is_snapshot).then(|| vec![0, 1]));
+        checkpoint.announce(durable).unwrap();
+        let view = RocksView::open(&directory).unwrap();
+        assert_eq!(keys(&view), Some(if is_snapshot { vec![2] } else { vec![0, 1, 2] }));
+    }
 }
 
 fn groups(view: &RocksView) -> Vec<crate::checkpoint::trials::Restored> {
