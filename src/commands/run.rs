@@ -212,7 +212,7 @@ fn make_sinks(
 /// the defaults.
 fn choose(typed: RunArguments) -> Result<Choices, Failure> {
     let name = typed.pipeline.as_deref().unwrap_or("sales");
-    let (spec_text, spec) = pipeline::read(name)?;
+    let (spec_text, spec) = pipeline::read(name, typed.compat)?;
     let run = spec.run;
     let pipeline = spec
         .pipeline

@@ -52,6 +52,15 @@ pub struct Spec {
 /// # Errors
 /// Every mistake that was found, each with line, column and what would be right.
 pub fn parse(text: &str, origin: &str) -> Result<Spec, SpecErrors> {
+    parse_for(text, origin, None)
+}
+
+/// Reads a spec that is to be run in a compatibility mode, whatever it says itself: its SQL is read
+/// as that Spark reads it.
+///
+/// # Errors
+/// As [`parse()`].
+pub fn parse_for(text: &str, origin: &str, compat: Option<Compat>) -> Result<Spec, SpecErrors> {
     let mut mistakes = Mistakes::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -61,7 +70,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Spec, SpecErrors> {
     if !errors.is_empty() {
         return Err(mistakes.into_errors(origin));
     }
-    let spec = read_spec(Section::root(document.get_ref()), &mut mistakes);
+    let spec = read_spec(Section::root(document.get_ref()), compat, &mut mistakes);
     match spec {
         Some(spec) if mistakes.is_empty() => Ok(spec),
         _ => {
@@ -133,13 +142,18 @@ impl Results {
     }
 }
 
-fn read_spec(root: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Spec> {
+fn read_spec(
+    root: Section<'_, '_>,
+    asked: Option<Compat>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Spec> {
     root.check_keys(ROOT_KEYS, mistakes);
     let name = read_name(root, mistakes);
     let topic = read_topic(root, mistakes);
     let schema = read_schema(root, mistakes);
     let event_time = read_event_time(root, &schema, mistakes);
-    let compat: Option<Compat> = root.parsed("compat", mistakes);
+    let of_spec: Option<Compat> = root.parsed("compat", mistakes);
+    let compat = asked.or(of_spec);
     let conditions = read_conditions(root, &schema, compat.is_some(), mistakes);
     let deduplication = root
         .section("drop_duplicates", "[drop_duplicates]", mistakes)

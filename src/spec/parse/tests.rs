@@ -351,6 +351,14 @@ fn spark_is_chosen_with_its_defaults() {
 }
 
 #[test]
+fn compatibility_that_is_asked_for_elsewhere_reads_sql_as_spark_does() {
+    let text = changed("price > 0", "item > 5");
+    assert!(parse(&text, "x").is_err());
+    let spec = parse_for(&text, "x", Some(Compat::Spark35)).unwrap();
+    assert_eq!(spec.pipeline.semantics, Semantics::of(Compat::Spark35));
+}
+
+#[test]
 fn queries_that_spark_refuses_are_refused() {
     let refuse = |text: &str, part: &str| {
         let message = parse(text, "test.toml").expect_err(text).to_string();
