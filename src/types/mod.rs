@@ -18,7 +18,7 @@ mod zone;
 pub use data_type::{DataType, Decimal, MAX_DECIMAL_PRECISION};
 pub(crate) use event::DecimalText;
 pub use event::{Cell, Event, Fault, FaultReason, Number, OwnedEvent, Source, Span, TextSource};
-pub use event_times::{EventTimeStats, EventTimes};
+pub use event_times::{EventTimeStats, EventTimes, PartitionTimes};
 pub use ids::{
     BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
     Timestamp, Watermark,
