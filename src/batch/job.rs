@@ -18,8 +18,8 @@ use crate::{
     spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
         BatchId, Digest, Event, EventTimeStats, EventTimes, Fault, FaultReason, Incarnation,
-        LeaderEpoch, Lineage, Offset, OperatorCounts, Partition, Place, Position, Rows, Timestamp,
-        Value, Verdict,
+        LeaderEpoch, Lineage, Offset, OperatorCounts, Partition, PartitionTimes, Place, Position,
+        Rows, Timestamp, Value, Verdict,
     },
     window::{Group, NewestTime, ResultsError, Watermarks},
 };
@@ -104,7 +104,8 @@ pub struct OpenBatch {
     operators: OperatorBatch,
     output: Output,
     newest: NewestTime,
-    times: BTreeMap<Partition, EventTimeStats>,
+    /// Event times, where there is a watermark that they move.
+    times: Option<PartitionTimes>,
     counts: Counts,
 }
 
@@ -268,16 +269,19 @@ impl Job {
         self.head.has_run = true;
     }
 
-    /// Opens the batch that ends at `ends` and whose one clock reading is `clock_ms`.
+    /// Opens the batch that ends at `ends` and whose one clock reading is `clock_ms`. Of several open
+    /// ones only the newest may be gone on with.
     #[must_use]
-    pub fn open(&self, ends: BTreeMap<Partition, Offset>, clock_ms: i64) -> OpenBatch {
+    pub fn open(&mut self, ends: BTreeMap<Partition, Offset>, clock_ms: i64) -> OpenBatch {
+        self.decoder.set_clock(clock_ms);
+        self.evaluator.set_clock(clock_ms);
         OpenBatch {
             clock_ms,
             ends,
             operators: self.operators.open(self.head.watermarks),
             output: Output::new(self.pipeline.output_columns(), self.chunk_bytes),
             newest: NewestTime::default(),
-            times: BTreeMap::new(),
+            times: self.delay_ms().map(|_| PartitionTimes::default()),
             counts: Counts::default(),
         }
     }
@@ -289,7 +293,6 @@ impl Job {
     /// one with a value that cannot be computed.
     pub fn add(&mut self, batch: &mut OpenBatch, record: Record<'_>) -> Result<(), BadRecord> {
         batch.counts.rows_in += 1;
-        self.decoder.set_clock(batch.clock_ms);
         let decoded = self.decoder.decode(record.value);
         let (event, mut fault) = (decoded.event, decoded.fault);
         let malformed = fault.filter(|fault| decode::is_malformed(fault.reason));
@@ -299,7 +302,6 @@ impl Job {
             let class = decode::malformed_class(&self.pipeline, &decoded, record.value);
             return Err(bad_record(&self.pipeline, record, fault, class));
         }
-        self.evaluator.set_clock(batch.clock_ms);
         let is_left_out =
             malformed.is_some() && self.pipeline.parse_mode == ParseMode::SkipMalformed;
         let admitted = !is_left_out
@@ -346,7 +348,7 @@ impl Job {
         now_ms: i64,
     ) -> Result<Plan, StateError> {
         let OpenBatch { clock_ms, operators, mut output, newest, times, mut counts, .. } = batch;
-        let event_times = self.event_times(&times);
+        let event_times = times.as_ref().and_then(|times| self.event_times(times));
         let partitions = self.head.positions.len();
         let closed = self.operators.close(operators, self.head.watermarks, partitions)?;
         let rows_are_state = self.operators.rows_are_state();
@@ -402,11 +404,16 @@ impl Job {
         self.operators.rows_are_state()
     }
 
-    fn event_times(&self, times: &BTreeMap<Partition, EventTimeStats>) -> Option<EventTimes> {
+    /// How far the watermark stays behind, where there is one.
+    fn delay_ms(&self) -> Option<i64> {
+        self.pipeline.event_time.as_ref()?.watermark_delay_ms
+    }
+
+    fn event_times(&self, times: &PartitionTimes) -> Option<EventTimes> {
         let mut all = EventTimeStats::default();
         let partitions = self.head.positions.len();
         for partition in self.operators.order(&self.pipeline, partitions) {
-            all.merge(times.get(&partition).unwrap_or(&EventTimeStats::default()));
+            all.merge(&times.of(partition));
         }
         all.times()
     }
@@ -428,8 +435,6 @@ impl Job {
         });
         let mut totals = self.head.last.as_ref().map_or_else(Counts::default, |last| last.totals);
         totals.add(&counts);
-        let event_time = self.pipeline.event_time.as_ref();
-        let delay_ms = event_time.and_then(|event_time| event_time.watermark_delay_ms);
         let mut record = BatchRecord {
             batch: self.head.next_batch(),
             incarnation: self.head.incarnation,
@@ -437,7 +442,7 @@ impl Job {
             took_ms: now_ms.saturating_sub(clock_ms).max(0),
             ranges: ranges.collect(),
             watermarks: self.head.watermarks,
-            next_watermarks: self.head.watermarks.next(newest, delay_ms),
+            next_watermarks: self.head.watermarks.next(newest, self.delay_ms()),
             output_mode: self.pipeline.output_mode,
             counts,
             totals,
@@ -479,8 +484,8 @@ fn take(
     if let Some(time) = event.time {
         batch.newest.observe(time);
     }
-    if pipeline.event_time.as_ref().is_some_and(|time| time.watermark_delay_ms.is_some()) {
-        batch.times.entry(record.partition).or_default().observe(event.time);
+    if let Some(times) = &mut batch.times {
+        times.observe(record.partition, event.time);
     }
     if let Some(filter) = &pipeline.filter_above_watermark
         && !evaluator.keeps(filter, event)?
@@ -489,13 +494,18 @@ fn take(
         return Ok(false);
     }
     let at = (record.partition, record.offset);
-    let texts = Texts::default();
-    let gap_us = gap_of(pipeline, evaluator, event)?;
-    let row = row_of(pipeline, evaluator, event, &texts)?;
-    let verdict = operators.add(&mut batch.operators, at, event, gap_us, &row);
+    let verdict = match &pipeline.query {
+        Query::Aggregation(aggregation) => {
+            let gap_us = match &aggregation.window {
+                Some(Window::Session(gap)) => gap_of(gap, evaluator, event)?,
+                _ => None,
+            };
+            operators.add(&mut batch.operators, at, event, gap_us)
+        }
+        Query::Projection => take_row(pipeline, (operators, evaluator), batch, at, event)?,
+    };
     match verdict {
-        Verdict::Counted | Verdict::NoTime => {}
-        Verdict::Row => batch.output.rows().push(&row),
+        Verdict::Counted | Verdict::NoTime | Verdict::Row => {}
         Verdict::Late => batch.counts.late += 1,
         Verdict::NoSession => batch.counts.filtered += 1,
         Verdict::Duplicate => batch.counts.duplicates += 1,
@@ -503,14 +513,30 @@ fn take(
     Ok(verdict == Verdict::Late)
 }
 
-/// The session gap of an event in microseconds; `None` where there is none or it is NULL.
-fn gap_of(
+/// Gives an event to the operators as the row it is.
+#[inline(never)]
+fn take_row(
     pipeline: &Pipeline,
+    (operators, evaluator): (&Operators, &Evaluator),
+    batch: &mut OpenBatch,
+    at: (Partition, Offset),
+    event: &Event<'_>,
+) -> Result<Verdict, ValueError> {
+    let texts = Texts::default();
+    let row = row_of(pipeline, evaluator, event, &texts)?;
+    let verdict = operators.add_row(&mut batch.operators, at, event, &row);
+    if verdict == Verdict::Row {
+        batch.output.rows().push(&row);
+    }
+    Ok(verdict)
+}
+
+/// The session gap of an event in microseconds; `None` where it is NULL.
+fn gap_of(
+    gap: &SessionGap,
     evaluator: &Evaluator,
     event: &Event<'_>,
 ) -> Result<Option<i64>, ValueError> {
-    let Query::Aggregation(aggregation) = &pipeline.query else { return Ok(None) };
-    let Some(Window::Session(gap)) = &aggregation.window else { return Ok(None) };
     Ok(match gap {
         SessionGap::Fixed(gap_us) => Some(*gap_us),
         SessionGap::Dynamic(gap) => match evaluator.evaluate(gap, event, &Texts::default())? {
@@ -520,16 +546,13 @@ fn gap_of(
     })
 }
 
-/// The row of a record that is one as it is; nothing where records become groups.
+/// The row of a record that is one as it is.
 fn row_of<'e>(
     pipeline: &'e Pipeline,
     evaluator: &Evaluator,
     event: &Event<'e>,
     texts: &'e Texts,
 ) -> Result<Vec<Value<'e>>, ValueError> {
-    if matches!(pipeline.query, Query::Aggregation(_)) {
-        return Ok(Vec::new());
-    }
     pipeline
         .output
         .iter()

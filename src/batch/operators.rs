@@ -2,8 +2,9 @@
 //!
 //! Every engine answers the same calls, in this order: [`Operators::restore`] for each stored row and
 //! [`Operators::resume`] after a restart; then for each batch [`Operators::open`] under its
-//! watermarks, [`Operators::add`] for each record that passed the filters, and [`Operators::close`],
-//! which gives rows, changes of state and counts. An open batch can be dropped without a trace.
+//! watermarks, [`Operators::add`] or [`Operators::add_row`] for each record that passed the filters,
+//! and [`Operators::close`], which gives rows, changes of state and counts. An open batch can be
+//! dropped without a trace.
 //!
 //! There are two engines: our own way ([`Chain`]), whose state is rows of state, and Spark's
 //! ([`SparkEngine`]), whose state is a log of changes, because there the order of changes decides the
@@ -193,8 +194,8 @@ impl Operators {
         }
     }
 
-    /// Takes one record; `gap_us` is its session gap in microseconds, where it has one, and `row`
-    /// is its row where records are rows as they are.
+    /// Takes one record of those that become groups; `gap_us` is its session gap in microseconds,
+    /// where it has one.
     #[inline]
     pub(super) fn add(
         &self,
@@ -202,21 +203,28 @@ impl Operators {
         at: (Partition, Offset),
         event: &Event<'_>,
         gap_us: Option<i64>,
-        row: &[Value<'_>],
     ) -> Verdict {
         match (self, batch) {
             (Operators::Ours(chain), OperatorBatch::Ours(batch)) => {
                 chain.add(batch, at, event, gap_us)
             }
-            (_, OperatorBatch::Spark(open)) => {
-                let added = open.batch.add(at.0, event, gap_us, row);
-                added.unwrap_or_else(|failure| {
-                    // Nothing of a batch is written before it is closed, which then says so.
-                    open.failure.get_or_insert(failure);
-                    Verdict::Counted
-                })
-            }
+            (_, OperatorBatch::Spark(open)) => open.add(at.0, event, gap_us, &[]),
             (_, OperatorBatch::Ours(_)) => unreachable!("a batch goes back to its own engine"),
+        }
+    }
+
+    /// Takes one record of those that are rows as they are; `row` is its row.
+    #[inline(never)]
+    pub(super) fn add_row(
+        &self,
+        batch: &mut OperatorBatch,
+        at: (Partition, Offset),
+        event: &Event<'_>,
+        row: &[Value<'_>],
+    ) -> Verdict {
+        match batch {
+            OperatorBatch::Ours(_) => self.add(batch, at, event, None),
+            OperatorBatch::Spark(open) => open.add(at.0, event, None, row),
         }
     }
 
@@ -247,6 +255,24 @@ impl Operators {
             }
             _ => unreachable!("a batch goes back to its own engine"),
         }
+    }
+}
+
+impl SparkOpen {
+    #[inline(never)]
+    fn add(
+        &mut self,
+        partition: Partition,
+        event: &Event<'_>,
+        gap_us: Option<i64>,
+        row: &[Value<'_>],
+    ) -> Verdict {
+        let added = self.batch.add(partition, event, gap_us, row);
+        added.unwrap_or_else(|failure| {
+            // Nothing of a batch is written before it is closed, which then says so.
+            self.failure.get_or_insert(failure);
+            Verdict::Counted
+        })
     }
 }
 

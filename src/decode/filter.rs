@@ -99,7 +99,19 @@ impl Evaluator {
     ///
     /// # Errors
     /// A value that ends the run.
+    #[inline]
     pub fn admits(
+        &self,
+        condition: Option<&Expression>,
+        decoded: &Decoded<'_>,
+    ) -> Result<bool, ValueError> {
+        match (condition, &decoded.time_error) {
+            (None, None) => Ok(true),
+            _ => self.admits_by_rules(condition, decoded),
+        }
+    }
+
+    fn admits_by_rules(
         &self,
         condition: Option<&Expression>,
         decoded: &Decoded<'_>,

@@ -249,7 +249,7 @@ impl SparkEngine {
                 let (groups, records): (Vec<_>, Vec<_>) =
                     tasks.into_iter().map(|task| (task.groups, task.records)).unzip();
                 if plan.aggregation.is_none() {
-                    records.iter().for_each(|records| append(&mut rows, records));
+                    records.into_iter().for_each(|records| rows.append(records));
                 }
                 groups
             }
@@ -262,7 +262,7 @@ impl SparkEngine {
                 operators.push(state);
                 let read: u64 = records.iter().map(Rows::len).sum();
                 duplicates = read - state.dropped - state.updated;
-                kept.rows.iter().for_each(|records| append(&mut rows, records));
+                kept.rows.into_iter().for_each(|records| rows.append(records));
                 kept.groups
             }
         };
@@ -312,13 +312,6 @@ impl<'p> Kept<'p> {
         let (keys, arguments) = payload[1..].split_at(aggregation.keys.len());
         self.groups[partition].add(aggregation, (time, gap), keys, arguments)?;
         Ok(())
-    }
-}
-
-fn append(rows: &mut Rows, more: &Rows) {
-    let mut reader = more.reader();
-    while let Some(row) = reader.next() {
-        rows.push(row);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Least, greatest and average event time of a batch, as Spark's progress has them.
 
-use super::Timestamp;
+use super::{Partition, Timestamp};
 
 /// Event times of a batch in whole milliseconds; a record without one counts as 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub struct EventTimeStats {
 
 impl EventTimeStats {
     /// Takes one more into account.
+    #[inline]
     pub fn observe(&mut self, time: Option<Timestamp>) {
         let time_ms = time.map_or(0, Timestamp::floor_ms);
         let first = self.count == 0;
@@ -56,6 +57,41 @@ impl EventTimeStats {
     }
 }
 
+/// Event times being gathered of all partitions at once, each for itself.
+#[derive(Clone, Debug, Default)]
+pub struct PartitionTimes {
+    partitions: Vec<(Partition, EventTimeStats)>,
+    /// Index of the partition last observed: records come from one partition for a while.
+    recent: usize,
+}
+
+impl PartitionTimes {
+    /// Takes one more record of a partition into account.
+    #[inline]
+    pub fn observe(&mut self, partition: Partition, time: Option<Timestamp>) {
+        match self.partitions.get_mut(self.recent) {
+            Some((recent, stats)) if *recent == partition => stats.observe(time),
+            _ => self.stats_of(partition).observe(time),
+        }
+    }
+
+    /// Those of one partition.
+    #[must_use]
+    pub fn of(&self, partition: Partition) -> EventTimeStats {
+        let found = self.partitions.iter().find(|(known, _)| *known == partition);
+        found.map_or_else(EventTimeStats::default, |(_, stats)| *stats)
+    }
+
+    fn stats_of(&mut self, partition: Partition) -> &mut EventTimeStats {
+        let found = self.partitions.iter().position(|(known, _)| *known == partition);
+        self.recent = found.unwrap_or(self.partitions.len());
+        if found.is_none() {
+            self.partitions.push((partition, EventTimeStats::default()));
+        }
+        &mut self.partitions[self.recent].1
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +104,19 @@ mod tests {
         stats.observe(None);
         let expected = EventTimes { min_ms: -3, average_ms: -1, max_ms: 0 };
         assert_eq!(stats.times(), Some(expected));
+    }
+
+    #[test]
+    fn partitions_that_take_turns_are_kept_apart() {
+        let mut times = PartitionTimes::default();
+        let records = [(2, 10), (0, 1), (2, 30), (0, 2), (0, 3)];
+        for (partition, time_ms) in records {
+            times.observe(Partition(partition), Some(Timestamp(time_ms * 1000)));
+        }
+        let of = |partition| times.of(Partition(partition)).times();
+        assert_eq!(of(0), Some(EventTimes { min_ms: 1, average_ms: 2, max_ms: 3 }));
+        assert_eq!(of(1), None);
+        assert_eq!(of(2), Some(EventTimes { min_ms: 10, average_ms: 20, max_ms: 30 }));
     }
 
     #[test]

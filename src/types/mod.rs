@@ -20,7 +20,7 @@ pub use data_type::{DataType, MAX_DECIMAL_PRECISION};
 pub use decimal::Decimal;
 pub(crate) use event::DecimalText;
 pub use event::{Cell, Event, Fault, FaultReason, Number, OwnedEvent, Source, Span, TextSource};
-pub use event_times::{EventTimeStats, EventTimes};
+pub use event_times::{EventTimeStats, EventTimes, PartitionTimes};
 pub use ids::{
     BatchId, Digest, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
     Timestamp, Watermark,

@@ -171,11 +171,19 @@ impl Rows {
     /// When the columns are others.
     pub fn append(&mut self, other: Rows) {
         assert_eq!(self.columns, other.columns, "both tables have the same columns");
-        if !other.chunks.is_empty() {
-            self.count_in_last = other.count_in_last;
-        }
         self.count += other.count;
-        self.chunks.extend(other.chunks);
+        match (self.chunks.last_mut(), &other.chunks[..]) {
+            (_, []) => {}
+            // Many small tables do not become as many chunks.
+            (Some(last), [more]) if last.len() + more.len() <= self.chunk_bytes => {
+                last.extend_from_slice(more);
+                self.count_in_last += other.count_in_last;
+            }
+            _ => {
+                self.chunks.extend(other.chunks);
+                self.count_in_last = other.count_in_last;
+            }
+        }
     }
 
     /// Reads the rows in order.
@@ -365,6 +373,27 @@ mod tests {
             count += 1;
         }
         assert_eq!((count, rows.len()), (3000, 3000));
+    }
+
+    #[test]
+    fn small_tables_that_are_put_together_share_chunks() {
+        let row = |text: &str| {
+            let mut rows = Rows::with_chunks_of(columns(), 100);
+            rows.push(&[Value::String(text), Value::Null, Value::Null]);
+            rows
+        };
+        let (mut whole, mut rows) = (Rows::new(columns()), Rows::with_chunks_of(columns(), 100));
+        for length in (0..90).chain([200, 1, 1]) {
+            let text = "x".repeat(length);
+            whole.push(&[Value::String(&text), Value::Null, Value::Null]);
+            rows.append(row(&text));
+            rows.append(Rows::new(columns()));
+        }
+        assert_eq!(rows, whole);
+        assert!(rows.chunks().len() < 80, "{}", rows.chunks().len());
+        let full: usize = rows.take_full().len();
+        assert!(full > 0 && rows.chunks().len() == 1);
+        assert_eq!(rows.len(), 2, "the last two share the last chunk");
     }
 
     #[test]

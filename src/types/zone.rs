@@ -34,10 +34,10 @@ impl Zone {
     #[must_use]
     pub fn parse(text: &str) -> Option<Zone> {
         let text = text.trim_matches(|char| char <= ' ');
-        let text = SHORT_IDS.iter().find(|(id, _)| *id == text).map_or(text, |(_, name)| name);
         if text == "Z" {
             return Some(Zone::UTC);
         }
+        let text = SHORT_IDS.iter().find(|(id, _)| *id == text).map_or(text, |(_, name)| name);
         let offset = ["UTC", "GMT", "UT"].iter().find_map(|prefix| text.strip_prefix(prefix));
         let offset = offset.unwrap_or(text);
         match offset.as_bytes().first() {

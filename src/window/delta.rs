@@ -22,6 +22,8 @@ pub struct Delta {
     tables: Vec<(Timestamp, Table)>,
     /// Index into `tables` of the window last used: neighbours in a topic share windows.
     recent: usize,
+    /// The tumbling window of the event last added: most of its neighbours are in it too.
+    latest: (Timestamp, Timestamp),
     key: Vec<u8>,
 }
 
@@ -29,11 +31,13 @@ impl Delta {
     /// An empty delta of a batch that drops windows ending at or before `late_bound`.
     #[must_use]
     pub fn new(plan: Arc<WindowPlan>, late_bound: Watermark) -> Delta {
-        Delta { plan, late_bound, tables: Vec::new(), recent: 0, key: Vec::new() }
+        let none = (Timestamp(0), Timestamp(0));
+        Delta { plan, late_bound, tables: Vec::new(), recent: 0, latest: none, key: Vec::new() }
     }
 
     /// Adds an event to the groups it belongs to. It is late when any of its windows had closed; the
     /// others take it all the same.
+    #[inline]
     pub fn add(&mut self, event: &Event<'_>) -> Verdict {
         let window = match self.plan.windowing {
             Windowing::Sliding(window) => window,
@@ -45,16 +49,19 @@ impl Delta {
             Windowing::Session => unreachable!("sessions have a delta of their own"),
         };
         let Some(time) = event.time else { return Verdict::NoTime };
-        let (start, end) = latest_window(time, window);
-        if window.is_tumbling() {
-            if self.plan.closes && self.late_bound.closes(end) {
-                return Verdict::Late;
-            }
-            self.set_key(event);
-            self.add_to((start, end), event);
-            return Verdict::Counted;
+        if !window.is_tumbling() {
+            return self.add_to_each(time, window, event);
         }
-        self.add_to_each(time, window, event)
+        let (start, end) = self.latest;
+        if time < start || time >= end {
+            self.latest = latest_window(time, window);
+        }
+        if self.plan.closes && self.late_bound.closes(self.latest.1) {
+            return Verdict::Late;
+        }
+        self.set_key(event);
+        self.add_to(self.latest, event);
+        Verdict::Counted
     }
 
     fn add_to_each(
@@ -83,7 +90,7 @@ impl Delta {
     fn set_key(&mut self, event: &Event<'_>) {
         self.key.clear();
         for &column in &self.plan.key_columns {
-            key::encode(event.value(column), &mut self.key);
+            key::encode_column(event, column, &mut self.key);
         }
     }
 
@@ -117,10 +124,15 @@ impl Delta {
         self.tables
     }
 
+    #[inline]
     fn table(&mut self, closing: Timestamp) -> usize {
         if self.tables.get(self.recent).is_some_and(|(instant, _)| *instant == closing) {
             return self.recent;
         }
+        self.other_table(closing)
+    }
+
+    fn other_table(&mut self, closing: Timestamp) -> usize {
         let found = self.tables.binary_search_by_key(&closing, |(instant, _)| *instant);
         self.recent = found.unwrap_or_else(|place| {
             self.tables.insert(place, (closing, Table::new(self.plan.stride())));

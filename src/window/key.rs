@@ -3,12 +3,25 @@
 //!
 //! The bytes are stored in checkpoints (`checkpoint/codec` pins them with fixtures).
 
-use crate::types::{DataType, Decimal, Timestamp, Value};
+use crate::types::{Cell, DataType, Decimal, Event, Timestamp, Value};
 
 /// Key bytes that no encoder wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a group key cannot be read: {0}")]
 pub struct KeyError(&'static str);
+
+/// Appends the value of an event's column to a key.
+#[inline]
+pub fn encode_column(event: &Event<'_>, column: usize, key: &mut Vec<u8>) {
+    match event.cells[column] {
+        // As [`encode`] does, without a look at whether the decoder's texts are UTF-8.
+        Cell::String(span) => {
+            key.push(1);
+            encode_text(event.source.bytes(span), key);
+        }
+        _ => encode(event.value(column), key),
+    }
+}
 
 /// Appends one value to a key.
 pub fn encode(value: Value<'_>, key: &mut Vec<u8>) {
