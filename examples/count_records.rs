@@ -36,7 +36,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = options.collect::<Result<Vec<_>, _>>()?;
     let settings = ClientSettings::new(brokers.as_str(), options, Trust::SafeOptionsOnly)?;
     let config = KafkaSourceConfig {
-        follows_new_topic: false,
         settings,
         topic: topic.clone(),
         group_id: "count".into(),

@@ -399,6 +399,7 @@ impl<S: Store> Checkpoint for Ledger<S> {
             output_mode: record.output_mode,
             watermarks: record.watermarks,
             touched,
+            columns: rows.is_some().then(|| plan.publication.rows.columns().clone()),
             rows,
             dead_letters,
         };
@@ -423,6 +424,11 @@ impl<S: Store> Checkpoint for Ledger<S> {
             return Err(corrupt(directory, "there is no batch to publish again"));
         };
         let batch = last.batch;
+        // Its rows may have been written by a pipeline with other columns.
+        let publication = match &descriptor.columns {
+            Some(columns) => Publication { rows: Rows::new(columns.clone()), ..publication },
+            None => publication,
+        };
         let outbox = Outbox::new(self.writer.families.clone(), descriptor);
         let stored = outbox.rows_digest(publication.rows.columns())?;
         let computed = stored.unwrap_or_else(|| RowsHasher::digest_of(&publication.rows));

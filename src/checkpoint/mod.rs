@@ -73,7 +73,7 @@ pub trait Checkpoint: Send {
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError>;
 
     /// Proof for the newest batch, read back after a restart; `publication` was computed again.
-    /// Stored rows are read and their digest compared.
+    /// Stored rows are read, under the columns they were written with, and their digest compared.
     ///
     /// # Errors
     /// `Corrupt` when its digest is not the stored one.

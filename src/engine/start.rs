@@ -9,10 +9,10 @@ use std::{
 
 use crate::{
     batch::{
-        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Publication, Superseded,
-        WitnessFact, recover, ways_out,
+        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Superseded, WitnessFact,
+        recover, ways_out,
     },
-    checkpoint::{Ahead, Checkpoint, CheckpointError, Durable, Recovered},
+    checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
     engine::{
         Clock, EngineError, Parts, Settings, Steps, Timing,
         commits::Commits,
@@ -20,11 +20,9 @@ use crate::{
     },
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
-    spec::{
-        self, Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy,
-    },
+    spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{LeaderEpoch, Lineage, Offset, Partition, Position, Rows, SinkName},
+    types::{LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
     window::Watermarks,
 };
 
@@ -109,8 +107,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let commits = Commits::new(source.committer(genesis.begun));
     let mut exit = Exit { checkpoint, sinks, commits, reporter, stop };
     if let (Some(pending), Some(publication)) = (pending(&decision), again) {
-        let pipeline = job.pipeline();
-        let durable = durable_again(&mut *exit.checkpoint, publication, pipeline, &genesis)?;
+        let durable = exit.checkpoint.durable_again(publication)?;
         let sinks = (0..names.len()).filter(|&index| pending.contains(&names[index])).collect();
         tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
         exit.carry_out(Steps::again(durable, sinks), &Timing::default())?;
@@ -454,28 +451,6 @@ fn restore(
     }
     let publication = job.resume(last)?;
     Ok((job, Some(publication)))
-}
-
-/// Proof for the newest batch. Its rows may have been written before the pipeline was changed, which
-/// a compatibility mode takes: then they have the columns of the pipeline the history began with.
-fn durable_again(
-    checkpoint: &mut dyn Checkpoint,
-    publication: Publication,
-    pipeline: &Pipeline,
-    genesis: &Genesis,
-) -> Result<Durable, EngineError> {
-    let first = || Some(spec::parse(&genesis.spec_text, "the checkpoint's spec").ok()?.pipeline);
-    match checkpoint.durable_again(publication.clone()) {
-        Err(CheckpointError::Corrupt { directory, problem })
-            if pipeline.semantics.compat.is_some() =>
-        {
-            let damage = CheckpointError::Corrupt { directory, problem };
-            let Some(first) = first() else { return Err(damage.into()) };
-            let rows = Rows::new(first.output_columns());
-            checkpoint.durable_again(Publication { rows, ..publication }).map_err(|_| damage.into())
-        }
-        proof => Ok(proof?),
-    }
 }
 
 /// Sinks that are new to the history begin with its next batch; ones that are gone are forgotten.

@@ -1,5 +1,7 @@
 //! The shapes of everything but groups: keys, values, and their way from and to the core's types.
 
+use std::sync::Arc;
+
 use bincode::{Decode, Encode};
 
 use super::{
@@ -13,8 +15,9 @@ use crate::{
     },
     spec::OutputMode,
     types::{
-        BatchId, Digest, EventTimes, FaultReason, Incarnation, Keeper, LeaderEpoch, Lineage,
-        Offset, OperatorCounts, Partition, Place, Position, SinkName, Timestamp, Watermark,
+        BatchId, Column, DataType, Digest, EventTimes, FaultReason, Incarnation, Keeper,
+        LeaderEpoch, Lineage, Offset, OperatorCounts, Partition, Place, Position, SinkName,
+        Timestamp, Watermark,
     },
     window::Watermarks,
 };
@@ -272,8 +275,11 @@ pub(in crate::checkpoint) struct Descriptor {
     pub rows: Option<Chunks>,
     /// Chunks of dead letters.
     pub dead_letters: Chunks,
+    /// Columns of stored rows; `None` where rows are state, and in what was written before columns were.
+    pub columns: Option<Arc<[Column]>>,
 }
 
+/// Behind it, where rows are stored, come their columns.
 #[derive(Encode, Decode)]
 struct StoredDescriptor {
     output_mode: u8,
@@ -358,8 +364,15 @@ pub(in crate::checkpoint) fn encode_descriptor(descriptor: &Descriptor) -> Entry
         rows: descriptor.rows.map(StoredChunks::from),
         dead_letters: descriptor.dead_letters.into(),
     };
+    let mut payload = Vec::new();
+    envelope::write(&stored, &mut payload);
+    if let Some(columns) = &descriptor.columns {
+        let columns: Vec<_> = columns.iter().map(StoredColumn::from).collect();
+        envelope::write(&columns, &mut payload);
+    }
     let key = OutboxKey::Descriptor(descriptor.batch).encode();
-    entry(Family::Outbox, key, Shape::Descriptor, &stored)
+    let value = envelope::seal(Family::Outbox, &key, Shape::Descriptor, &payload);
+    Entry { family: Family::Outbox, key, value }
 }
 
 pub(in crate::checkpoint) fn decode_descriptor(
@@ -367,8 +380,14 @@ pub(in crate::checkpoint) fn decode_descriptor(
     value: &[u8],
 ) -> Result<Descriptor, CodecError> {
     let key = OutboxKey::Descriptor(batch).encode();
-    let stored: StoredDescriptor =
-        envelope::read_whole(envelope::open(Family::Outbox, &key, Shape::Descriptor, value)?)?;
+    let mut bytes = envelope::open(Family::Outbox, &key, Shape::Descriptor, value)?;
+    let stored: StoredDescriptor = envelope::read(&mut bytes)?;
+    let columns = if bytes.is_empty() {
+        None
+    } else {
+        let columns: Vec<StoredColumn> = envelope::read_whole(bytes)?;
+        Some(columns.into_iter().map(StoredColumn::column).collect::<Result<_, _>>()?)
+    };
     Ok(Descriptor {
         batch,
         output_mode: output_mode(stored.output_mode)?,
@@ -381,7 +400,48 @@ pub(in crate::checkpoint) fn decode_descriptor(
             .collect(),
         rows: stored.rows.map(Chunks::from),
         dead_letters: stored.dead_letters.into(),
+        columns,
     })
+}
+
+#[derive(Encode, Decode)]
+struct StoredColumn {
+    name: String,
+    data_type: u8,
+    /// 0 where it is no decimal.
+    precision: u8,
+    scale: u8,
+}
+
+impl From<&Column> for StoredColumn {
+    fn from(column: &Column) -> StoredColumn {
+        let (data_type, precision, scale) = match column.data_type {
+            DataType::String => (0, 0, 0),
+            DataType::Double => (1, 0, 0),
+            DataType::Long => (2, 0, 0),
+            DataType::Int => (3, 0, 0),
+            DataType::Boolean => (4, 0, 0),
+            DataType::Timestamp => (5, 0, 0),
+            DataType::Decimal { precision, scale } => (6, precision, scale),
+        };
+        StoredColumn { name: column.name.clone(), data_type, precision, scale }
+    }
+}
+
+impl StoredColumn {
+    fn column(self) -> Result<Column, CodecError> {
+        let data_type = match self.data_type {
+            0 => DataType::String,
+            1 => DataType::Double,
+            2 => DataType::Long,
+            3 => DataType::Int,
+            4 => DataType::Boolean,
+            5 => DataType::Timestamp,
+            6 => DataType::Decimal { precision: self.precision, scale: self.scale },
+            other => return Err(CodecError::Content(format!("there is no column type {other}"))),
+        };
+        Ok(Column { name: self.name, data_type })
+    }
 }
 
 fn stored_places(touched: &[(Place, u32)], keeper: Keeper) -> Vec<(i64, u32)> {

@@ -1,5 +1,7 @@
 //! The bytes of format 1, pinned; round trips; and that nothing else is read.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::{chunk::decode_row, chunk::encode_row, *};
@@ -8,8 +10,8 @@ use crate::{
     checkpoint::trials::{self, Trial},
     spec::OutputMode,
     types::{
-        BatchId, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset, OperatorCounts,
-        Partition, Place, SinkName, Timestamp,
+        BatchId, Column, DataType, Decimal, Digest, FaultReason, Incarnation, Lineage, Offset,
+        OperatorCounts, Partition, Place, SinkName, Timestamp,
     },
     window::{Accumulator, Scalar, Sum, Watermarks},
 };
@@ -80,6 +82,7 @@ fn descriptor() -> Descriptor {
         ],
         rows: Some(Chunks { count: 3, seal: 300 }),
         dead_letters: Chunks { count: 1, seal: 9 },
+        columns: None,
     }
 }
 
@@ -201,8 +204,21 @@ fn values_read_back_what_was_written() {
     assert_eq!(decode_head(&encode_head(&head).value), Ok(head));
     let entry = encode_record(&record());
     assert_eq!(decode_record(&entry.key, &entry.value), Ok(record()));
-    let entry = encode_descriptor(&descriptor());
-    assert_eq!(decode_descriptor(BatchId(2), &entry.value), Ok(descriptor()));
+    let types = [
+        DataType::String,
+        DataType::Double,
+        DataType::Long,
+        DataType::Int,
+        DataType::Boolean,
+        DataType::Timestamp,
+        DataType::Decimal { precision: 38, scale: 2 },
+    ];
+    let named = types.map(|data_type| Column { name: data_type.to_string(), data_type });
+    for columns in [None, Some(Arc::from(named))] {
+        let descriptor = Descriptor { columns, ..descriptor() };
+        let entry = encode_descriptor(&descriptor);
+        assert_eq!(decode_descriptor(BatchId(2), &entry.value), Ok(descriptor));
+    }
     let entry = encode_dead_letters(BatchId(2), 0, &dead_letters());
     let mut letters = Vec::new();
     decode_dead_letters(&entry.key, &entry.value, &mut letters).unwrap();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::{
-    batch::WrittenAhead,
+    batch::{Publication, WrittenAhead},
     checkpoint::{
         Checkpoint, CheckpointError,
         ledger::HISTORY_BATCHES,
@@ -11,7 +11,7 @@ use crate::{
         trials::{Trial, genesis, load, published_again, rows, run, sink, totals, write_ahead},
     },
     spec::OutputMode,
-    types::{BatchId, Incarnation, Keeper, Place, Timestamp},
+    types::{BatchId, Column, DataType, Incarnation, Keeper, Place, Rows, Timestamp},
     window::{Changes, Group, Table},
 };
 
@@ -247,6 +247,20 @@ fn publishing_again_needs_the_very_same_batch() {
     checkpoint.persist(plan).unwrap();
     let refused = published_again(&mut checkpoint, &trial).unwrap_err();
     assert!(matches!(refused, CheckpointError::Corrupt { .. }), "{refused}");
+}
+
+#[test]
+fn stored_rows_are_published_again_under_the_columns_they_were_written_with() {
+    let (_, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    let plan = trial.stateless(&["a"]);
+    let good = plan.publication.clone();
+    checkpoint.persist(plan).unwrap();
+    let column = Column { name: "renamed".to_owned(), data_type: DataType::Long };
+    let rows = Rows::new([column.clone(), column].into());
+    let durable = checkpoint.durable_again(Publication { rows, ..good.clone() }).unwrap();
+    let again = checkpoint.announce(durable).unwrap().whole().unwrap();
+    assert_eq!(again.rows, good.rows);
 }
 
 #[test]
