@@ -29,6 +29,10 @@ use crate::{
 /// How long to wait before asking the brokers again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// With no more time than this left, the brokers are not asked again: a client that was asked within
+/// the time left comes back a moment before it is up.
+const NO_TIME_LEFT: Duration = Duration::from_millis(50);
+
 /// What a start came to.
 pub(super) enum Started {
     Ready(Box<Ready>),
@@ -150,7 +154,7 @@ impl<'a> Brokers<'a> {
                 Err(error) => return Err(error.into()),
             };
             let timeout = self.settings.startup_timeout;
-            if timeout.is_some_and(|timeout| self.started.elapsed() >= timeout) {
+            if timeout.is_some_and(|timeout| self.started.elapsed() + NO_TIME_LEFT >= timeout) {
                 return Err(EngineError::Source(SourceError::Unreachable(problem)));
             }
             if !self.told {
