@@ -67,7 +67,11 @@ pub fn parse_interval(text: &str) -> Result<i64, InvalidOption> {
         rest = after.trim_start();
     }
     let longest = i64::try_from(MAX_DURATION.as_micros()).unwrap_or(i64::MAX);
-    if total_us.abs() > longest { Err(too_long(text)) } else { Ok(total_us) }
+    if total_us.unsigned_abs() > longest.unsigned_abs() {
+        Err(too_long(text))
+    } else {
+        Ok(total_us)
+    }
 }
 
 /// A part of an interval: seconds with a fraction and months, besides what a duration has.
@@ -193,7 +197,8 @@ mod tests {
         check("1 month", 31 * 86_400_000_000);
         check("0 seconds", 0);
         check("1.1234567s", 1_123_456);
-        for text in ["", "abc", "10", "interval", "1.5 minutes", "5 apples", "--1s"] {
+        let beyond = "-9223372036854775807us -1us";
+        for text in ["", "abc", "10", "interval", "1.5 minutes", "5 apples", "--1s", beyond] {
             assert!(parse_interval(text).is_err(), "{text}");
         }
     }
