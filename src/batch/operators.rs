@@ -290,7 +290,8 @@ impl SparkOperators {
         let outcome = self.engine.close(open.batch, bounds, partitions)?;
         let SparkOutcome { rows, operators, duplicates, changes, .. } = outcome;
         let groups_touched = operators.first().map_or(0, |counts| counts.updated);
-        self.logged += changes.len() as u64;
+        // A batch without a change takes room too.
+        self.logged += changes.len() as u64 + 1;
         let is_snapshot = self.logged > LOG_AT_LEAST.max(self.engine.keys() * LOG_PER_KEY);
         let changes = if is_snapshot { self.engine.snapshot() } else { changes };
         if is_snapshot {

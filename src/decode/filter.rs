@@ -343,7 +343,9 @@ fn negated<'a>(value: Value<'a>, rules: &Rules) -> Evaluated<'a> {
         Value::Int(value) => Value::Int(value.wrapping_neg()),
         Value::Long(value) => Value::Long(value.wrapping_neg()),
         Value::Double(value) => Value::Double(-value),
-        Value::Decimal(value) => Value::Decimal(Decimal { unscaled: -value.unscaled, ..value }),
+        Value::Decimal(value) => {
+            Value::Decimal(Decimal { unscaled: value.unscaled.saturating_neg(), ..value })
+        }
         value => as_double(value).map_or(Value::Null, |value| Value::Double(-value)),
     })
 }
@@ -390,7 +392,10 @@ fn whole_cast(value: Value<'_>, to: DataType, rules: &Rules) -> Evaluated<'stati
     let whole = match value {
         Value::Boolean(value) => i128::from(value),
         Value::Timestamp(time) => i128::from(time.0.div_euclid(1_000_000)),
-        Value::Decimal(value) => value.unscaled / 10i128.pow(u32::from(value.scale)),
+        // Of a divisor beyond all numbers, nothing whole is left.
+        Value::Decimal(value) => {
+            10i128.checked_pow(u32::from(value.scale)).map_or(0, |divisor| value.unscaled / divisor)
+        }
         Value::Double(value) => {
             let (least, limit) = if is_int {
                 (-2f64.powi(31), 2f64.powi(31))

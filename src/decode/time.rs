@@ -78,8 +78,15 @@ pub(super) fn from_java_double(value: f64, unit: Unit) -> Option<Timestamp> {
     from_double(seconds, Unit::Seconds)
 }
 
+/// The largest power of ten that 128 bits hold.
+const MOST_PLACES: u8 = 38;
+
 /// Exact, then truncated toward zero; saturates.
 pub(super) fn from_decimal(value: Decimal, unit: Unit) -> Timestamp {
+    // A product of decimals may have more places than a divisor can be made for; they say nothing.
+    let cut = u32::from(value.scale.saturating_sub(MOST_PLACES));
+    let unscaled = 10i128.checked_pow(cut).map_or(0, |cut| value.unscaled / cut);
+    let value = Decimal { unscaled, scale: value.scale.min(MOST_PLACES) };
     let divisor = 10i128.pow(u32::from(value.scale));
     let micros = i128::from(unit.micros());
     let whole = (value.unscaled / divisor).saturating_mul(micros);
@@ -405,6 +412,8 @@ mod tests {
         assert_eq!(decimal(-15_000_009, 7), Timestamp(-1_500_000));
         assert_eq!(decimal(i128::MAX, 0), Timestamp(i64::MAX));
         assert_eq!(decimal(-(10i128.pow(38) - 1), 38), Timestamp(-999_999));
+        assert_eq!(decimal(10i128.pow(38), 40), Timestamp(10_000));
+        assert_eq!(decimal(1, 255), Timestamp(0));
     }
 
     #[test]

@@ -1030,7 +1030,7 @@ fn calculated_type(operator: Arithmetic, left: DataType, right: DataType) -> Dat
             (Some(left), Some(right)) => Decimal {
                 precision: crate::types::MAX_DECIMAL_PRECISION,
                 scale: if operator == Arithmetic::Multiply {
-                    left + right
+                    left.saturating_add(right)
                 } else {
                     left.max(right)
                 },
