@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!  floor 8   main ─ commands                what the verbs do, exit codes; `demo`
-//!  floor 7   cli                            what can be typed; log, signals
-//!  floor 6   engine   inspect   progress    the loop and the order of a batch's steps; read-only views
+//!  floor 7   cli   progress                 what can be typed; log, signals; lines of progress
+//!  floor 6   engine   inspect               the loop and the order of a batch's steps; read-only views
 //!  floor 5   source::kafka  checkpoint::rocks  sink::{console,files,dead_letter}   one library each,
 //!            (each with a memory twin)                                             beside it:
 //!            producer   broker   consume   topics                    clients to make and look at input
@@ -18,8 +18,8 @@
 //!  floor 0   types                          shared words
 //! ```
 //!
-//! Imports point down only. Floors 0 to 3 are pure: no I/O, clock, randomness, log or async. One
-//! batch goes through the house like this:
+//! Imports point down only. Floors 0 to 3 are pure: no I/O (but for the system's time zones, looked up
+//! by name), clock, randomness, log or async. One batch goes through the house like this:
 //!
 //! ```text
 //!  records ─► decode ─► window ─► batch::Plan ─► persist ─► announce ─► publish ─► commit ─► mark
