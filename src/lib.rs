@@ -15,7 +15,7 @@
 //!  floor 3   batch                          the core value: job, plan, recovery decision
 //!  floor 2   decode   window   spark        bytes → event;  event → state: our way, Spark's
 //!  floor 1   spec                           pipeline text → checked pipeline
-//!  floor 0   types                          shared words
+//!  floor 0   types   faults                 shared words; faults that tests plant (feature `faults`)
 //! ```
 //!
 //! Imports point down only. Floors 0 to 3 are pure: no I/O (but for the system's time zones, looked up
@@ -47,6 +47,7 @@ pub mod commands;
 pub mod consume;
 pub mod decode;
 pub mod engine;
+pub mod faults;
 pub mod inspect;
 pub mod kafka;
 pub mod producer;
