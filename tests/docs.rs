@@ -1,6 +1,6 @@
 //! The documentation against the program: its specs can be read, the tests it names are there.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use sales_stream::spec;
 use toml::{Table, Value};
@@ -72,4 +72,107 @@ fn every_difference_from_spark_names_a_test_or_rule_that_is_there() {
         assert!(page.contains(&format!("own_way.rs::{rule}`")), "{rule} is not on the page");
     }
     assert!(count > 20, "{count} differences");
+}
+
+/// Counts of the log, in the order of the page, each with its words.
+const COUNTS: [(&str, &str); 24] = [
+    ("app_kills", "SIGKILLs of the processor"),
+    ("app_stops", "SIGSTOPs of the processor"),
+    ("broker_kills", "SIGKILLs of brokers"),
+    ("broker_restarts", "orderly restarts of brokers"),
+    ("network_faults", "faults of the network"),
+    ("aborted_transactions", "transactions aborted by producers"),
+    ("crash_points", "crash points: calls of a 50-batch run × kinds of fault"),
+    ("pairs", "pairs: a fault, and another in the recovery after it"),
+    ("power_cuts", "power cuts"),
+    ("disk_faults", "full disks, read-only disks and directories taken away"),
+    ("bytes_flipped", "bytes flipped"),
+    ("truncations", "files cut short"),
+    ("files_removed", "files removed"),
+    ("files_replaced", "files replaced by older ones or by each other"),
+    ("seeds", "seeds simulated"),
+    ("steps", "steps of them"),
+    ("faults_injected", "faults injected in them"),
+    ("fuzz_runs", "inputs of fuzzing"),
+    ("security_checks", "checks of security"),
+    ("mutants_planted", "mutants planted"),
+    ("mutants_caught", "mutants caught"),
+    ("audits", "audits"),
+    ("batches", "batches"),
+    ("records", "records"),
+];
+
+/// Counts that the simulator gives of its own model, not of a process or a disk.
+const SIMULATED: [&str; 4] = ["app_kills", "power_cuts", "batches", "records"];
+
+/// The sums of the log, as the page shows them.
+fn counts_table(log: &str) -> String {
+    let mut sums: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut runs = 0;
+    for line in log.lines() {
+        let run: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(run.contains_key("commit") && run.contains_key("command"), "{line}");
+        runs += 1;
+        let simulated = run["harness"] == "simulate";
+        for (name, value) in &run {
+            if let Some(count) = value.as_u64()
+                && !(simulated && SIMULATED.contains(&name.as_str()))
+            {
+                let (sum, of) = sums.entry(name.clone()).or_default();
+                *sum += count;
+                *of += 1;
+            }
+        }
+    }
+    let mut table = String::from("| tried | times | runs |\n|---|---|---|\n");
+    for (name, words) in COUNTS {
+        if let Some((sum, of)) = sums.get(name) {
+            table += &format!("| {words} | {sum} | {of} |\n");
+        }
+    }
+    let tenths = sums.get("seconds").map_or(0, |(seconds, _)| seconds / 360);
+    table + &format!("\n{runs} runs, {}.{} hours.\n", tenths / 10, tenths % 10)
+}
+
+/// With `SALES_STREAM_UPDATE_DOCS=1` it writes the table instead.
+#[test]
+fn the_counts_on_the_page_are_the_sums_of_the_log() {
+    let page = text("docs/robustness.md");
+    let (begin, end) = ("<!-- counts -->\n", "<!-- end of counts -->");
+    let (before, rest) = page.split_once(begin).expect("the page has a place for the counts");
+    let (there, after) = rest.split_once(end).expect("the place has an end");
+    let right = counts_table(&text("docs/robustness/runs.jsonl"));
+    if std::env::var_os("SALES_STREAM_UPDATE_DOCS").is_some() {
+        let page = format!("{before}{begin}{right}{end}{after}");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/robustness.md");
+        fs::write(path, page).expect("the page can be written");
+        return;
+    }
+    assert!(there == right, "docs/robustness.md is not what its log says; it should be:\n{right}");
+}
+
+#[test]
+fn every_fault_of_the_table_says_where_it_is_tried_or_why_not() {
+    let page = text("docs/robustness.md");
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let number: u32 = cells.first()?.parse().ok()?;
+        Some((number, (*cells.last()?).to_owned()))
+    });
+    let mut next = 1;
+    for (number, tried) in rows {
+        assert_eq!(number, next, "the rows are in order and complete");
+        next += 1;
+        if tried.starts_with("not tried: ") {
+            continue;
+        }
+        let named: Vec<&str> = tried.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "row {number} names no test: {tried}");
+        for named in named {
+            let (file, name) = named.split_once("::").unwrap_or((named, ""));
+            assert!(text(file).contains(name), "row {number}: {name} is not in {file}");
+        }
+    }
+    assert_eq!(next, 74, "there are 73 faults");
 }
