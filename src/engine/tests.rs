@@ -36,15 +36,19 @@ impl World {
     /// Sixty sales, ten seconds apart, over two partitions.
     fn with_sales(keeps: Keeps) -> World {
         let world = World::new(keeps);
-        for index in 0..60 {
+        world.append_sales(0..60);
+        world
+    }
+
+    fn append_sales(&self, which: std::ops::Range<i32>) {
+        for index in which {
             let value = format!(
                 r#"{{"store":"s{}","item":"x","price":1.25,"ts":{}}}"#,
                 index % 3,
                 1000 + index * 10
             );
-            world.topic.append(Partition(index % 2), Some(value.as_bytes()));
+            self.topic.append(Partition(index % 2), Some(value.as_bytes()));
         }
-        world
     }
 
     /// Sixty transactions over two partitions, of which every seventh is malformed.
@@ -226,6 +230,56 @@ fn a_batch_that_is_read_again_or_stopped_leaves_no_output_behind() {
     assert!(world.disk.keys_of("outbox") > 0, "what was ahead is still there");
     world.run(&settings).expect("it may read again");
     assert_eq!(published(&world), published(&straight));
+}
+
+/// A clock that is an hour off, then a year, and never goes the same way twice.
+struct Erratic(std::sync::atomic::AtomicI64);
+
+impl Clock for Erratic {
+    fn now_ms(&self) -> i64 {
+        let reading = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let hours = [0, 1, -1, 8760, -8760, 87_600][usize::try_from(reading % 6).unwrap_or(0)];
+        1_756_800_000_000 + hours * 3_600_000
+    }
+}
+
+#[test]
+fn a_wall_clock_that_jumps_changes_no_result() {
+    let straight = World::with_sales(Keeps::Marker);
+    straight.run(&World::settings()).expect("nothing is in its way");
+    let world = World::with_sales(Keeps::Marker);
+    let clock = Erratic(std::sync::atomic::AtomicI64::new(0));
+    let summary = world.run_with(&World::settings(), &clock, Stop::new()).expect("it runs");
+    assert!(summary.batches > 5, "{summary:?}");
+    assert_eq!(world.rows(), straight.rows());
+}
+
+#[test]
+fn a_time_of_the_year_9999_moves_the_watermark_only_where_no_limit_is_set() {
+    let plain = World::settings();
+    let spec_text = plain.spec_text.replace("# max_future_skew", "max_future_skew");
+    assert_ne!(spec_text, plain.spec_text);
+    let limited = Settings { spec_text, ..World::settings() };
+    let far = br#"{"store":"s0","item":"x","price":1,"ts":253402300799}"#;
+    let run = |settings: &Settings, far: Option<&[u8]>| {
+        let world = World::new(Keeps::Marker);
+        world.append_sales(0..10);
+        if let Some(far) = far {
+            world.topic.append(Partition(0), Some(far));
+        }
+        world.append_sales(10..60);
+        let summary = world.run(settings).expect("nothing is in its way");
+        let rows: Vec<String> = world.rows().into_iter().map(|(_, row)| row).collect();
+        (summary.totals, rows)
+    };
+    let (_, expected) = run(&limited, None);
+    let (totals, rows) = run(&limited, Some(far));
+    assert_eq!((totals.malformed(), totals.late), (1, 0));
+    assert_eq!(rows, expected);
+    let (totals, rows) = run(&plain, Some(far));
+    assert_eq!(totals.malformed(), 0);
+    assert!(totals.late > 30, "{}", totals.late);
+    assert_ne!(rows, expected);
 }
 
 /// Every kind of state: hopping windows, sessions, deduplications alone and before a window, keys
