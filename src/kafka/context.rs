@@ -4,7 +4,8 @@
 //! Invariants: the same complaint is logged once, and then at most once every
 //! [`REPEAT_AFTER`] with the number left out; a refusal by the cluster is remembered, because the
 //! call that suffers from it only sees a timeout. Until a broker has answered, failed connections
-//! are remembered instead of logged: whoever asks says it in a sentence.
+//! are remembered instead of logged: whoever asks says it in a sentence. No secret of the settings
+//! is in any of it, whatever the library says.
 //!
 //! Not here: delivery reports (`producer`), statistics (`source/kafka`).
 
@@ -20,6 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
 use super::error::{ErrorKind, kind_of_code};
+use super::settings::{ClientSettings, Secrets};
 
 /// How long a repeated complaint stays quiet.
 const REPEAT_AFTER: Duration = Duration::from_secs(30);
@@ -37,6 +39,7 @@ pub struct Refusal {
 #[derive(Debug)]
 pub struct KafkaContext {
     brokers: String,
+    secrets: Secrets,
     refusal: Mutex<Option<Refusal>>,
     answered: AtomicBool,
     unreached: Mutex<Option<String>>,
@@ -44,11 +47,13 @@ pub struct KafkaContext {
 }
 
 impl KafkaContext {
-    /// `brokers` is what the log and errors call the cluster.
+    /// The context of a client with these settings, whose brokers are what the log and errors call the
+    /// cluster.
     #[must_use]
-    pub fn new(brokers: &str) -> KafkaContext {
+    pub fn new(settings: &ClientSettings) -> KafkaContext {
         KafkaContext {
-            brokers: brokers.to_owned(),
+            brokers: settings.brokers().to_owned(),
+            secrets: settings.secrets(),
             refusal: Mutex::new(None),
             answered: AtomicBool::new(false),
             unreached: Mutex::new(None),
@@ -87,6 +92,7 @@ impl KafkaContext {
 
 impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        let line = &self.secrets.hidden_in(line);
         // A failed connection comes again as an error, with a code.
         if matches!(level, RDKafkaLogLevel::Debug) || matches!(facility, "FAIL" | "ERROR") {
             debug!(target: "sales_stream::kafka", facility, line, "Kafka client log");
@@ -108,6 +114,7 @@ impl ClientContext for KafkaContext {
     }
 
     fn error(&self, problem: KafkaError, reason: &str) {
+        let reason = &self.secrets.hidden_in(reason);
         let code = problem.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         // The end of a partition is news, not trouble.
         if code == RDKafkaErrorCode::PartitionEOF {
@@ -115,13 +122,13 @@ impl ClientContext for KafkaContext {
         }
         let kind = kind_of_code(code);
         if kind == ErrorKind::Refused {
-            *lock(&self.refusal) = Some(Refusal { code, reason: reason.to_owned() });
+            *lock(&self.refusal) = Some(Refusal { code, reason: reason.clone() });
         }
         if kind == ErrorKind::Unreachable && !self.answered.load(Ordering::Relaxed) {
             debug!(target: "sales_stream::kafka", brokers = self.brokers, reason, "Kafka cannot be reached yet");
             // That all are down is no reason.
             if code != RDKafkaErrorCode::AllBrokersDown {
-                *lock(&self.unreached) = Some(reason.to_owned());
+                *lock(&self.unreached) = Some(reason.clone());
             }
             return;
         }
@@ -182,6 +189,14 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::Trust;
+
+    fn context() -> KafkaContext {
+        let password = ("sasl.password".to_owned(), "hunter2".to_owned());
+        let settings =
+            ClientSettings::new("broker:9092", vec![password], Trust::SafeOptionsOnly).unwrap();
+        KafkaContext::new(&settings)
+    }
 
     #[test]
     fn a_repeated_complaint_is_let_through_twice_a_minute_with_its_count() {
@@ -197,7 +212,7 @@ mod tests {
 
     #[test]
     fn why_no_broker_answers_is_remembered_until_one_does() {
-        let context = KafkaContext::new("broker:9092");
+        let context = context();
         let fail = |code, reason| context.error(KafkaError::Global(code), reason);
         fail(RDKafkaErrorCode::BrokerTransportFailure, "connection refused");
         fail(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
@@ -209,12 +224,12 @@ mod tests {
 
     #[test]
     fn only_a_refusal_is_remembered() {
-        let context = KafkaContext::new("broker:9092");
+        let context = context();
         context.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
         assert_eq!(context.refusal(), None);
-        context.error(KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong password");
+        context.error(KafkaError::Global(RDKafkaErrorCode::Authentication), "wrong: hunter2");
         let expected =
-            Refusal { code: RDKafkaErrorCode::Authentication, reason: "wrong password".into() };
+            Refusal { code: RDKafkaErrorCode::Authentication, reason: "wrong: ***".into() };
         assert_eq!(context.refusal(), Some(expected));
     }
 }

@@ -154,6 +154,10 @@ fn reason(error: &KafkaError) -> String {
         KafkaError::ClientConfig(_, _, key, _) => {
             format!("the Kafka client does not take this value for the option {key}")
         }
+        // Here the library quotes the value.
+        KafkaError::ClientCreation(why) if why.contains("sasl.oauthbearer") => {
+            "the Kafka client does not take its options of sasl.oauthbearer".to_owned()
+        }
         // What does not fit together is told without values, but for a file's name.
         KafkaError::ClientCreation(why) => {
             format!("the Kafka client does not take its options: {why}")
