@@ -79,7 +79,7 @@ pub fn metadata(
             Err(error) => error,
         };
         serve_events(consumer);
-        if let Some(refusal) = consumer.context().refusal() {
+        if let Some(refusal) = consumer.context().refusal_at_start() {
             return Err(KafkaFailure::refused(attempted, &refusal));
         }
         if kind_of(&error) != ErrorKind::Unreachable || left <= METADATA_SLICE {

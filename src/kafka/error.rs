@@ -189,8 +189,12 @@ fn advice(code: RDKafkaErrorCode) -> &'static str {
             "Check --kafka-option security.protocol, sasl.mechanism, sasl.username and sasl.password"
         }
         Code::SSL => {
-            "Check --kafka-option security.protocol and ssl.ca.location, and that the broker's port \
-             speaks TLS"
+            "Where the certificate could not be verified: ssl.ca.location must name the CA that signed \
+             it, it must be for the host name given with --brokers, and it must not have expired. Else \
+             check --kafka-option security.protocol, and that the broker's port speaks TLS"
+        }
+        Code::SecurityDisabled => {
+            "Check --kafka-option security.protocol and the port in --brokers"
         }
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed

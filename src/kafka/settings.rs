@@ -39,6 +39,7 @@ const OWNED: &[(&str, &str)] = &[
     ("transactional.id", "the product names its transactions"),
     ("partitioner", "records are partitioned by key as Kafka's own tools do"),
     ("delivery.report.only.error", "the product counts its own acknowledgements"),
+    ("log.connection.close", "the log level is set with --log-level"),
     ("log.queue", "the log level is set with RUST_LOG"),
     ("log_level", "the log level is set with RUST_LOG"),
     ("test.mock.num.brokers", "use `sales-stream broker`"),
@@ -134,7 +135,6 @@ const PASSED: &[&str] = &[
     "https.ca.location",
     "https.ca.pem",
     "internal.termination.signal",
-    "log.connection.close",
     "log.thread.name",
     "max.in.flight",
     "max.poll.interval.ms",
@@ -360,8 +360,8 @@ impl ClientSettings {
             // A mistyped topic must be an error, not a topic with the broker's default partitions.
             .set("allow.auto.create.topics", "false")
             .set("reconnect.backoff.max.ms", "2000")
-            // Idle connections are closed by brokers as a matter of course.
-            .set("log.connection.close", "false")
+            // Why a first connection is closed comes as a log line only.
+            .set("log.connection.close", "true")
             .set_log_level(log_level());
         for (key, value) in &self.options {
             config.set(key, value);
@@ -370,12 +370,13 @@ impl ClientSettings {
     }
 }
 
-/// librdkafka makes no lines below this level, so it follows what the log would show.
+/// librdkafka makes no lines below this level: as far as the log would show them, or the context needs.
 fn log_level() -> RDKafkaLogLevel {
     if tracing::enabled!(target: "sales_stream::kafka", tracing::Level::DEBUG) {
         RDKafkaLogLevel::Debug
     } else {
-        RDKafkaLogLevel::Warning
+        // The context needs the lines about closed connections.
+        RDKafkaLogLevel::Info
     }
 }
 
