@@ -3,7 +3,7 @@
 #
 # Invariants: what `start` says is up has answered a client's request; nothing but this cluster's own processes is ever
 # signalled; nothing is written inside the clone. Start at `main`. The parts: kafka/config.sh (what a cluster consists
-# of), kafka/process.sh (its processes), kafka/*.pom.xml (its jars), lib/install.sh (Java and Maven).
+# of), kafka/process.sh (its processes), kafka/secure.sh (certificates and a user), kafka/*.pom.xml (its jars), lib/install.sh (Java and Maven).
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,6 +13,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/kafka/config.sh"
 # shellcheck source=scripts/kafka/process.sh
 . "$HERE/kafka/process.sh"
+# shellcheck source=scripts/kafka/secure.sh
+. "$HERE/kafka/secure.sh"
 
 usage() {
     cat <<USAGE
@@ -41,6 +43,10 @@ Options
                       controllers N+10..N+12, ZooKeeper N+20. Clusters on different ports live side by side
   --brokers 1|3       number of brokers (default 1), fixed when the cluster is made
   --zookeeper         metadata in ZooKeeper instead of KRaft, fixed when the cluster is made
+  --secure            clients come by TLS and log in (SASL_SSL, SCRAM-SHA-512); KRaft only, fixed when the cluster is made.
+                      start prints the file with the client's options, which only you can read:
+                        SALES_STREAM_KAFKA_OPTIONS=\$(cat DIR/secure/client.properties) sales-stream ...
+                      This script itself talks to ports N+30..N+32, without TLS
   --kafka-option K=V  a line for every broker's server.properties; may be repeated; remembered by the cluster
                       until options are given again
   --dir DIR           where data, logs and pids are (default $(state_home)/kafka-<port>)
@@ -130,14 +136,16 @@ check_broker_number() {
 
 # Loads the cluster in DIR, or makes a new one as the command line says.
 load_or_make_cluster() {
-    local mode=$MODE brokers=$BROKERS port=$PORT options=("${OPTIONS[@]}")
+    local mode=$MODE brokers=$BROKERS port=$PORT secure=$SECURE options=("${OPTIONS[@]}")
     if load_cluster; then
+        [ -z "$secure" ] || [ -n "$SECURE" ] || other_cluster "no TLS"
         [ -z "$BROKERS_GIVEN" ] || [ "$brokers" = "$BROKERS" ] || other_cluster "$BROKERS broker(s)"
         [ -z "$ZOOKEEPER_GIVEN" ] || [ "$mode" = "$MODE" ] || other_cluster "metadata in $MODE"
         [ -z "$PORT_GIVEN" ] || [ "$port" = "$PORT" ] || other_cluster "port $PORT"
     else
         CLUSTER_ID=$(new_cluster_id)
         OPTIONS=()
+        [ -z "$SECURE" ] || [ "$MODE" = kraft ] || misuse "--secure goes with KRaft only."
         check_broker_number
         save_cluster
     fi
@@ -196,6 +204,7 @@ start_broker() {
     local id=$1 node
     node=$(broker_dir "$id")
     require_free_port "$(broker_port "$id")"
+    [ -z "$SECURE" ] || require_free_port "$(plain_port "$id")"
     [ "$MODE" = zookeeper ] || require_free_port "$(controller_port "$id")"
     write_broker_properties "$id"
     if [ "$MODE" = kraft ]; then
@@ -219,7 +228,7 @@ wait_for_broker() {
                 give_up_on "$node" "ended while starting"
             fi
         fi
-        if alive=$(brokers_alive "$(broker_port "$id")") && [ "$alive" -ge "$wanted" ]; then
+        if alive=$(brokers_alive "$(plain_port "$id")") && [ "$alive" -ge "$wanted" ]; then
             return
         fi
         [ "$SECONDS" -lt "$deadline" ] || give_up_on "$node" "does not answer as one of $wanted brokers after $TIMEOUT s"
@@ -237,6 +246,7 @@ command_start() {
         node_pid "$(broker_dir "$id")" >/dev/null || idle+=("$id")
     done
     [ "$MODE" = kraft ] || start_zookeeper
+    [ -z "$SECURE" ] || make_credentials
     for id in "${idle[@]}"; do start_broker "$id"; done
     for ((id = 1; id <= BROKERS; id++)); do
         if node_pid "$(broker_dir "$id")" >/dev/null; then wanted=$((wanted + 1)); fi
@@ -244,6 +254,7 @@ command_start() {
     deadline=$((SECONDS + TIMEOUT))
     for id in $(chosen_ids); do wait_for_broker "$id" "$wanted" "$deadline"; done
     save_cluster
+    [ -z "$SECURE" ] || [ "${#idle[@]}" -eq 0 ] || make_user
     if [ "${#idle[@]}" -eq 0 ]; then
         say "Already running."
         [ "$options_given" -eq 0 ] || say "The new options count from the next start."
@@ -256,6 +267,7 @@ command_start() {
 print_cluster() {
     local id node all_up=0
     printf 'bootstrap %s\n' "$(bootstrap)"
+    [ -z "$SECURE" ] || printf 'options %s\n' "$(client_properties)"
     if [ "$MODE" = zookeeper ]; then
         node=$(zookeeper_dir)
         if node_pid "$node" >/dev/null && zookeeper_answers "$(zookeeper_port)"; then
@@ -267,7 +279,7 @@ print_cluster() {
     fi
     for ((id = 1; id <= BROKERS; id++)); do
         node=$(broker_dir "$id")
-        if node_pid "$node" >/dev/null && brokers_alive "$(broker_port "$id")" >/dev/null; then
+        if node_pid "$node" >/dev/null && brokers_alive "$(plain_port "$id")" >/dev/null; then
             print_node "broker $id" "$(broker_port "$id")" "$node" up
         else
             print_node "broker $id" "$(broker_port "$id")" "$node" down
@@ -308,7 +320,7 @@ command_stop() {
 
 # Deletes what this script made in DIR and nothing else: --dir may have been given a directory that holds more.
 delete_data() {
-    rm -rf "$DIR"/broker-[0-9] "$DIR/zookeeper" "$DIR/cluster" "$DIR/cluster.new" "$DIR/lock"
+    rm -rf "$DIR"/broker-[0-9] "$DIR/zookeeper" "$DIR/secure" "$DIR/cluster" "$DIR/cluster.new" "$DIR/lock"
     rmdir "$DIR" 2>/dev/null || true
     say "Deleted the data in $DIR."
 }
@@ -327,7 +339,7 @@ command_topics() {
     local arguments
     require_cluster
     ensure_jars
-    arguments=(--bootstrap-server "$(bootstrap)")
+    arguments=(--bootstrap-server "$(plain_bootstrap)")
     if [ -z "$TOPIC_ACTION" ]; then
         arguments+=(--list)
     else
@@ -341,7 +353,7 @@ command_topics() {
 command_tool() {
     require_cluster
     ensure_jars
-    run_tool "${TOOL[@]//\{\}/$(bootstrap)}"
+    run_tool "${TOOL[@]//\{\}/$(plain_bootstrap)}"
 }
 
 require_number() {
@@ -350,19 +362,20 @@ require_number() {
 
 # Reads the options of every command into the globals of the same name.
 parse_options() {
-    MODE=kraft BROKERS=1 PORT=9092 DIR='' CACHE='' TIMEOUT=60 BROKER='' CLEAN='' OPTIONS=() TOOL=()
+    MODE=kraft BROKERS=1 PORT=9092 SECURE='' DIR='' CACHE='' TIMEOUT=60 BROKER='' CLEAN='' OPTIONS=() TOOL=()
     BROKERS_GIVEN='' ZOOKEEPER_GIVEN='' PORT_GIVEN='' TOPIC_ACTION='' TOPIC='' PARTITIONS='' REPLICATION='' CLUSTER_ID=''
     while [ "$#" -gt 0 ]; do
         case $1 in
             --help | -h) usage; exit 0 ;;
             --zookeeper) MODE=zookeeper ZOOKEEPER_GIVEN=yes; shift; continue ;;
             --clean) CLEAN=yes; shift; continue ;;
+            --secure) SECURE=yes; shift; continue ;;
             --*) [ "$#" -ge 2 ] || misuse "$1 is unknown or wants a value." ;;
         esac
         case $1 in
             --brokers) BROKERS=$2 BROKERS_GIVEN=yes; [ "$2" = 1 ] || [ "$2" = 3 ] || misuse "--brokers is 1 or 3, not '$2'." ;;
             --broker) BROKER=$2; require_number "$1" "$2"; [ "$2" -ge 1 ] || misuse "Brokers are numbered from 1." ;;
-            --port) PORT=$2 PORT_GIVEN=yes; require_number "$1" "$2"; [[ $2 -ge 1 && $2 -le 65515 ]] || misuse "--port is from 1 to 65515." ;;
+            --port) PORT=$2 PORT_GIVEN=yes; require_number "$1" "$2"; [[ $2 -ge 1 && $2 -le 65503 ]] || misuse "--port is from 1 to 65503." ;;
             --dir) DIR=$2 ;;
             --cache) CACHE=$2 ;;
             --timeout) TIMEOUT=$2; require_number "$1" "$2" ;;

@@ -14,7 +14,7 @@ mod settings;
 
 pub use context::{KafkaContext, Refusal};
 pub use error::{ErrorKind, KafkaFailure, kind_of};
-pub use settings::{ClientSettings, DEFAULT_BROKERS, SettingsError, Trust};
+pub use settings::{ClientSettings, DEFAULT_BROKERS, Secrets, SettingsError, Trust};
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -50,7 +50,7 @@ pub fn consumer(
         config.set(*key, *value);
     }
     config
-        .create_with_context(KafkaContext::new(settings.brokers()))
+        .create_with_context(KafkaContext::new(settings))
         .map_err(|error| KafkaFailure::new("setting up a Kafka client", error))
 }
 
@@ -79,7 +79,7 @@ pub fn metadata(
             Err(error) => error,
         };
         serve_events(consumer);
-        if let Some(refusal) = consumer.context().refusal() {
+        if let Some(refusal) = consumer.context().refusal_at_start() {
             return Err(KafkaFailure::refused(attempted, &refusal));
         }
         if kind_of(&error) != ErrorKind::Unreachable || left <= METADATA_SLICE {

@@ -10,7 +10,7 @@
 //!  floor 5   source::kafka  checkpoint::rocks  sink::{console,files,dead_letter}   one library each,
 //!            (each with a memory twin)                                             beside it:
 //!            producer   broker   consume   topics                    clients to make and look at input
-//!            kafka   stop                                            below them: client settings, the stop
+//!            kafka   stop   umask                                    below them: client settings, the stop
 //!  floor 4   source   checkpoint (+ codec, visible)   sink           the ports
 //!  floor 3   batch                          the core value: job, plan, recovery decision
 //!  floor 2   decode   window   spark        bytes → event;  event → state: our way, Spark's
@@ -59,4 +59,5 @@ pub mod spec;
 pub mod stop;
 pub mod topics;
 pub mod types;
+pub mod umask;
 pub mod window;

@@ -234,7 +234,7 @@ fn request_creation(
 ) -> Result<(), KafkaError> {
     /// "The cluster's default", since protocol version 4 (Kafka 2.4, KIP-464).
     const CLUSTER_DEFAULT: i32 = -1;
-    let context = KafkaContext::new(settings.brokers());
+    let context = KafkaContext::new(settings);
     // Whether the topic is there was asked before.
     context.note_answer();
     let admin: AdminClient<KafkaContext> = settings.client_config().create_with_context(context)?;

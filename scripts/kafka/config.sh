@@ -9,27 +9,32 @@ broker_port() { printf '%s\n' "$((PORT + $1 - 1))"; }
 controller_port() { printf '%s\n' "$((PORT + 9 + $1))"; }
 zookeeper_dir() { printf '%s/zookeeper\n' "$DIR"; }
 zookeeper_port() { printf '%s\n' "$((PORT + 20))"; }
+# Where this script itself talks to the broker.
+plain_port() { printf '%s\n' "$((PORT + $1 - 1 + (${#SECURE} > 0 ? 30 : 0)))"; }
 
-# localhost:9092,localhost:9093,...
-bootstrap() {
+# localhost:9092,localhost:9093,... by the function that names a broker's port
+addresses() {
     local id list=
     for ((id = 1; id <= BROKERS; id++)); do
-        list+="${list:+,}localhost:$(broker_port "$id")"
+        list+="${list:+,}localhost:$("$1" "$id")"
     done
     printf '%s\n' "$list"
 }
+bootstrap() { addresses broker_port; }
+plain_bootstrap() { addresses plain_port; }
 
-# Reads DIR/cluster into MODE, BROKERS, PORT, CLUSTER_ID and OPTIONS; fails where there is none.
+# Reads DIR/cluster into MODE, BROKERS, PORT, CLUSTER_ID, SECURE and OPTIONS; fails where there is none.
 load_cluster() {
     local key value
     [ -r "$DIR/cluster" ] || return 1
-    OPTIONS=()
+    OPTIONS=() SECURE=
     while IFS='=' read -r key value; do
         case $key in
             mode) MODE=$value ;;
             brokers) BROKERS=$value ;;
             port) PORT=$value ;;
             cluster_id) CLUSTER_ID=$value ;;
+            secure) SECURE=$value ;;
             option) OPTIONS+=("$value") ;;
         esac
     done <"$DIR/cluster"
@@ -39,6 +44,7 @@ load_cluster() {
 save_cluster() {
     {
         printf 'mode=%s\nbrokers=%s\nport=%s\ncluster_id=%s\n' "$MODE" "$BROKERS" "$PORT" "$CLUSTER_ID"
+        [ -z "$SECURE" ] || printf 'secure=%s\n' "$SECURE"
         [ "${#OPTIONS[@]}" -eq 0 ] || printf 'option=%s\n' "${OPTIONS[@]}"
     } >"$DIR/cluster.new"
     mv "$DIR/cluster.new" "$DIR/cluster"
@@ -131,6 +137,7 @@ write_broker_properties() {
     {
         printf '# Written by scripts/kafka.sh at each start; change it with --kafka-option.\n'
         if [ "$MODE" = kraft ]; then kraft_properties "$id"; else zookeeper_mode_properties "$id"; fi
+        [ -z "$SECURE" ] || secure_properties "$id"
         common_properties "$id"
         [ "${#OPTIONS[@]}" -eq 0 ] || printf '%s\n' "${OPTIONS[@]}"
     } >"$node/server.properties"

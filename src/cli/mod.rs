@@ -199,6 +199,33 @@ pub fn parse<T: Into<OsString>>(
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
+/// Prints what [`parse`] refused, or help, without the values of Kafka options that stand among what was
+/// typed: one in the wrong place would be quoted.
+pub fn print_error(error: &clap::Error, arguments: impl IntoIterator<Item = OsString>) {
+    if !error.use_stderr() {
+        // Nobody may be reading; the exit code tells as well.
+        let _ = error.print();
+        return;
+    }
+    let mut message = error.render().to_string();
+    let mut may_be_option = false;
+    for argument in arguments {
+        let argument = argument.to_string_lossy();
+        let text = argument.split_once("kafka-option=").map_or(&*argument, |(_, text)| text);
+        let value = match text.split_once('=') {
+            Some((name, value)) if name.contains('.') => Some(value),
+            _ if may_be_option && !text.starts_with("--") => Some(text),
+            _ => None,
+        };
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            message = message.replace(value, "***");
+        }
+        // `--kafka-option sasl.password secret` has one word too many.
+        may_be_option = argument.contains("kafka-option") || (may_be_option && value.is_some());
+    }
+    let _ = std::io::stderr().lock().write_all(message.as_bytes());
+}
+
 /// `run` and `version` as first words mean what people mean by them: the run that needs no word, and
 /// `--version`.
 fn with_words_for_nothing(mut arguments: Vec<OsString>) -> Vec<OsString> {

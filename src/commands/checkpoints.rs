@@ -11,6 +11,7 @@ use crate::{
     cli::{BackupArguments, CheckpointsCommand, RestoreArguments, StateArguments},
     engine::EngineError,
     inspect::clock_text,
+    spec::check_pipeline_name,
 };
 
 pub(super) fn checkpoints(command: CheckpointsCommand) -> Result<(), Failure> {
@@ -26,6 +27,7 @@ pub(super) fn checkpoints(command: CheckpointsCommand) -> Result<(), Failure> {
 pub(super) fn state_directory(state: &StateArguments) -> Result<PathBuf, Failure> {
     let root = &state.checkpoint_dir;
     if let Some(name) = &state.pipeline {
+        check_pipeline_name(name).map_err(|error| Failure::new(2, error))?;
         let directory = root.join(name);
         if directory.is_dir() {
             return Ok(directory);
@@ -156,6 +158,7 @@ fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
         Some(name) => name.clone(),
         None => rocks::backup_pipeline(&arguments.from).map_err(failure)?,
     };
+    check_pipeline_name(&name).map_err(|error| Failure::new(2, error))?;
     let directory = root.join(name);
     let backup = rocks::restore(&arguments.from, &directory, rollback).map_err(failure)?;
     super::print(&told("restored", &backup, &directory))

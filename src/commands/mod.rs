@@ -19,6 +19,7 @@ use demo::DemoError;
 use crate::{
     cli::{self, Arguments, Command, ConnectArguments, Signals, parse_kafka_options, say},
     kafka::{ClientSettings, DEFAULT_BROKERS, ErrorKind, Trust},
+    umask,
 };
 
 /// A command that did not do what was asked.
@@ -51,11 +52,11 @@ impl Failure {
 #[must_use]
 pub fn main() -> u8 {
     cli::panics::stop_the_process();
+    umask::keep_private();
     let arguments = match cli::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Nobody may be reading; the exit code tells as well.
-            let _ = error.print();
+            cli::print_error(&error, std::env::args_os());
             return if error.use_stderr() { 2 } else { 0 };
         }
     };
@@ -124,7 +125,12 @@ fn client_settings(
     } else {
         Trust::SafeOptionsOnly
     };
-    ClientSettings::new(brokers, options, trust).map_err(|error| Failure::new(2, error))
+    let settings =
+        ClientSettings::new(brokers, options, trust).map_err(|error| Failure::new(2, error))?;
+    for weakness in settings.weaknesses() {
+        tracing::warn!(weakness, "the connection to Kafka is not safe");
+    }
+    Ok(settings)
 }
 
 /// Writes a result to stdout. A reader that has seen enough (`| head`) is no failure.

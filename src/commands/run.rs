@@ -28,10 +28,11 @@ use crate::{
     },
     spec::{
         Compat, DeadLetterSpec, MaxOffsets, Overrides, Pipeline, ProgressSpec, RunOptions,
-        SinkSpec, StartingOffsets, StartingTimestamps, Trigger,
+        SinkSpec, StartingOffsets, StartingTimestamps, Trigger, without_secrets,
     },
     stop::Stop,
     types::{BatchId, DoubleTexts, FaultReason, Rows, Zone},
+    umask,
 };
 
 const DEFAULT_CHECKPOINT_DIR: &str = "./checkpoints";
@@ -167,13 +168,9 @@ fn progress_writer(
 ) -> Result<Box<dyn Reporter>, EngineError> {
     let out: Box<dyn io::Write + Send> = match place {
         ProgressSpec::Stderr => Box::new(io::stderr()),
-        ProgressSpec::JsonLines(file) => {
-            let opened = File::options().create(true).append(true).open(file);
-            Box::new(opened.map_err(|error| EngineError::Progress {
-                file: file.clone(),
-                problem: error.to_string(),
-            })?)
-        }
+        ProgressSpec::JsonLines(file) => Box::new(open_progress(file).map_err(|error| {
+            EngineError::Progress { file: file.clone(), problem: error.to_string() }
+        })?),
     };
     let mut run_id = [0; 16];
     rustix::rand::getrandom(&mut run_id, rustix::rand::GetRandomFlags::empty())
@@ -181,6 +178,17 @@ fn progress_writer(
     let sinks: Vec<String> = sinks.iter().map(SinkSpec::to_string).collect();
     let progress = Progress::new(pipeline, u128::from_le_bytes(run_id), sinks.join(", "));
     Ok(Box::new(ProgressWriter::new(progress, out)))
+}
+
+/// Opens the file to append to; a new one is for whoever the user's umask lets.
+fn open_progress(file: &Path) -> io::Result<File> {
+    match File::options().create_new(true).append(true).open(file) {
+        Ok(made) => umask::share(&made, 0o666).map(|()| made),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            File::options().create(true).append(true).open(file)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn make_sinks(
@@ -281,7 +289,8 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             .or(run.fail_on_data_loss)
             .unwrap_or(true),
         output_chunk_bytes: Rows::CHUNK_BYTES,
-        spec_text,
+        // It is kept with the state.
+        spec_text: without_secrets(&spec_text),
         brokers: client.brokers().to_owned(),
     };
     let checkpoints = typed.checkpoint.checkpoint_dir.clone().or(run.checkpoint_dir.clone());

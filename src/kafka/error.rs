@@ -154,6 +154,10 @@ fn reason(error: &KafkaError) -> String {
         KafkaError::ClientConfig(_, _, key, _) => {
             format!("the Kafka client does not take this value for the option {key}")
         }
+        // Here the library quotes the value.
+        KafkaError::ClientCreation(why) if why.contains("sasl.oauthbearer") => {
+            "the Kafka client does not take its options of sasl.oauthbearer".to_owned()
+        }
         // What does not fit together is told without values, but for a file's name.
         KafkaError::ClientCreation(why) => {
             format!("the Kafka client does not take its options: {why}")
@@ -185,8 +189,12 @@ fn advice(code: RDKafkaErrorCode) -> &'static str {
             "Check --kafka-option security.protocol, sasl.mechanism, sasl.username and sasl.password"
         }
         Code::SSL => {
-            "Check --kafka-option security.protocol and ssl.ca.location, and that the broker's port \
-             speaks TLS"
+            "Where the certificate could not be verified: ssl.ca.location must name the CA that signed \
+             it, it must be for the host name given with --brokers, and it must not have expired. Else \
+             check --kafka-option security.protocol, and that the broker's port speaks TLS"
+        }
+        Code::SecurityDisabled => {
+            "Check --kafka-option security.protocol and the port in --brokers"
         }
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed

@@ -169,7 +169,7 @@ pub fn run(
     let Some(checked) = checked else { return Ok(Produced::nothing(&bounds.topic)) };
     checked?;
     let producer: BaseProducer<Deliveries> = producer_config(settings)
-        .create_with_context(Deliveries::new(settings.brokers()))
+        .create_with_context(Deliveries::new(settings))
         .map_err(|error| KafkaFailure::new("setting up a Kafka producer", error))?;
     let started = Instant::now();
     let polling = AtomicBool::new(true);
@@ -230,11 +230,11 @@ struct Deliveries {
 }
 
 impl Deliveries {
-    fn new(brokers: &str) -> Deliveries {
+    fn new(settings: &ClientSettings) -> Deliveries {
         Deliveries {
             // The topic was looked up, so a broker has answered.
             context: {
-                let context = KafkaContext::new(brokers);
+                let context = KafkaContext::new(settings);
                 context.note_answer();
                 context
             },

@@ -35,6 +35,7 @@ use crate::{
     checkpoint::CheckpointError,
     sink::SinkError,
     types::{BatchId, Lineage},
+    umask,
 };
 
 const QUERY: &str = "_query";
@@ -206,6 +207,10 @@ impl BatchFiles {
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(self.storage("opening the lock", &path, errno)),
         };
+        if create == OFlags::CREATE {
+            // Another user's lock is theirs to share.
+            let _ = umask::share(&lock, 0o666);
+        }
         let deadline = Instant::now() + LOCK_PATIENCE;
         loop {
             match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -581,6 +586,7 @@ fn write_synced(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file =
         fs::openat(directory, name, flags, Mode::from_raw_mode(0o666)).map_err(io::Error::from)?;
+    umask::share(&file, 0o666)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::from(file));
     write(&mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
@@ -588,12 +594,18 @@ fn write_synced(
 }
 
 fn open_or_create(directory: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
-    match fs::mkdirat(directory, name, Mode::from_raw_mode(0o777)) {
-        Ok(()) | Err(Errno::EXIST) => {}
+    let is_new = match fs::mkdirat(directory, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
         Err(errno) => return Err(errno),
-    }
+    };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    fs::openat(directory, name, flags, Mode::empty())
+    let opened = fs::openat(directory, name, flags, Mode::empty())?;
+    if is_new {
+        // Ours: nothing can be wrong with its mode.
+        let _ = umask::share(&opened, 0o777);
+    }
+    Ok(opened)
 }
 
 fn sync(directory: &OwnedFd) -> Result<(), Errno> {
@@ -610,7 +622,7 @@ fn create_directories(path: &Path) -> Result<(), (PathBuf, io::Error)> {
     if parent != path {
         create_directories(parent)?;
     }
-    match std::fs::create_dir(path) {
+    match std::fs::create_dir(path).and_then(|()| umask::share_directory(path)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         Err(error) => return Err((path.to_owned(), error)),

@@ -12,6 +12,7 @@
 //! | `typing`, `time_format`, `durations`, `names`, `options` | single values, shared with the command line |
 //! | `rules` | what must fit together, also after an option replaced a part |
 //! | `identity` | what must stay the same while a checkpoint lives |
+//! | `secrets` | the text as it may be kept |
 //! | `presets` | the specs that are built in |
 //! | `errors` | mistakes and their places |
 //!
@@ -30,6 +31,7 @@ mod pipeline;
 mod presets;
 mod rules;
 mod run;
+mod secrets;
 mod spark;
 mod sql;
 mod time_format;
@@ -55,6 +57,7 @@ pub use pipeline::{
 pub use presets::{PRESETS, preset};
 pub use rules::Overrides;
 pub use run::{KafkaSetting, RunOptions};
+pub use secrets::without_secrets;
 pub use spark::{SparkChoices, check_time_zone};
 pub use timestamps::{StartingTimestamps, TimestampStrategy};
 pub use typing::parse_data_type;

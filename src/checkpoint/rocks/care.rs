@@ -8,19 +8,20 @@ mod files;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{
     RocksView,
     database::{self, Database, LogEnd, Presence},
     database_path,
-    directory::{StateDirectory, storage, sync_directory},
+    directory::{StateDirectory, check, storage, sync_directory},
     view,
 };
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
         ledger::{Contents, Durability, Edit, Families, corrupt, link_problem},
         visible,
     },
+    spec::check_pipeline_name,
     types::BatchId,
 };
 
@@ -297,6 +299,7 @@ fn make_empty(destination: &Path) -> Result<(), CheckpointError> {
         .and_then(|()| DirBuilder::new().mode(0o700).create(destination));
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            check(destination)?;
             let mut entries = fs::read_dir(destination)
                 .map_err(|error| storage(destination, "looking at the destination", &error))?;
             if entries.next().is_some() {
@@ -376,7 +379,7 @@ fn describe_file(path: &Path) -> io::Result<ManifestFile> {
 
 fn write_manifest(root: &Path, manifest: &Manifest) -> io::Result<()> {
     let new = root.join(".manifest.new");
-    let mut file = File::create(&new)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
     file.sync_all()?;
     fs::rename(&new, root.join(MANIFEST))?;
@@ -463,6 +466,9 @@ fn read_manifest(backup: &Path) -> Result<Manifest, CheckpointError> {
             problem: format!("the backup is of format {}; use the newer version", manifest.format),
         });
     }
+    // It becomes the name of a directory.
+    check_pipeline_name(&manifest.pipeline)
+        .map_err(|error| corrupt(backup, format!("{MANIFEST}: {error}")))?;
     Ok(manifest)
 }
 
@@ -501,10 +507,7 @@ fn copy_file(
 ) -> Result<(), CheckpointError> {
     let target = safe_target(staging, name)
         .ok_or_else(|| corrupt(backup, format!("{MANIFEST} names a strange file {name:?}")))?;
-    let copied = fs::copy(backup.join(name), &target).and_then(|_| {
-        File::open(&target)?.sync_all()?;
-        describe_file(&target)
-    });
+    let copied = copy_regular(&backup.join(name), &target).and_then(|()| describe_file(&target));
     match copied {
         Ok(copy) if copy == *described => Ok(()),
         Ok(_) => Err(corrupt(backup, format!("{name} is not what was written"))),
@@ -513,6 +516,18 @@ fn copy_file(
         }
         Err(error) => Err(storage(staging, "copying the backup", &error)),
     }
+}
+
+/// Copies a file's bytes, synced, for the owner alone. A link in a backup could lead anywhere.
+fn copy_regular(from: &Path, to: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut source = File::from(rustix::fs::open(from, flags, Mode::empty())?);
+    if !source.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+    }
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut source, &mut target)?;
+    target.sync_all()
 }
 
 /// Names in a manifest come from outside: only `visible` and plain names under `db/` are ours.

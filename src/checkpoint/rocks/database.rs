@@ -95,6 +95,9 @@ impl Database {
     /// Opens for writing, making the database where there is none.
     pub fn open(directory: &Path, log_end: LogEnd) -> Result<Database, CheckpointError> {
         records::refuse_endless(directory)?;
+        directory::keep_database_private(directory).map_err(|error| {
+            directory::storage(directory, "making the database private", &error)
+        })?;
         let mut options = options(directory, log_end)?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);

@@ -1,9 +1,12 @@
 //! The state directory itself: who may use it, and that only one process does.
+//!
+//! Invariants: what we make in it only its owner may read or write; nothing in it leads elsewhere. Who
+//! can write to its parent can exchange it: that is for the operator to prevent.
 
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -116,31 +119,85 @@ pub(super) fn storage(path: &Path, attempt: &'static str, error: &io::Error) -> 
     CheckpointError::Storage { directory: path.to_owned(), attempt, problem: error.to_string() }
 }
 
-/// Refuses a directory that another user could exchange or write to.
+/// Refuses a directory that another user could exchange or write to, and one that leads elsewhere.
 pub(super) fn check(path: &Path) -> Result<(), CheckpointError> {
     let misfit = |problem: String| CheckpointError::Misfit { directory: path.to_owned(), problem };
     let metadata = fs::symlink_metadata(path)
         .map_err(|error| storage(path, "looking at the state directory", &error))?;
-    if metadata.is_symlink() {
-        return Err(misfit("it is a symbolic link; name the directory itself".to_owned()));
-    }
-    if !metadata.is_dir() {
-        return Err(misfit("it is not a directory".to_owned()));
-    }
+    check_links(path)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o022 != 0 {
         return Err(misfit(format!(
             "its mode is {mode:04o}, so that others can write to it; run `chmod 700` on it"
         )));
     }
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    for entry in entries.map_err(|error| storage(path, "listing the state directory", &error))? {
-        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-            let name = entry.file_name();
-            return Err(misfit(format!("{} in it is a symbolic link", name.display())));
+    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    // Root may look after what is another's, and what is root's is out of others' reach.
+    if owner != user && owner != 0 && user != 0 {
+        return Err(misfit(format!(
+            "it belongs to user {owner}, who could exchange everything in it, and this process runs \
+             as user {user}; run as its owner, or name another directory"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a directory that is, or has in it where we have files, anything but directories and regular
+/// files: a symbolic link would make us write elsewhere, a pipe would make us wait.
+pub(super) fn check_links(path: &Path) -> Result<(), CheckpointError> {
+    let misfit = |problem: String| CheckpointError::Misfit { directory: path.to_owned(), problem };
+    let kind = fs::symlink_metadata(path)
+        .map_err(|error| storage(path, "looking at the state directory", &error))?
+        .file_type();
+    if kind.is_symlink() {
+        return Err(misfit("it is a symbolic link; name the directory itself".to_owned()));
+    }
+    if !kind.is_dir() {
+        return Err(misfit("it is not a directory".to_owned()));
+    }
+    for below in ["", "db", ".restoring", ".restoring/db"] {
+        let listed = match fs::read_dir(path.join(below)) {
+            Err(error) if !below.is_empty() && error.kind() == io::ErrorKind::NotFound => continue,
+            listed => listed.and_then(Iterator::collect::<Result<Vec<_>, _>>),
+        };
+        for entry in listed.map_err(|error| storage(path, "listing the state directory", &error))? {
+            let Ok(kind) = entry.file_type() else { continue };
+            if !kind.is_dir() && !kind.is_file() {
+                let what = if kind.is_symlink() {
+                    "a symbolic link"
+                } else {
+                    "neither file nor directory"
+                };
+                let name = Path::new(below).join(entry.file_name());
+                return Err(misfit(format!("{} in it is {what}; take it away", name.display())));
+            }
         }
     }
     Ok(())
+}
+
+/// Makes RocksDB's own directory where it is missing, and takes others' permissions from it and the
+/// files in it: RocksDB makes them for everybody to read.
+pub(super) fn keep_database_private(path: &Path) -> io::Result<()> {
+    let database = super::database_path(path);
+    match DirBuilder::new().mode(0o700).create(&database) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    take_from_others(&database)?;
+    for entry in fs::read_dir(&database)? {
+        take_from_others(&entry?.path())?;
+    }
+    Ok(())
+}
+
+fn take_from_others(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    let mode = metadata.mode();
+    if mode & 0o077 == 0 || metadata.is_symlink() {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700))
 }
 
 /// Makes the directory with mode 0700 and its parents; which of them were not there, outermost first.

@@ -21,7 +21,7 @@ use crate::{
         ledger::{Contents, Families as _, visit_history},
         rocks::{
             database::{Database, Presence},
-            directory::storage,
+            directory::{check_links, storage},
         },
         visible::Reading,
     },
@@ -187,6 +187,7 @@ impl RocksView {
             let error = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(storage(directory, "looking into the state directory", &error));
         }
+        check_links(directory)?;
         let read_visible = || {
             VisibleFile::read(directory)
                 .map_err(|error| storage(directory, "reading the announce file", &error))
