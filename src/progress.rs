@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::{
     engine::{Report, Reporter},
     spec::{Aggregation, Compat, DeduplicationScope, OutputMode, Pipeline, Query, Window},
-    types::{Lineage, Offset, OperatorCounts, Partition},
+    types::{Keeper, Lineage, Offset, OperatorCounts, Partition},
 };
 
 /// Spark's name of the operator that keeps sessions.
@@ -34,7 +34,7 @@ pub struct Progress {
     shuffle_partitions: u32,
     state_stores: u32,
     is_watermarked: bool,
-    operators: Vec<&'static str>,
+    operators: Vec<Operator>,
     trigger_before_ms: Option<i64>,
 }
 
@@ -49,7 +49,7 @@ impl Progress {
         // its partitions.
         let is_silent = compat.is_some()
             && pipeline.output_mode == OutputMode::Complete
-            && operator_names(pipeline).first() == Some(&SESSIONS);
+            && operator_names(pipeline).first().is_some_and(|(name, _)| *name == SESSIONS);
         let state_stores = if is_silent { 0 } else { partitions };
         let shuffle_partitions =
             if is_silent && compat == Some(Compat::Spark35) { 0 } else { partitions };
@@ -82,7 +82,8 @@ impl Progress {
         let rows_in = record.counts.rows_in;
         let (checkpoint, out) =
             (way_out.persist + way_out.announce, way_out.publish + way_out.mark);
-        let whole = timing.latest_offset + timing.read + timing.plan + checkpoint + out;
+        let before = timing.latest_offset + timing.planning + timing.open;
+        let whole = before + timing.read + timing.plan + checkpoint + out;
         let trigger_ms = if timing.trigger_ms == 0 { record.clock_ms } else { timing.trigger_ms };
         let since = self.trigger_before_ms.replace(trigger_ms).map(|before| trigger_ms - before);
         let input_rate = since.and_then(|passed_ms| rate(rows_in, passed_ms));
@@ -112,9 +113,9 @@ impl Progress {
             duration_ms: Durations {
                 add_batch: millis(timing.read + timing.plan + way_out.publish),
                 commit_offsets: millis(way_out.mark),
-                get_batch: 0,
+                get_batch: millis(timing.open),
                 latest_offset: millis(timing.latest_offset),
-                query_planning: 0,
+                query_planning: millis(timing.planning),
                 trigger_execution: millis(whole),
                 wal_commit: millis(checkpoint),
             },
@@ -163,15 +164,21 @@ impl Progress {
     }
 
     fn operators(&self, report: &Report<'_>) -> Vec<OperatorProgress> {
-        let kept = |(name, counts): (&&'static str, &OperatorCounts)| OperatorProgress {
+        let Report { timing, way_out, .. } = report;
+        let timing_of = |keeper: &Keeper| match keeper {
+            Keeper::Groups => timing.groups,
+            Keeper::Keys => timing.keys,
+        };
+        let kept = |((name, keeper), counts): (&Operator, &OperatorCounts)| OperatorProgress {
             operator_name: name,
             num_rows_total: counts.total,
             num_rows_updated: counts.updated,
-            all_updates_time_ms: 0,
+            all_updates_time_ms: millis(timing_of(keeper).updates),
             num_rows_removed: counts.removed,
-            all_removals_time_ms: 0,
-            commit_time_ms: 0,
-            memory_used_bytes: 0,
+            all_removals_time_ms: millis(timing_of(keeper).removals),
+            // One write makes the state of all operators durable.
+            commit_time_ms: millis(way_out.persist),
+            memory_used_bytes: timing_of(keeper).memory_bytes,
             num_rows_dropped_by_watermark: counts.dropped,
             num_shuffle_partitions: self.shuffle_partitions,
             num_state_store_instances: self.state_stores,
@@ -315,8 +322,11 @@ struct Own {
     digest: String,
 }
 
-/// Spark's names of the stateful operators, the last one in the chain first.
-fn operator_names(pipeline: &Pipeline) -> Vec<&'static str> {
+/// Spark's name of a stateful operator, and which one it is.
+type Operator = (&'static str, Keeper);
+
+/// The stateful operators, the last one in the chain first.
+fn operator_names(pipeline: &Pipeline) -> Vec<Operator> {
     let aggregation = match &pipeline.query {
         Query::Aggregation(Aggregation { window: Some(Window::Session(_)), .. }) => Some(SESSIONS),
         Query::Aggregation(_) => Some("stateStoreSave"),
@@ -326,7 +336,8 @@ fn operator_names(pipeline: &Pipeline) -> Vec<&'static str> {
         DeduplicationScope::WithinWatermark => "dedupeWithinWatermark",
         DeduplicationScope::WithEventTime | DeduplicationScope::Forever => "dedupe",
     });
-    aggregation.into_iter().chain(deduplication).collect()
+    let aggregation = aggregation.map(|name| (name, Keeper::Groups));
+    aggregation.into_iter().chain(deduplication.map(|name| (name, Keeper::Keys))).collect()
 }
 
 fn named(offsets: BTreeMap<Partition, Offset>) -> BTreeMap<String, i64> {

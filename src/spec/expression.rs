@@ -668,7 +668,8 @@ impl Reader<'_> {
         value: &SqlValue,
         offset: usize,
     ) -> Option<(Expression, Kind)> {
-        let example = "write TIMESTAMP '2025-09-02 10:30:00'; without a zone it is of the session's";
+        let example =
+            "write TIMESTAMP '2025-09-02 10:30:00'; without a zone it is of the session's";
         let (SqlType::Timestamp(..), SqlValue::SingleQuotedString(text)) = (data_type, value)
         else {
             self.note(offset, format!("this kind of constant is not supported; {example}"));
