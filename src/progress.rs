@@ -437,6 +437,13 @@ fn uuid(number: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        batch::{BatchRecord, Counts, Identity},
+        engine::{OperatorTiming, Timing, WayOut},
+        spec,
+        types::{BatchId, Digest, Incarnation},
+        window::Watermarks,
+    };
 
     #[test]
     fn times_have_milliseconds_and_rates_one_place() {
@@ -456,6 +463,71 @@ mod tests {
         assert!(millis_iso(first, None).starts_with("-290308-12-21T19:59:05.225"));
         assert_eq!(rate(10, 3000), Some(3.3));
         assert_eq!(rate(10, 0), None);
+    }
+
+    fn record() -> BatchRecord {
+        BatchRecord {
+            batch: BatchId(0),
+            incarnation: Incarnation(1),
+            clock_ms: 0,
+            took_ms: 0,
+            ranges: BTreeMap::new(),
+            watermarks: Watermarks::FIRST,
+            next_watermarks: Watermarks::FIRST,
+            output_mode: OutputMode::Append,
+            counts: Counts::default(),
+            totals: Counts::default(),
+            operators: vec![OperatorCounts::default(); 2],
+            event_times: None,
+            rows_digest: Digest::ZERO,
+            previous: Digest::ZERO,
+            digest: Digest::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_was_measured_stands_at_the_key_that_names_it() {
+        let text = format!(
+            "{}\n[drop_duplicates]\ncolumns = [\"store\"]\nwithin_watermark = true\n",
+            spec::preset("sales").unwrap()
+        );
+        let pipeline = spec::parse(&text, "sales").unwrap().pipeline;
+        let ms = Duration::from_millis;
+        let operator = |first: u64| OperatorTiming {
+            updates: ms(first),
+            removals: ms(first + 1),
+            memory_bytes: first + 2,
+        };
+        let timing = Timing {
+            latest_offset: ms(1),
+            planning: ms(2),
+            open: ms(4),
+            read: ms(8),
+            plan: ms(16),
+            groups: operator(100),
+            keys: operator(200),
+            ..Timing::default()
+        };
+        let way_out = WayOut { persist: ms(32), announce: ms(64), publish: ms(128), mark: ms(256) };
+        let record = record();
+        let (lineage, batch) = (Lineage(1), record.batch);
+        let incarnation = record.incarnation;
+        let identity = Identity { lineage, incarnation, batch, digest: record.digest };
+        let report = Report { identity, record: &record, timing: &timing, way_out };
+        let line = Progress::new(&pipeline, 0, "console".to_owned()).line(&report);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let expected = serde_json::json!({
+            "addBatch": 8 + 16 + 128, "commitOffsets": 256, "getBatch": 4, "latestOffset": 1,
+            "queryPlanning": 2, "triggerExecution": 511, "walCommit": 32 + 64,
+        });
+        assert_eq!(line["durationMs"], expected);
+        for (index, first) in [(0, 100), (1, 200)] {
+            let operator = &line["stateOperators"][index];
+            assert_eq!(operator["allUpdatesTimeMs"], first, "{operator}");
+            assert_eq!(operator["allRemovalsTimeMs"], first + 1, "{operator}");
+            assert_eq!(operator["memoryUsedBytes"], first + 2, "{operator}");
+            assert_eq!(operator["commitTimeMs"], 32, "{operator}");
+        }
     }
 
     #[test]

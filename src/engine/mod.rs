@@ -13,6 +13,8 @@
 //! - *Lineage*: facts are read before anything is changed; a permission that is used becomes durable
 //!   as a new lineage, and left in the command it does nothing a second time: it either names the
 //!   lineage that was given up, or the new one says (in Kafka, from its first commit on) what began it.
+//! - *Topic*: a topic made again is read on only where that is allowed, and its id is in the checkpoint
+//!   before a batch of it is read; from then on the history is of that topic.
 //!
 //! Not here: what a batch is (`batch`), bytes and clients (the adapters), options (`commands`).
 

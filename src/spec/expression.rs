@@ -173,7 +173,8 @@ pub(super) fn tokens_of(text: &str) -> Result<Vec<TokenWithSpan>, Mistake> {
     if text.len() > MAX_TEXT {
         return Err((0, format!("where is longer than {MAX_TEXT} bytes")));
     }
-    let tokens = Tokenizer::new(&Sql, text).tokenize_with_location().map_err(|error| {
+    let mut tokenizer = Tokenizer::new(&Sql, text).with_unescape(false);
+    let tokens = tokenizer.tokenize_with_location().map_err(|error| {
         let offset = byte_of(text, error.location).unwrap_or(text.len());
         (offset, format!("where cannot be read: {}", error.message))
     })?;
@@ -184,7 +185,72 @@ pub(super) fn tokens_of(text: &str) -> Result<Vec<TokenWithSpan>, Mistake> {
         );
         return Err((0, message));
     }
-    Ok(with_number_suffixes(tokens))
+    Ok(with_number_suffixes(tokens.into_iter().map(unescaped_token).collect()))
+}
+
+/// The token with what its quotes hold, instead of how that is written.
+fn unescaped_token(mut token: TokenWithSpan) -> TokenWithSpan {
+    match &mut token.token {
+        Token::SingleQuotedString(text) => *text = unescaped(text, '\''),
+        Token::DoubleQuotedString(text) => *text = unescaped(text, '"'),
+        Token::Word(word) if word.quote_style == Some('`') => {
+            word.value = word.value.replace("``", "`");
+        }
+        _ => {}
+    }
+    token
+}
+
+/// What a text between `quote`s means in Spark (`ParserUtils.unescapeSQLString`); a quote may be doubled,
+/// as in Spark 4. `\%` and `\_` stay as they are, for LIKE.
+fn unescaped(text: &str, quote: char) -> String {
+    let mut meant = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(place) = rest.find(['\\', quote]) {
+        meant.push_str(&rest[..place]);
+        rest = &rest[place..];
+        let mut chars = rest.chars();
+        let (first, second) = (chars.next(), chars.next());
+        if first == Some(quote) {
+            meant.push(quote);
+            rest = &rest[if second == Some(quote) { 2 } else { 1 }..];
+            continue;
+        }
+        let numbered =
+            [('u', 4, 16), ('U', 8, 16)].into_iter().find_map(|(letter, count, radix)| {
+                let digits = (second == Some(letter)).then(|| rest.get(2..2 + count))??;
+                Some((2 + count, character(digits, radix)?))
+            });
+        let octal = || {
+            let digits = rest.get(1..4).filter(|digits| digits.starts_with(['0', '1']))?;
+            Some((4, character(digits, 8)?))
+        };
+        if let Some((length, char)) = numbered.or_else(octal) {
+            meant.push(char);
+            rest = &rest[length..];
+            continue;
+        }
+        match second {
+            Some('0') => meant.push('\0'),
+            Some('b') => meant.push('\u{8}'),
+            Some('n') => meant.push('\n'),
+            Some('r') => meant.push('\r'),
+            Some('t') => meant.push('\t'),
+            Some('Z') => meant.push('\u{1a}'),
+            Some(wildcard @ ('%' | '_')) => meant.extend(['\\', wildcard]),
+            Some(other) => meant.push(other),
+            None => meant.push('\\'),
+        }
+        rest = chars.as_str();
+    }
+    meant.push_str(rest);
+    meant
+}
+
+/// The character with a number, of nothing but digits.
+fn character(digits: &str, radix: u32) -> Option<char> {
+    let all_digits = digits.chars().all(|digit| digit.is_digit(radix));
+    char::from_u32(u32::from_str_radix(digits, radix).ok().filter(|_| all_digits)?)
 }
 
 /// `10.5D`, `3L` and their like, which the parser takes for a number and a word.
@@ -1202,6 +1268,12 @@ mod tests {
         check("store NOT IN ('a', NULL)", "Not(In(store, [String(\"a\"), Null]))");
         check(r"store LIKE 'a\\_b'", r#"Like(store, "a\\_b")"#);
         check(r"store = 'it\'s'", r#"Equal(store, String("it's"))"#);
+        check("store = 'it''s'", r#"Equal(store, String("it's"))"#);
+        check(r#"store = "a""b\"c""#, r#"Equal(store, String("a\"b\"c"))"#);
+        check(r"store = '\a\f\t\\\\'", r#"Equal(store, String("af\t\\\\"))"#);
+        check(r"store = '\u00e4\101\u12\Z\0'", "Equal(store, String(\"äAu12\\u{1a}\\0\"))");
+        check(r"store = '\%\_'", r#"Equal(store, String("\\%\\_"))"#);
+        check(r"store = '\U0001F600ä\ä'", "Equal(store, String(\"😀ää\"))");
         check(
             "event_time < timestamp'1970-01-01 00:00:00'",
             "Less(event_time, Cast(String(\"1970-01-01 00:00:00\"), timestamp))",
