@@ -652,7 +652,10 @@ fn followed_while_it_is_read(bounded: &Settings) {
 }
 
 /// Collects what is measured of each batch, and how many rows its operators then keep.
-struct Measured(Arc<Mutex<Vec<(Timing, WayOut, Vec<u64>)>>>);
+struct Measured(Arc<Mutex<Vec<Measurement>>>);
+
+/// Its reading, its way out, and the rows that each operator keeps behind it.
+type Measurement = (Timing, WayOut, Vec<u64>);
 
 impl Reporter for Measured {
     fn report(&mut self, report: &Report<'_>) {
