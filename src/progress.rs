@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::{
     engine::{Report, Reporter},
     spec::{Aggregation, Compat, DeduplicationScope, OutputMode, Pipeline, Query, Window},
-    types::{Lineage, Offset, OperatorCounts, Partition},
+    types::{Keeper, Lineage, Offset, OperatorCounts, Partition},
 };
 
 /// Spark's name of the operator that keeps sessions.
@@ -34,7 +34,7 @@ pub struct Progress {
     shuffle_partitions: u32,
     state_stores: u32,
     is_watermarked: bool,
-    operators: Vec<&'static str>,
+    operators: Vec<Operator>,
     trigger_before_ms: Option<i64>,
 }
 
@@ -49,7 +49,7 @@ impl Progress {
         // its partitions.
         let is_silent = compat.is_some()
             && pipeline.output_mode == OutputMode::Complete
-            && operator_names(pipeline).first() == Some(&SESSIONS);
+            && operator_names(pipeline).first().is_some_and(|(name, _)| *name == SESSIONS);
         let state_stores = if is_silent { 0 } else { partitions };
         let shuffle_partitions =
             if is_silent && compat == Some(Compat::Spark35) { 0 } else { partitions };
@@ -82,7 +82,8 @@ impl Progress {
         let rows_in = record.counts.rows_in;
         let (checkpoint, out) =
             (way_out.persist + way_out.announce, way_out.publish + way_out.mark);
-        let whole = timing.latest_offset + timing.read + timing.plan + checkpoint + out;
+        let before = timing.latest_offset + timing.planning + timing.open;
+        let whole = before + timing.read + timing.plan + checkpoint + out;
         let trigger_ms = if timing.trigger_ms == 0 { record.clock_ms } else { timing.trigger_ms };
         let since = self.trigger_before_ms.replace(trigger_ms).map(|before| trigger_ms - before);
         let input_rate = since.and_then(|passed_ms| rate(rows_in, passed_ms));
@@ -112,9 +113,9 @@ impl Progress {
             duration_ms: Durations {
                 add_batch: millis(timing.read + timing.plan + way_out.publish),
                 commit_offsets: millis(way_out.mark),
-                get_batch: 0,
+                get_batch: millis(timing.open),
                 latest_offset: millis(timing.latest_offset),
-                query_planning: 0,
+                query_planning: millis(timing.planning),
                 trigger_execution: millis(whole),
                 wal_commit: millis(checkpoint),
             },
@@ -163,15 +164,21 @@ impl Progress {
     }
 
     fn operators(&self, report: &Report<'_>) -> Vec<OperatorProgress> {
-        let kept = |(name, counts): (&&'static str, &OperatorCounts)| OperatorProgress {
+        let Report { timing, way_out, .. } = report;
+        let timing_of = |keeper: &Keeper| match keeper {
+            Keeper::Groups => timing.groups,
+            Keeper::Keys => timing.keys,
+        };
+        let kept = |((name, keeper), counts): (&Operator, &OperatorCounts)| OperatorProgress {
             operator_name: name,
             num_rows_total: counts.total,
             num_rows_updated: counts.updated,
-            all_updates_time_ms: 0,
+            all_updates_time_ms: millis(timing_of(keeper).updates),
             num_rows_removed: counts.removed,
-            all_removals_time_ms: 0,
-            commit_time_ms: 0,
-            memory_used_bytes: 0,
+            all_removals_time_ms: millis(timing_of(keeper).removals),
+            // One write makes the state of all operators durable.
+            commit_time_ms: millis(way_out.persist),
+            memory_used_bytes: timing_of(keeper).memory_bytes,
             num_rows_dropped_by_watermark: counts.dropped,
             num_shuffle_partitions: self.shuffle_partitions,
             num_state_store_instances: self.state_stores,
@@ -315,8 +322,11 @@ struct Own {
     digest: String,
 }
 
-/// Spark's names of the stateful operators, the last one in the chain first.
-fn operator_names(pipeline: &Pipeline) -> Vec<&'static str> {
+/// Spark's name of a stateful operator, and which one it is.
+type Operator = (&'static str, Keeper);
+
+/// The stateful operators, the last one in the chain first.
+fn operator_names(pipeline: &Pipeline) -> Vec<Operator> {
     let aggregation = match &pipeline.query {
         Query::Aggregation(Aggregation { window: Some(Window::Session(_)), .. }) => Some(SESSIONS),
         Query::Aggregation(_) => Some("stateStoreSave"),
@@ -326,7 +336,8 @@ fn operator_names(pipeline: &Pipeline) -> Vec<&'static str> {
         DeduplicationScope::WithinWatermark => "dedupeWithinWatermark",
         DeduplicationScope::WithEventTime | DeduplicationScope::Forever => "dedupe",
     });
-    aggregation.into_iter().chain(deduplication).collect()
+    let aggregation = aggregation.map(|name| (name, Keeper::Groups));
+    aggregation.into_iter().chain(deduplication.map(|name| (name, Keeper::Keys))).collect()
 }
 
 fn named(offsets: BTreeMap<Partition, Offset>) -> BTreeMap<String, i64> {
@@ -426,6 +437,13 @@ fn uuid(number: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        batch::{BatchRecord, Counts, Identity},
+        engine::{OperatorTiming, Timing, WayOut},
+        spec,
+        types::{BatchId, Digest, Incarnation},
+        window::Watermarks,
+    };
 
     #[test]
     fn times_have_milliseconds_and_rates_one_place() {
@@ -445,6 +463,71 @@ mod tests {
         assert!(millis_iso(first, None).starts_with("-290308-12-21T19:59:05.225"));
         assert_eq!(rate(10, 3000), Some(3.3));
         assert_eq!(rate(10, 0), None);
+    }
+
+    fn record() -> BatchRecord {
+        BatchRecord {
+            batch: BatchId(0),
+            incarnation: Incarnation(1),
+            clock_ms: 0,
+            took_ms: 0,
+            ranges: BTreeMap::new(),
+            watermarks: Watermarks::FIRST,
+            next_watermarks: Watermarks::FIRST,
+            output_mode: OutputMode::Append,
+            counts: Counts::default(),
+            totals: Counts::default(),
+            operators: vec![OperatorCounts::default(); 2],
+            event_times: None,
+            rows_digest: Digest::ZERO,
+            previous: Digest::ZERO,
+            digest: Digest::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_was_measured_stands_at_the_key_that_names_it() {
+        let text = format!(
+            "{}\n[drop_duplicates]\ncolumns = [\"store\"]\nwithin_watermark = true\n",
+            spec::preset("sales").unwrap()
+        );
+        let pipeline = spec::parse(&text, "sales").unwrap().pipeline;
+        let ms = Duration::from_millis;
+        let operator = |first: u64| OperatorTiming {
+            updates: ms(first),
+            removals: ms(first + 1),
+            memory_bytes: first + 2,
+        };
+        let timing = Timing {
+            latest_offset: ms(1),
+            planning: ms(2),
+            open: ms(4),
+            read: ms(8),
+            plan: ms(16),
+            groups: operator(100),
+            keys: operator(200),
+            ..Timing::default()
+        };
+        let way_out = WayOut { persist: ms(32), announce: ms(64), publish: ms(128), mark: ms(256) };
+        let record = record();
+        let (lineage, batch) = (Lineage(1), record.batch);
+        let incarnation = record.incarnation;
+        let identity = Identity { lineage, incarnation, batch, digest: record.digest };
+        let report = Report { identity, record: &record, timing: &timing, way_out };
+        let line = Progress::new(&pipeline, 0, "console".to_owned()).line(&report);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let expected = serde_json::json!({
+            "addBatch": 8 + 16 + 128, "commitOffsets": 256, "getBatch": 4, "latestOffset": 1,
+            "queryPlanning": 2, "triggerExecution": 511, "walCommit": 32 + 64,
+        });
+        assert_eq!(line["durationMs"], expected);
+        for (index, first) in [(0, 100), (1, 200)] {
+            let operator = &line["stateOperators"][index];
+            assert_eq!(operator["allUpdatesTimeMs"], first, "{operator}");
+            assert_eq!(operator["allRemovalsTimeMs"], first + 1, "{operator}");
+            assert_eq!(operator["memoryUsedBytes"], first + 2, "{operator}");
+            assert_eq!(operator["commitTimeMs"], 32, "{operator}");
+        }
     }
 
     #[test]

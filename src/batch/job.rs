@@ -18,8 +18,8 @@ use crate::{
     spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
         BatchId, Digest, Event, EventTimeStats, EventTimes, Fault, FaultReason, Incarnation,
-        LeaderEpoch, Lineage, Offset, OperatorCounts, Partition, PartitionTimes, Place, Position,
-        Rows, Timestamp, Value, Verdict,
+        Keeper, LeaderEpoch, Lineage, Offset, OperatorCounts, Partition, PartitionTimes, Place,
+        Position, Rows, Timestamp, Value, Verdict, Watch,
     },
     window::{Group, NewestTime, ResultsError, Watermarks},
 };
@@ -94,6 +94,8 @@ pub struct Job {
     head: Head,
     /// Offsets passed over since the newest batch.
     lost: u64,
+    /// Where the records of a partition begin, as long as it stands below: what lies between is gone.
+    deleted_below: BTreeMap<Partition, Offset>,
 }
 
 /// A batch that is being read. Dropping it leaves no trace but what was taken of its output.
@@ -185,6 +187,7 @@ impl Job {
             operators,
             head,
             lost: 0,
+            deleted_below: BTreeMap::new(),
         })
     }
 
@@ -212,6 +215,12 @@ impl Job {
         self.operators.first_closing()
     }
 
+    /// About how many bytes of memory an operator's state takes.
+    #[must_use]
+    pub fn memory_bytes(&self, keeper: Keeper) -> usize {
+        self.operators.memory_bytes(keeper)
+    }
+
     /// Takes new partitions in, to be read from `position`. Known ones are left alone.
     pub fn add_partitions(&mut self, found: impl IntoIterator<Item = (Partition, Position)>) {
         for (partition, position) in found {
@@ -219,9 +228,29 @@ impl Job {
         }
     }
 
-    /// Goes on at another offset of a partition, because what was to be read there is gone. The
-    /// distance is counted as lost by the next batch.
+    /// Where a source has to stand to read the next batch: behind what was deleted.
+    #[must_use]
+    pub fn reading_positions(&self) -> BTreeMap<Partition, Position> {
+        let mut positions = self.head.positions.clone();
+        for (partition, first) in &self.deleted_below {
+            if let Some(position) = positions.get_mut(partition).filter(|at| at.offset < *first) {
+                *position = Position { offset: *first, epoch: LeaderEpoch::UNKNOWN };
+            }
+        }
+        positions
+    }
+
+    /// Goes on without the records of a partition below `first`, which were deleted. Their offsets stay
+    /// part of the batches, as in Spark: a batch of nothing else is empty, and each counts those in its
+    /// range as lost.
+    pub fn do_without(&mut self, partition: Partition, first: Offset) {
+        self.deleted_below.insert(partition, first);
+    }
+
+    /// Goes on at another offset of a partition, because its log ends before. The distance is counted as
+    /// lost by the next batch.
     pub fn move_to(&mut self, partition: Partition, offset: Offset) {
+        self.deleted_below.remove(&partition);
         if let Some(position) = self.head.positions.get_mut(&partition) {
             self.lost += position.offset.0.abs_diff(offset.0);
             *position = Position { offset, epoch: LeaderEpoch::UNKNOWN };
@@ -230,12 +259,14 @@ impl Job {
 
     /// Reads a partition no longer: it is gone.
     pub fn remove_partition(&mut self, partition: Partition) {
+        self.deleted_below.remove(&partition);
         self.head.positions.remove(&partition);
     }
 
-    /// Stands at the same offsets without knowing who led the partitions there: they are not those of
-    /// the log that was read.
-    pub fn forget_epochs(&mut self) {
+    /// Stands at the same offsets of another log than the one that was read: who led its partitions
+    /// there, and what of them was deleted, is not known.
+    pub fn forget_log(&mut self) {
+        self.deleted_below.clear();
         for position in self.head.positions.values_mut() {
             position.epoch = LeaderEpoch::UNKNOWN;
         }
@@ -337,7 +368,7 @@ impl Job {
     /// Closes a batch that was read up to `reached` and plans what it does. The job then stands
     /// behind it: the plan must be carried out, or the process must end. Where output of the batch
     /// was taken, the caller says in [`Plan::ahead`] what became of it. `now_ms` only tells how long
-    /// it took.
+    /// it took; `watch` is told what is being done.
     ///
     /// # Errors
     /// Stored groups that are not of this pipeline; with ANSI mode on, a value that does not fit.
@@ -346,11 +377,12 @@ impl Job {
         batch: OpenBatch,
         reached: &BTreeMap<Partition, Position>,
         now_ms: i64,
+        watch: &mut Watch<'_>,
     ) -> Result<Plan, StateError> {
-        let OpenBatch { clock_ms, operators, mut output, newest, times, mut counts, .. } = batch;
+        let OpenBatch { clock_ms, ends, operators, mut output, newest, times, mut counts } = batch;
         let event_times = times.as_ref().and_then(|times| self.event_times(times));
         let partitions = self.head.positions.len();
-        let closed = self.operators.close(operators, self.head.watermarks, partitions)?;
+        let closed = self.operators.close(operators, self.head.watermarks, partitions, watch)?;
         let rows_are_state = self.operators.rows_are_state();
         let Closed { rows: mut computed, kept, changes, log, misfits, operators, .. } = closed;
         if !rows_are_state {
@@ -375,10 +407,11 @@ impl Job {
         counts.nulled = misfits.nulled;
         counts.inexact_sums = misfits.inexact_sums;
         counts.dead_letters = letter_count;
-        counts.lost = std::mem::take(&mut self.lost);
+        let mut reached = reached.clone();
+        counts.lost = std::mem::take(&mut self.lost) + self.pass_deleted(&ends, &mut reached);
         let times = (clock_ms, now_ms);
         let observed = (newest, event_times);
-        let record = self.record(times, reached, observed, (counts, operators), rows_digest);
+        let record = self.record(times, &reached, observed, (counts, operators), rows_digest);
         self.head.advance(&record);
         self.head.has_run = true;
         let publication = self.publication(record, rows, letters.into());
@@ -402,6 +435,28 @@ impl Job {
     #[must_use]
     pub fn rows_are_state(&self) -> bool {
         self.operators.rows_are_state()
+    }
+
+    /// A batch does not reach farther than its end, though the source stands behind what was deleted;
+    /// how many offsets of the batch were. What it has not passed is left to the next ones.
+    fn pass_deleted(
+        &mut self,
+        ends: &BTreeMap<Partition, Offset>,
+        reached: &mut BTreeMap<Partition, Position>,
+    ) -> u64 {
+        let mut lost = 0;
+        for (partition, first) in std::mem::take(&mut self.deleted_below) {
+            let Some(stood) = self.head.positions.get(&partition) else { continue };
+            let end = ends.get(&partition).copied().unwrap_or(stood.offset);
+            let passed = end.min(first).max(stood.offset);
+            lost += stood.offset.0.abs_diff(passed.0);
+            if passed < first {
+                let epoch = LeaderEpoch::UNKNOWN;
+                reached.insert(partition, Position { offset: passed, epoch });
+                self.deleted_below.insert(partition, first);
+            }
+        }
+        lost
     }
 
     /// How far the watermark stays behind, where there is one.

@@ -18,8 +18,8 @@ use crate::{
     },
     spec::Pipeline,
     types::{
-        BatchId, Event, Offset, OperatorCounts, OwnedEvent, Partition, Place, Rows, Timestamp,
-        Value, Verdict,
+        BatchId, Event, Keeper, Offset, OperatorCounts, OwnedEvent, Partition, Place, Rows,
+        Timestamp, Value, Verdict, Watch,
     },
     window::{Chain, ChainBatch, Changes, Group, Misfits, ResultsError, Watermarks},
 };
@@ -228,16 +228,25 @@ impl Operators {
         }
     }
 
-    /// Closes a batch under the watermarks it was opened with.
+    /// About how many bytes of memory an operator's state takes.
+    pub(super) fn memory_bytes(&self, keeper: Keeper) -> usize {
+        match self {
+            Operators::Ours(chain) => chain.memory_bytes(keeper),
+            Operators::Spark(spark) => spark.engine.memory_bytes(keeper),
+        }
+    }
+
+    /// Closes a batch under the watermarks it was opened with; `watch` is told what is being done.
     pub(super) fn close(
         &mut self,
         batch: OperatorBatch,
         watermarks: Watermarks,
         partitions: usize,
+        watch: &mut Watch<'_>,
     ) -> Result<Closed, StateError> {
         match (self, batch) {
             (Operators::Ours(chain), OperatorBatch::Ours(batch)) => {
-                let closed = chain.close(batch, watermarks)?;
+                let closed = chain.close(batch, watermarks, watch)?;
                 Ok(Closed {
                     rows: closed.rows,
                     kept: closed.kept,
@@ -251,7 +260,7 @@ impl Operators {
                 })
             }
             (Operators::Spark(spark), OperatorBatch::Spark(open)) => {
-                spark.close(*open, watermarks, partitions)
+                spark.close(*open, watermarks, partitions, watch)
             }
             _ => unreachable!("a batch goes back to its own engine"),
         }
@@ -282,12 +291,13 @@ impl SparkOperators {
         open: SparkOpen,
         watermarks: Watermarks,
         partitions: usize,
+        watch: &mut Watch<'_>,
     ) -> Result<Closed, StateError> {
         if let Some(failure) = open.failure {
             return Err(failure.into());
         }
         let bounds = Bounds { late: watermarks.late_bound, closing: watermarks.closing_bound };
-        let outcome = self.engine.close(open.batch, bounds, partitions)?;
+        let outcome = self.engine.close(open.batch, bounds, partitions, watch)?;
         let SparkOutcome { rows, operators, duplicates, changes, .. } = outcome;
         let groups_touched = operators.first().map_or(0, |counts| counts.updated);
         // A batch without a change takes room too.

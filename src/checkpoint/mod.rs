@@ -105,9 +105,10 @@ pub trait Checkpoint: Send {
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError>;
 }
 
-/// Takes output of the batch that is being read, ahead of the batch itself.
+/// Takes what is to be in the checkpoint ahead of the batch that is being read: its output, and which
+/// topic it reads.
 ///
-/// Nothing that goes here is seen by anyone before a batch that names it is durable. What no batch
+/// No output that goes here is seen by anyone before a batch that names it is durable. What no batch
 /// names, because the process ended first, is deleted when the checkpoint is opened.
 pub trait Ahead: Send {
     /// Begins a batch, or the same one anew: what was written for it before is deleted first.
@@ -125,6 +126,13 @@ pub trait Ahead: Send {
 
     /// What was written for the batch, to be named by its plan.
     fn written(&self) -> WrittenAhead;
+
+    /// Notes, synced, that the topic was made again and is read on under this id, before a batch reads
+    /// it: from then on the history is of this topic and no other.
+    ///
+    /// # Errors
+    /// The write failed: stop and recover. `Corrupt` when there is no history yet.
+    fn follow_topic(&mut self, topic_id: &str) -> Result<(), CheckpointError>;
 
     /// Deletes what was written for a batch that will not be persisted.
     ///

@@ -13,8 +13,8 @@ use super::{Failure, print};
 use crate::{
     cli::PipelineCommand,
     spec::{
-        self, Compat, Deduplication, DeduplicationScope, EventTime, MAX_DURATION, PRESETS,
-        Pipeline, Query, Semantics, SessionGap, Spec, StateStore, TimeFormat, Window,
+        self, Asked, Compat, Deduplication, DeduplicationScope, EventTime, MAX_DURATION, PRESETS,
+        Pipeline, Query, Semantics, SessionGap, Spec, SpecError, StateStore, TimeFormat, Window,
         format_duration,
     },
 };
@@ -26,14 +26,14 @@ pub(super) fn pipeline(command: &PipelineCommand) -> Result<(), Failure> {
             None => Err(Failure::new(2, no_such_preset(name))),
         },
         PipelineCommand::Check { file } => {
-            let (_, spec) = read(file, None)?;
+            let (_, spec) = read(file, Asked::default())?;
             print(&describe(&spec.pipeline))
         }
     }
 }
 
 /// The text of a preset, a file, or stdin (`-`), checked.
-pub(super) fn read(name: &str, compat: Option<Compat>) -> Result<(String, Spec), Failure> {
+pub(super) fn read(name: &str, asked: Asked) -> Result<(String, Spec), Failure> {
     let (text, origin) = if name == "-" {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map_err(|error| {
@@ -45,8 +45,13 @@ pub(super) fn read(name: &str, compat: Option<Compat>) -> Result<(String, Spec),
     } else {
         (read_file(name)?, name)
     };
-    match spec::parse_for(&text, origin, compat) {
-        Ok(spec) => Ok((text, spec)),
+    match spec::parse_for(&text, origin, asked) {
+        Ok(spec) => {
+            for SpecError { place, message } in &spec.doubts {
+                tracing::warn!(%place, doubt = message, "the spec says what is most likely not meant");
+            }
+            Ok((text, spec))
+        }
         Err(errors) => {
             let count = match errors.0.len() {
                 1 => "a mistake".to_owned(),
@@ -209,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_checked_spec_is_described_with_its_columns_and_types() {
-        let (_, spec) = read("sales", None).unwrap();
+        let (_, spec) = read("sales", Asked::default()).unwrap();
         let expected = "\
 ok: pipeline sales
   topic        sales
@@ -256,10 +261,10 @@ ok: pipeline sales
 
     #[test]
     fn a_name_that_is_no_preset_is_told_from_a_file_that_cannot_be_read() {
-        let failure = read("slaes", None).err().unwrap();
+        let failure = read("slaes", Asked::default()).err().unwrap();
         assert_eq!(failure.code, 2);
         assert!(failure.message.contains("sales and transactions"), "{}", failure.message);
-        let failure = read("./not-there.toml", None).err().unwrap();
+        let failure = read("./not-there.toml", Asked::default()).err().unwrap();
         assert_eq!(failure.code, 2);
         assert!(failure.message.starts_with("reading the spec ./not-there.toml"));
     }
@@ -272,7 +277,7 @@ ok: pipeline sales
         let text =
             text.replace("price = \"double\"", "price = \"money\"").replace("\"10s\"", "\"x\"");
         fs::write(&path, text).unwrap();
-        let failure = read(path.to_str().unwrap(), None).err().unwrap();
+        let failure = read(path.to_str().unwrap(), Asked::default()).err().unwrap();
         assert_eq!(failure.code, 2);
         assert!(failure.message.contains("bad.toml has "), "{}", failure.message);
         assert!(failure.message.lines().count() >= 3, "{}", failure.message);

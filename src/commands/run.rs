@@ -27,7 +27,7 @@ use crate::{
         kafka::{KafkaSource, KafkaSourceConfig},
     },
     spec::{
-        Compat, DeadLetterSpec, MaxOffsets, Overrides, Pipeline, ProgressSpec, RunOptions,
+        Asked, Compat, DeadLetterSpec, MaxOffsets, Overrides, Pipeline, ProgressSpec, RunOptions,
         SinkSpec, StartingOffsets, StartingTimestamps, Trigger, without_secrets,
     },
     stop::Stop,
@@ -220,7 +220,12 @@ fn make_sinks(
 /// the defaults.
 fn choose(typed: RunArguments) -> Result<Choices, Failure> {
     let name = typed.pipeline.as_deref().unwrap_or("sales");
-    let (spec_text, spec) = pipeline::read(name, typed.compat)?;
+    let asked = Asked {
+        compat: typed.compat,
+        output_mode: typed.output_mode,
+        watermark_delay_ms: typed.watermark,
+    };
+    let (spec_text, spec) = pipeline::read(name, asked)?;
     let run = spec.run;
     let pipeline = spec
         .pipeline

@@ -517,6 +517,9 @@ fn order(left: Value<'_>, right: Value<'_>, rules: &Rules) -> Result<Option<Orde
         (other, Value::String(text)) => order_with_text(other, text, rules)?,
         (Value::Boolean(left), Value::Boolean(right)) => Some(left.cmp(&right)),
         (Value::Timestamp(left), Value::Timestamp(right)) => Some(left.cmp(&right)),
+        // Of a condition and a number the condition is cast.
+        (Value::Boolean(left), right) => order(Value::Long(i64::from(left)), right, rules)?,
+        (left, Value::Boolean(right)) => order(left, Value::Long(i64::from(right)), rules)?,
         _ => match (as_decimal(left), as_decimal(right)) {
             (Some(left), Some(right)) => Some(order_of_decimals(left, right)),
             _ => as_double(left)

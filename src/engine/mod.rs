@@ -13,6 +13,8 @@
 //! - *Lineage*: facts are read before anything is changed; a permission that is used becomes durable
 //!   as a new lineage, and left in the command it does nothing a second time: it either names the
 //!   lineage that was given up, or the new one says (in Kafka, from its first commit on) what began it.
+//! - *Topic*: a topic made again is read on only where that is allowed, and its id is in the checkpoint
+//!   before a batch of it is read; from then on the history is of that topic.
 //!
 //! Not here: what a batch is (`batch`), bytes and clients (the adapters), options (`commands`).
 
@@ -34,7 +36,7 @@ use std::{
 
 pub use clock::{Clock, SystemClock};
 pub use error::EngineError;
-pub use report::{Report, Reporter, Timing, WayOut};
+pub use report::{OperatorTiming, Report, Reporter, Timing, WayOut};
 pub use steps::{Effect, Steps};
 
 use crate::{
@@ -42,13 +44,14 @@ use crate::{
     checkpoint::{Ahead, Checkpoint, Recovered},
     engine::{
         outlet::{Departed, Left, Outlet},
+        report::Stopwatch,
         trigger::Ends,
     },
     sink::Sink,
     source::{Progress, Source, SourceError},
     spec::{MaxOffsets, Pipeline, StartingOffsets, Trigger},
     stop::Stop,
-    types::{BatchId, Offset, Partition, Position, Timestamp},
+    types::{BatchId, Keeper, Offset, Partition, Position, Timestamp},
 };
 
 /// How often a read looks up to see whether it should stop.
@@ -177,7 +180,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         Err(EngineError::Closed) => return Ok(Summary { end: End::Closed, ..nothing() }),
         Err(error) => return Err(error),
     };
-    let start::Ready { job, source, ahead, outlet } = started;
+    let start::Ready { job, source, ahead, outlet, topic_id } = started;
     let before =
         job.head().last.as_ref().map(|last| Departed { batch: last.batch, totals: last.totals });
     let mut run = Run {
@@ -185,7 +188,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         source,
         ahead,
         outlet,
-        ends: Ends::new(settings),
+        ends: Ends::new(settings, topic_id),
         settings,
         clock,
         stop,
@@ -257,7 +260,7 @@ struct Warned {
 
 impl Run<'_> {
     fn batches(&mut self) -> Result<End, EngineError> {
-        self.source.assign(&self.job.head().positions)?;
+        self.source.assign(&self.job.reading_positions())?;
         loop {
             if self.stop.is_requested() {
                 return Ok(self.stopped());
@@ -276,6 +279,11 @@ impl Run<'_> {
                 }
                 Err(error) => return Err(error.into()),
             };
+            if let Some(topic_id) = self.ends.take_new_topic() {
+                self.ahead.follow_topic(&topic_id)?;
+            }
+            let latest_offset = asked.elapsed();
+            let planning = Instant::now();
             let ends = if self.holds_back(&latest, trigger_ms) {
                 self.job.head().positions.iter().map(|(at, next)| (*at, next.offset)).collect()
             } else {
@@ -283,7 +291,8 @@ impl Run<'_> {
             };
             let timing = Timing {
                 trigger_ms,
-                latest_offset: asked.elapsed(),
+                latest_offset,
+                planning: planning.elapsed(),
                 latest,
                 before: self.job.head().last.as_ref().map(|last| {
                     last.ranges.iter().map(|(at, range)| (*at, range.end.offset)).collect()
@@ -344,6 +353,7 @@ impl Run<'_> {
         ends: BTreeMap<Partition, Offset>,
         mut timing: Timing,
     ) -> Result<Worked, EngineError> {
+        let planning = Instant::now();
         let head = self.job.head();
         let new_data = ends.iter().any(|(partition, end)| {
             head.positions.get(partition).is_none_or(|at| at.offset < *end)
@@ -355,8 +365,9 @@ impl Run<'_> {
             Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
             Due::NoData | Due::Data => {}
         }
+        timing.planning += planning.elapsed();
         let reading = Instant::now();
-        let (open, reached) = match self.read(&ends) {
+        let (open, reached) = match self.read(&ends, &mut timing) {
             Ok(Some(read)) => read,
             Ok(None) => {
                 self.ahead.discard()?;
@@ -369,12 +380,19 @@ impl Run<'_> {
             }
             Err(error) => return Err(error),
         };
-        timing.read = reading.elapsed();
+        timing.read = reading.elapsed().saturating_sub(timing.open);
         self.warn_of_milliseconds(open.newest().0);
         let planning = Instant::now();
-        let plan = self.job.close(open, &reached, self.clock.now_ms())?;
+        let mut stopwatch = Stopwatch::start();
+        let now_ms = self.clock.now_ms();
+        let plan = self.job.close(open, &reached, now_ms, &mut |work| stopwatch.turn_to(work))?;
         let plan = Plan { ahead: self.ahead.written(), ..plan };
         timing.plan = planning.elapsed();
+        for keeper in [Keeper::Groups, Keeper::Keys] {
+            let bytes = u64::try_from(self.job.memory_bytes(keeper)).unwrap_or(u64::MAX);
+            stopwatch.of(keeper).memory_bytes = bytes;
+        }
+        (timing.groups, timing.keys) = (stopwatch.groups, stopwatch.keys);
         self.hint_at_first_window();
         if !self.outlet.hand_over(plan, timing)? {
             self.ahead.discard()?;
@@ -398,19 +416,22 @@ impl Run<'_> {
         tracing::warn!(problem, "the open batch is dropped and cut anew");
         self.stop.wait_timeout(READ_PATIENCE);
         self.ends.look_again();
-        self.job.forget_epochs();
-        Ok(self.source.assign(&self.job.head().positions)?)
+        self.job.forget_log();
+        Ok(self.source.assign(&self.job.reading_positions())?)
     }
 
     /// Reads a batch to its ends; `None` when it was told to stop first.
     fn read(
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
+        timing: &mut Timing,
     ) -> Result<Option<(OpenBatch, Reached)>, EngineError> {
+        let opening = Instant::now();
         let clock_ms = self.clock.now_ms();
         let batch = self.job.head().next_batch();
         self.ahead.begin(batch)?;
         let mut open = self.job.open(ends.clone(), clock_ms);
+        timing.open = opening.elapsed();
         loop {
             if self.stop.is_requested() {
                 return Ok(None);
@@ -431,7 +452,7 @@ impl Run<'_> {
                 Err(SourceError::Reread(problem)) => {
                     tracing::warn!(problem, "the open batch is dropped and read again");
                     self.stop.wait_timeout(READ_PATIENCE);
-                    self.source.assign(&self.job.head().positions)?;
+                    self.source.assign(&self.job.reading_positions())?;
                     self.ahead.begin(batch)?;
                     open = self.job.open(ends.clone(), clock_ms);
                 }
@@ -494,7 +515,7 @@ impl Run<'_> {
             Ok(()) => Ok(()),
             Err(SourceError::Reread(problem)) => {
                 tracing::warn!(problem, "reading begins again where the last batch ended");
-                Ok(self.source.assign(&self.job.head().positions)?)
+                Ok(self.source.assign(&self.job.reading_positions())?)
             }
             Err(SourceError::Unreachable(problem)) => {
                 tracing::warn!(problem, "the brokers do not answer; waiting for them");

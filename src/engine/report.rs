@@ -5,11 +5,14 @@
 //!
 //! Not here: how it is written down (`progress`).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     batch::{BatchRecord, Identity},
-    types::{Offset, Partition},
+    types::{Keeper, Offset, Partition, Work},
 };
 
 /// Takes the report of each batch, in order. A failure to write it down is its own affair.
@@ -25,14 +28,68 @@ pub struct Timing {
     pub trigger_ms: i64,
     /// Asking the brokers for the ends of partitions.
     pub latest_offset: Duration,
+    /// Deciding whether a batch is due and where it ends.
+    pub planning: Duration,
+    /// Making everything ready to read it.
+    pub open: Duration,
     /// Reading, decoding and adding up its records.
     pub read: Duration,
     /// Computing its results.
     pub plan: Duration,
+    /// What of that each operator took, and what it keeps.
+    pub groups: OperatorTiming,
+    /// The same of a deduplication.
+    pub keys: OperatorTiming,
     /// Where each partition ended when its trigger fired.
     pub latest: BTreeMap<Partition, Offset>,
     /// Where the batch before it ended; `None` for the first.
     pub before: Option<BTreeMap<Partition, Offset>>,
+}
+
+/// What an operator took of a batch's computing, and what it keeps behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OperatorTiming {
+    /// Taking in what the batch adds.
+    pub updates: Duration,
+    /// Finding and taking out what is done with.
+    pub removals: Duration,
+    /// About how many bytes of memory its state takes.
+    pub memory_bytes: u64,
+}
+
+/// Measures what is done while a batch is closed, with a clock reading for each thing.
+#[derive(Debug)]
+pub(super) struct Stopwatch {
+    since: Instant,
+    work: Work,
+    pub(super) groups: OperatorTiming,
+    pub(super) keys: OperatorTiming,
+}
+
+impl Stopwatch {
+    pub(super) fn start() -> Stopwatch {
+        let none = OperatorTiming::default();
+        Stopwatch { since: Instant::now(), work: Work::Rest, groups: none, keys: none }
+    }
+
+    /// From now on `work` is done.
+    pub(super) fn turn_to(&mut self, work: Work) {
+        let now = Instant::now();
+        let passed = now - self.since;
+        match self.work {
+            Work::Updates(keeper) => self.of(keeper).updates += passed,
+            Work::Removals(keeper) => self.of(keeper).removals += passed,
+            Work::Rest => {}
+        }
+        (self.since, self.work) = (now, work);
+    }
+
+    pub(super) fn of(&mut self, keeper: Keeper) -> &mut OperatorTiming {
+        match keeper {
+            Keeper::Groups => &mut self.groups,
+            Keeper::Keys => &mut self.keys,
+        }
+    }
 }
 
 /// How long the steps of its way out took.

@@ -46,6 +46,8 @@ pub(super) struct Ready {
     pub(super) source: Box<dyn Source>,
     pub(super) ahead: Box<dyn Ahead>,
     pub(super) outlet: Outlet,
+    /// The id of the topic that is read, where the cluster tells it.
+    pub(super) topic_id: Option<String>,
 }
 
 pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, EngineError> {
@@ -98,8 +100,10 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
     let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
-    if !same_topic {
-        job.forget_epochs();
+    let mut ahead = checkpoint.ahead();
+    if let (false, Some(topic_id)) = (same_topic, &topic.topic_id) {
+        job.forget_log();
+        ahead.follow_topic(topic_id)?;
     }
     let newest = job.head().last.as_ref().map(|last| last.batch);
     for sink in &mut sinks {
@@ -118,8 +122,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         job.note_run_again();
     }
     announce_start(&job, &topic, settings);
-    let ahead = exit.checkpoint.ahead();
-    Ok(Started::Ready(Box::new(Ready { job, source, ahead, outlet: Outlet::new(exit) })))
+    let (outlet, topic_id) = (Outlet::new(exit), topic.topic_id);
+    Ok(Started::Ready(Box::new(Ready { job, source, ahead, outlet, topic_id })))
 }
 
 /// The sinks that lack the newest batch; `None` when it need not even be announced again.

@@ -1,6 +1,9 @@
 //! The engine over memory twins: the order of a batch's way out, and every write that can fail.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use super::*;
 use crate::{
@@ -104,6 +107,16 @@ impl World {
         clock: &dyn Clock,
         stop: Stop,
     ) -> Result<Summary, EngineError> {
+        self.run_told(settings, clock, stop, None)
+    }
+
+    fn run_told(
+        &self,
+        settings: &Settings,
+        clock: &dyn Clock,
+        stop: Stop,
+        reporter: Option<Box<dyn Reporter>>,
+    ) -> Result<Summary, EngineError> {
         let pipeline = spec::parse(&settings.spec_text, "sales").expect("it is right").pipeline;
         let opened = MemoryCheckpoint::open(&self.disk)?;
         let recovered = opened.facts()?;
@@ -117,7 +130,7 @@ impl World {
             recovered,
             open: Box::new(move || Ok(Box::new(opened) as Box<dyn Checkpoint>)),
             sinks: vec![Box::new(self.sink.clone())],
-            reporter: None,
+            reporter,
             clock,
             stop,
         };
@@ -489,6 +502,47 @@ fn a_run_that_may_lose_records_goes_on_where_there_are_some_and_counts_the_loss(
 }
 
 #[test]
+fn batches_are_cut_over_what_was_deleted_too_and_one_of_nothing_else_is_empty() {
+    for in_way in [|settings: Settings| settings, in_sparks_way] {
+        let settings = in_way(Settings { max_offsets: MaxOffsets::Limited(10), ..lenient() });
+        let world = World::with_sales(Keeps::Marker);
+        world.run(&settings).expect("nothing is in its way");
+        let next = next_batch(&world);
+        append(&world, 0, 32);
+        world.topic.delete_before(Partition(0), Offset(55));
+        let summary = world.run(&settings).expect("the loss is borne");
+        let expected = [(30, 40, 0, 10), (40, 50, 0, 10), (50, 60, 5, 5), (60, 62, 2, 0)];
+        let read = read_since(&world, next, 0);
+        assert_eq!(read[..4], expected, "{read:?}");
+        assert_eq!(summary.totals.lost, 25);
+        let last = world.sink.published().pop().expect("there were batches");
+        assert_eq!(last.record.ranges[&Partition(0)].end.offset, Offset(62));
+    }
+}
+
+#[test]
+fn a_start_in_the_middle_of_what_was_deleted_goes_on_there() {
+    let world = World::with_sales(Keeps::Marker);
+    let settings = Settings { max_offsets: MaxOffsets::Limited(10), ..lenient() };
+    world.run(&settings).expect("nothing is in its way");
+    let next = next_batch(&world);
+    append(&world, 0, 32);
+    world.topic.delete_before(Partition(0), Offset(55));
+    // Enough writes for the start and the first batch over the loss, and not for the second.
+    let mut writes = 1;
+    while next_batch(&world) == next {
+        world.disk.fail_writes_after(writes);
+        let _ = world.run(&settings);
+        world.disk.crash();
+        writes += 1;
+    }
+    let summary = world.run(&settings).expect("the disk is well again");
+    let read = read_since(&world, next, 0);
+    assert_eq!(read[..3], [(30, 40, 0, 10), (40, 50, 0, 10), (50, 60, 5, 5)], "{read:?}");
+    assert_eq!(summary.totals.lost, 25);
+}
+
+#[test]
 fn a_log_that_was_cut_off_is_read_on_from_its_end_with_one_batch_of_nothing() {
     let world = World::with_sales(Keeps::Marker);
     world.run(&lenient()).expect("nothing is in its way");
@@ -527,6 +581,15 @@ fn a_topic_made_again_longer_is_read_on_from_the_old_offsets_where_spark_does_no
         append(&world, 1, 30);
         world.run(&settings).expect("it is not noticed, but warned of");
         assert_eq!(read_since(&world, next, 0)[0], (30, 32, 2, 0));
+        // From then on the checkpoint is of the new topic, and of no other.
+        world.disk.crash();
+        let settings = Settings { fail_on_data_loss: true, ..settings };
+        world.run(&settings).expect("nothing need be allowed for the topic that was taken");
+        world.topic.make(2);
+        append(&world, 0, 40);
+        append(&world, 1, 40);
+        let again = world.run(&settings);
+        assert_eq!(again.is_err(), settings.spec_text == World::settings().spec_text);
     }
     let world = World::with_sales(Keeps::Marker);
     world.run(&World::settings()).expect("nothing is in its way");
@@ -579,7 +642,7 @@ fn records_deleted_while_their_batch_is_read_drop_it_and_it_is_cut_anew() {
     let world = World::with_sales(Keeps::Marker);
     world.run_with(&lenient(), &deleting(&world), Stop::new()).expect("the loss is borne");
     let first = read_since(&world, 0, 0)[0];
-    assert_eq!(first, (7, 30, 23 + 30, 7));
+    assert_eq!(first, (0, 30, 23 + 30, 7));
 
     let world = World::with_sales(Keeps::Marker);
     let ended = world.run_with(&World::settings(), &deleting(&world), Stop::new());
@@ -605,9 +668,15 @@ fn a_position_that_is_there_but_not_read_from_is_tried_again_and_given_up_in_the
 
 #[test]
 fn a_topic_made_again_while_it_is_read_is_followed_where_spark_would() {
+    for settings in [lenient(), in_sparks_way(lenient())] {
+        followed_while_it_is_read(&settings);
+    }
+}
+
+fn followed_while_it_is_read(bounded: &Settings) {
     let world = World::with_sales(Keeps::Marker);
     let trigger = Trigger::ProcessingTime { interval_ms: 0 };
-    let settings = Settings { trigger, ..in_sparks_way(lenient()) };
+    let settings = Settings { trigger, ..bounded.clone() };
     let stop = Stop::new();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| world.run_with(&settings, &Fixed, stop.clone()));
@@ -624,9 +693,82 @@ fn a_topic_made_again_while_it_is_read_is_followed_where_spark_would() {
         append(&world, 0, 34);
         append(&world, 1, 30);
         wait_for(64);
+        // The topic is looked at by every trigger that comes half a second after the last look.
+        std::thread::sleep(Duration::from_secs(1));
+        append(&world, 0, 1);
+        wait_for(65);
         stop.request();
         running.join().expect("it does not panic").expect("it is followed");
     });
+    world.disk.crash();
+    let strict = Settings { fail_on_data_loss: true, ..bounded.clone() };
+    world.run(&strict).expect("the checkpoint is of the new topic");
+}
+
+/// Collects what is measured of each batch, and how many rows its operators then keep.
+struct Measured(Arc<Mutex<Vec<Measurement>>>);
+
+/// Its reading, its way out, and the rows that each operator keeps behind it.
+type Measurement = (Timing, WayOut, Vec<u64>);
+
+impl Reporter for Measured {
+    fn report(&mut self, report: &Report<'_>) {
+        let kept = report.record.operators.iter().map(|counts| counts.total).collect();
+        let mut measured = self.0.lock().expect("nobody panics");
+        measured.push((report.timing.clone(), report.way_out, kept));
+    }
+}
+
+#[test]
+fn what_a_batch_took_and_keeps_is_measured_for_each_operator() {
+    let deduplicated = |text: &str| {
+        format!(
+            "{text}\n[drop_duplicates]\ncolumns = [\"store\", \"price\"]\nwithin_watermark = true\n"
+        )
+    };
+    let ours = deduplicated(&World::settings().spec_text);
+    let ours = Settings { spec_text: ours, ..World::settings() };
+    let sessions =
+        ours.spec_text.replace("duration = \"30 seconds\"", "session_gap = \"30 seconds\"");
+    let sessions = Settings { spec_text: sessions, ..World::settings() };
+    for settings in [ours.clone(), in_sparks_way(ours), sessions.clone(), in_sparks_way(sessions)] {
+        let world = World::with_sales(Keeps::Marker);
+        let measured = Arc::new(Mutex::new(Vec::new()));
+        let reporter = Box::new(Measured(measured.clone()));
+        world
+            .run_told(&settings, &Fixed, Stop::new(), Some(reporter))
+            .expect("nothing is in its way");
+        let measured = measured.lock().expect("nobody panics");
+        assert!(measured.len() > 5);
+        let work = |timing: &Timing| {
+            [timing.groups, timing.keys].map(|of| of.updates + of.removals).iter().sum::<Duration>()
+        };
+        for (timing, way_out, kept) in measured.iter() {
+            assert!(work(timing) <= timing.plan, "{timing:?}");
+            assert!(!way_out.persist.is_zero());
+            let used = [timing.groups, timing.keys].map(|of| of.memory_bytes);
+            for (kept, used) in kept.iter().zip(used) {
+                // A row takes more than its key alone and its slot less than a page.
+                assert!(
+                    (kept * 8..(kept + 1) * 4096).contains(&used),
+                    "{kept} rows in {used} bytes"
+                );
+            }
+        }
+        let all = |of: fn(&Timing) -> Duration| {
+            measured.iter().map(|(timing, ..)| of(timing)).sum::<Duration>()
+        };
+        for sum in [
+            all(|timing| timing.planning),
+            all(|timing| timing.open),
+            all(|timing| timing.groups.updates),
+            all(|timing| timing.groups.removals),
+            all(|timing| timing.keys.updates),
+            all(|timing| timing.keys.removals),
+        ] {
+            assert!(!sum.is_zero(), "{:?}", measured.last());
+        }
+    }
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) struct Ends {
     looked_for_partitions: Option<Instant>,
     /// The topic's id as it was last told.
     topic_id: Option<String>,
+    /// The id of a topic that was made anew and is followed, until it is noted in the checkpoint.
+    new_topic: Option<String>,
     doubts: u32,
     fail_on_data_loss: bool,
     /// Also fixed ends have to be compared with what there is.
@@ -38,17 +40,25 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    pub(super) fn new(settings: &Settings) -> Ends {
+    /// `topic_id` is that of the topic that was found at the start.
+    pub(super) fn new(settings: &Settings, topic_id: Option<String>) -> Ends {
         let fixed =
             matches!(settings.trigger, Trigger::AvailableNow | Trigger::Once).then_some(None);
         Ends {
             fixed,
             looked_for_partitions: None,
-            topic_id: None,
+            topic_id,
+            new_topic: None,
             doubts: 0,
             fail_on_data_loss: settings.fail_on_data_loss,
             look_again: false,
         }
+    }
+
+    /// The id of a topic made anew that is followed from now on, told once: it must be in the checkpoint
+    /// before a batch reads it.
+    pub(super) fn take_new_topic(&mut self) -> Option<String> {
+        self.new_topic.take()
     }
 
     /// Records were gone where reading stood: at the next trigger the ends are asked for again.
@@ -57,8 +67,8 @@ impl Ends {
     }
 
     /// The end of what may be read of every partition; partitions new since the last trigger join
-    /// the job, from their beginning. Positions whose records are gone are moved to what there is,
-    /// unless that ends the run.
+    /// the job, from their beginning. What is gone of the records is done without, unless that ends the
+    /// run.
     pub(super) fn latest(
         &mut self,
         source: &mut dyn Source,
@@ -95,8 +105,9 @@ impl Ends {
         job: &mut Job,
     ) -> Result<(), SourceError> {
         let topic = job.pipeline().topic.clone();
+        let positions = job.reading_positions();
         let losses = bounds.iter().filter_map(|(partition, bounds)| {
-            Loss::of(*partition, job.head().positions.get(partition)?.offset, *bounds)
+            Loss::of(*partition, positions.get(partition)?.offset, *bounds)
         });
         let losses: Vec<Loss> = losses.collect();
         let Some(first) = losses.first() else {
@@ -128,9 +139,13 @@ impl Ends {
                 problem = loss.problem(&topic),
                 "records were lost; reading goes on without them"
             );
-            job.move_to(loss.partition, loss.goes_on_at());
+            if loss.is_deleted() {
+                job.do_without(loss.partition, loss.goes_on_at());
+            } else {
+                job.move_to(loss.partition, loss.goes_on_at());
+            }
         }
-        source.assign(&job.head().positions)
+        source.assign(&job.reading_positions())
     }
 
     fn join_partitions(
@@ -158,7 +173,7 @@ impl Ends {
         job.add_partitions(bounds.into_iter().map(|(partition, bounds)| {
             (partition, Position { offset: bounds.earliest, epoch: LeaderEpoch::UNKNOWN })
         }));
-        source.assign(&job.head().positions)
+        source.assign(&job.reading_positions())
     }
 
     /// A source that follows a topic made anew describes it with another id, and has to be told again
@@ -174,13 +189,14 @@ impl Ends {
         if !is_other {
             return Ok(());
         }
+        self.new_topic.clone_from(&self.topic_id);
         tracing::warn!(
             topic = job.pipeline().topic,
             "the topic was deleted and made again while it was read: what was not read of the old one is \
              lost, and the new one is read from the old one's offsets on, as Spark does"
         );
-        job.forget_epochs();
-        source.assign(&job.head().positions)
+        job.forget_log();
+        source.assign(&job.reading_positions())
     }
 
     /// Partitions that the topic does not have any more (it was made again with fewer).
@@ -212,7 +228,7 @@ impl Ends {
             );
             job.remove_partition(partition);
         }
-        source.assign(&job.head().positions)
+        source.assign(&job.reading_positions())
     }
 
     /// Waits until there is something to read, or a moment.

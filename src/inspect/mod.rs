@@ -16,7 +16,7 @@ use crate::{
     checkpoint::Recovered,
     source::TopicDescription,
     spark::{Failure, OpenGroup, SparkEngine, SparkError, StateLog},
-    spec::{self, Compat, Overrides, Pipeline},
+    spec::{self, Asked, Compat, OutputMode, Overrides, Pipeline},
     types::{
         BatchId, DataType, FaultReason, Keeper, Offset, Partition, Place, Rows, Timestamp, Value,
         timestamp_iso,
@@ -311,12 +311,22 @@ fn watermark(milliseconds: i64) -> String {
     timestamp_iso(Timestamp(milliseconds.saturating_mul(1000)))
 }
 
-/// The pipeline that a checkpoint was made by, in the compatibility mode that it was made in.
+/// The pipeline that a checkpoint was made by, in the compatibility mode and output mode that it was made in.
 fn pipeline_of(genesis: &Genesis) -> Result<Pipeline, ViewError> {
     let unreadable = |errors: spec::SpecErrors| ViewError::Spec(errors.to_string());
-    let spec = spec::parse(&genesis.spec_text, "the checkpoint's spec").map_err(unreadable)?;
-    let stored = genesis.identity.iter().find(|(name, _)| name == "compat");
-    let compat: Option<Compat> = stored.and_then(|(_, name)| name.parse().ok());
+    let stored = |field: &str| {
+        let found = genesis.identity.iter().find(|(name, _)| name == field);
+        found.map_or("", |(_, value)| value.as_str())
+    };
+    let compat: Option<Compat> = stored("compat").parse().ok();
+    let output_mode: Option<OutputMode> = stored("output_mode").parse().ok();
+    let parse = |watermark_delay_ms| {
+        let asked = Asked { compat, output_mode, watermark_delay_ms };
+        spec::parse_for(&genesis.spec_text, "the checkpoint's spec", asked)
+    };
+    // Without a watermark of the spec's own there was one on the command line; looking at what is
+    // stored, its delay does not matter.
+    let spec = parse(None).or_else(|errors| parse(Some(0)).map_err(|_| unreadable(errors)))?;
     if compat == spec.pipeline.semantics.compat {
         return Ok(spec.pipeline);
     }

@@ -10,7 +10,7 @@ use crate::{
         store::Store,
     },
     spec::OutputMode,
-    types::{OperatorCounts, Rows, Timestamp, Value, Watermark},
+    types::{Keeper, OperatorCounts, Rows, Timestamp, Value, Watch, Watermark, Work},
 };
 
 /// The groups of all tasks, merged task by task in each shuffle partition.
@@ -54,6 +54,7 @@ pub(super) fn run(
     bounds: Bounds,
     log: &mut Vec<Change>,
     rows: &mut Rows,
+    watch: &mut Watch<'_>,
 ) -> Result<OperatorCounts, SparkError> {
     let aggregation = plan.aggregation.as_ref().expect("there are groups");
     let mut state = OperatorCounts::default();
@@ -65,6 +66,7 @@ pub(super) fn run(
         if aggregation.sorted {
             sort(aggregation, &mut groups.groups)?;
         }
+        watch(Work::Updates(Keeper::Groups));
         for group in groups.groups {
             if closes && bounds.late.closes(Timestamp(group.end)) {
                 state.dropped += 1;
@@ -77,13 +79,16 @@ pub(super) fn run(
             store.change(partition, &group.key, Some(value), log);
             state.updated += 1;
         }
+        watch(Work::Rest);
         if plan.mode == OutputMode::Complete {
             for (key, value) in store.keys(partition) {
                 emitter.window_or_keys(key, value)?;
             }
         } else if closes {
             let is_done = |key: &[u8], _: &[Field]| closed(aggregation, key, bounds.closing);
+            watch(Work::Removals(Keeper::Groups));
             let done = store.evict(partition, is_done, log)?;
+            watch(Work::Rest);
             state.removed += done.len() as u64;
             if plan.mode == OutputMode::Append {
                 for (key, value) in &done {

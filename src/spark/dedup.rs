@@ -9,7 +9,7 @@ use crate::{
         store::Store,
     },
     spec::DeduplicationScope,
-    types::{OperatorCounts, Rows, Timestamp, Value},
+    types::{Keeper, OperatorCounts, Rows, Timestamp, Value, Watch, Work},
 };
 
 /// Runs the operator over the records of a batch, each `[event time, columns…, payload…]`, task by
@@ -20,12 +20,14 @@ pub(super) fn run(
     tasks: &[Rows],
     bounds: Bounds,
     log: &mut Vec<Change>,
+    watch: &mut Watch<'_>,
     mut keep: impl FnMut(usize, Option<Timestamp>, &[Value<'_>]) -> Result<(), SparkError>,
 ) -> Result<OperatorCounts, SparkError> {
     let deduplication = plan.deduplication.as_ref().expect("there is a deduplication");
     let mut state = OperatorCounts::default();
     let width = deduplication.columns.len();
     let mut key = Vec::new();
+    watch(Work::Updates(Keeper::Keys));
     for task in tasks {
         let mut reader = task.reader();
         while let Some(row) = reader.next() {
@@ -52,10 +54,12 @@ pub(super) fn run(
             let expiry = deduplication.expiry(key, value)?;
             Ok::<_, SparkError>(expiry.is_some_and(|expiry| bounds.closing.closes(expiry)))
         };
+        watch(Work::Removals(Keeper::Keys));
         for partition in 0..store.partitions() {
             state.removed += store.evict(partition, is_done, log)?.len() as u64;
         }
     }
+    watch(Work::Rest);
     state.total = store.len();
     Ok(state)
 }

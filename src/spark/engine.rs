@@ -16,8 +16,8 @@ use crate::{
     },
     spec::{Compat, OutputMode, Pipeline, StateStore},
     types::{
-        Column, DataType, Event, OperatorCounts, Partition, Rows, Timestamp, Value, Verdict,
-        Watermark,
+        Column, DataType, Event, Keeper, OperatorCounts, Partition, Rows, Timestamp, Value,
+        Verdict, Watch, Watermark,
     },
 };
 
@@ -223,7 +223,17 @@ impl SparkEngine {
         SparkBatch { plan: self.plan.clone(), late, tasks: BTreeMap::new() }
     }
 
-    /// Runs the batch over a topic of `partitions` partitions.
+    /// About how many bytes of memory an operator's state takes.
+    #[must_use]
+    pub fn memory_bytes(&self, keeper: Keeper) -> usize {
+        let store = match keeper {
+            Keeper::Groups => &self.aggregation,
+            Keeper::Keys => &self.deduplication,
+        };
+        store.as_ref().map_or(0, Store::memory_bytes)
+    }
+
+    /// Runs the batch over a topic of `partitions` partitions. `watch` is told what is being done.
     ///
     /// # Errors
     /// With ANSI mode on, a value that does not fit: the engine must not be used any more.
@@ -232,6 +242,7 @@ impl SparkEngine {
         batch: SparkBatch,
         bounds: Bounds,
         partitions: usize,
+        watch: &mut Watch<'_>,
     ) -> Result<SparkOutcome, SparkError> {
         let plan = self.plan.clone();
         if self.version > 0 {
@@ -258,7 +269,7 @@ impl SparkEngine {
                 let mut kept = Kept::new(&plan, store.partitions());
                 let keep =
                     |partition, time, payload: &[Value<'_>]| kept.take(partition, time, payload);
-                let state = dedup::run(&plan, store, &records, bounds, &mut changes, keep)?;
+                let state = dedup::run(&plan, store, &records, bounds, &mut changes, watch, keep)?;
                 operators.push(state);
                 let read: u64 = records.iter().map(Rows::len).sum();
                 duplicates = read - state.dropped - state.updated;
@@ -270,9 +281,9 @@ impl SparkEngine {
             let is_session = plan.aggregation.as_ref().is_some_and(AggregationPlan::is_session);
             let state = if is_session {
                 let stores = (store, &mut self.starts);
-                session::run(&plan, stores, groups, bounds, &mut changes, &mut rows)?
+                session::run(&plan, stores, groups, bounds, &mut changes, &mut rows, watch)?
             } else {
-                aggregate::run(&plan, store, groups, bounds, &mut changes, &mut rows)?
+                aggregate::run(&plan, store, groups, bounds, &mut changes, &mut rows, watch)?
             };
             operators.insert(0, state);
         }

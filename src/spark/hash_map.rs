@@ -25,6 +25,8 @@ pub(super) struct JavaMap<V> {
     entries: Vec<Option<Entry<V>>>,
     free: Vec<u32>,
     len: usize,
+    /// Bytes of all keys.
+    key_bytes: usize,
     /// The table grows when it has so many keys (`sizeCtl`).
     grows_at: usize,
     /// Whether nothing was put in or taken out since it was copied anew: copying it again changes
@@ -55,6 +57,7 @@ impl<V> Default for JavaMap<V> {
             entries: Vec::new(),
             free: Vec::new(),
             len: 0,
+            key_bytes: 0,
             grows_at: 0,
             is_fresh_copy: false,
         }
@@ -65,6 +68,14 @@ impl<V> JavaMap<V> {
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// About how many bytes of memory it takes, without what values point at.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bins.capacity() * size_of::<Bin>()
+            + self.entries.capacity() * size_of::<Option<Entry<V>>>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.key_bytes
     }
 
     /// What the key is mapped to.
@@ -98,6 +109,7 @@ impl<V> JavaMap<V> {
         }
         if found.is_none() {
             self.len += 1;
+            self.key_bytes += key.len();
             while self.len >= self.grows_at {
                 self.grow();
             }
@@ -125,6 +137,7 @@ impl<V> JavaMap<V> {
                 self.entries[place as usize] = None;
                 self.free.push(place);
                 self.len -= 1;
+                self.key_bytes -= key.len();
                 let is_tree = self.bins[bin].is_tree;
                 self.bins[bin].is_tree = is_tree && self.chain(bin).count() > UNTREEIFY;
                 return true;

@@ -17,7 +17,7 @@ use crate::{
         store::Store,
     },
     spec::OutputMode,
-    types::{OperatorCounts, Rows, Timestamp},
+    types::{Keeper, OperatorCounts, Rows, Timestamp, Watch, Work},
 };
 
 /// Starts of the stored sessions by the row of their keys, for each shuffle partition.
@@ -89,6 +89,7 @@ pub(super) fn run(
     bounds: Bounds,
     log: &mut Vec<Change>,
     rows: &mut Rows,
+    watch: &mut Watch<'_>,
 ) -> Result<OperatorCounts, SparkError> {
     let aggregation = plan.aggregation.as_ref().expect("there are groups");
     let mut state = OperatorCounts::default();
@@ -103,6 +104,7 @@ pub(super) fn run(
         }
     }
     for (partition, groups) in shuffled.into_iter().enumerate() {
+        watch(Work::Updates(Keeper::Groups));
         for (prefix, groups) in by_keys(aggregation, groups)? {
             let stored = starts.get(partition, &prefix);
             let merged = merged(aggregation, &prefix, groups, (store, partition, &stored))?;
@@ -123,6 +125,7 @@ pub(super) fn run(
                 state.updated += 1;
             }
         }
+        watch(Work::Rest);
         let mut emitter = Emitter::new(plan, aggregation);
         if plan.mode == OutputMode::Complete {
             for (key, value) in store.keys(partition) {
@@ -132,7 +135,10 @@ pub(super) fn run(
             let is_done = |_: &[u8], value: &[Field]| {
                 Ok::<_, SparkError>(bounds.closing.closes(session_end(value)))
             };
-            for (key, value) in store.evict(partition, is_done, log)? {
+            watch(Work::Removals(Keeper::Groups));
+            let done = store.evict(partition, is_done, log)?;
+            watch(Work::Rest);
+            for (key, value) in done {
                 starts.remove(partition, &prefix(aggregation, &key), start_of(aggregation, &key)?);
                 emitter.session(&key, &value)?;
                 state.removed += 1;

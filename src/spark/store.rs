@@ -60,11 +60,13 @@ pub(super) type Removed = (Box<[u8]>, Box<[Field]>);
 pub(super) struct Store {
     operator: Operator,
     maps: Vec<JavaMap<Box<[Field]>>>,
+    /// Fields of the newest value; all have as many.
+    width: usize,
 }
 
 impl Store {
     pub(super) fn new(operator: Operator, partitions: usize) -> Store {
-        Store { operator, maps: vec![JavaMap::default(); partitions] }
+        Store { operator, maps: vec![JavaMap::default(); partitions], width: 0 }
     }
 
     pub(super) fn partitions(&self) -> usize {
@@ -73,6 +75,13 @@ impl Store {
 
     pub(super) fn len(&self) -> u64 {
         self.maps.iter().map(|map| map.len() as u64).sum()
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let values: usize = self.maps.iter().map(JavaMap::len).sum();
+        let maps: usize = self.maps.iter().map(JavaMap::memory_bytes).sum();
+        maps + values * self.width * size_of::<Field>()
     }
 
     /// What loading the version before does to the maps.
@@ -98,6 +107,7 @@ impl Store {
         let map = &mut self.maps[change.partition as usize];
         match &change.value {
             Some(value) => {
+                self.width = value.len();
                 map.put(&change.key, value.clone());
             }
             None => {

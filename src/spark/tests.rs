@@ -277,7 +277,8 @@ impl Replay<'_> {
                 take(pipeline, (&mut batch, times), Partition(partition), &decoded.event)?;
             }
         }
-        let outcome = engine.close(batch, bounds, ends.len()).map_err(Failed::Spark)?;
+        let outcome =
+            engine.close(batch, bounds, ends.len(), &mut |_| {}).map_err(Failed::Spark)?;
         let mut all = EventTimeStats::default();
         let order = topic_order(pipeline.semantics.compat.unwrap(), &pipeline.topic, ends.len());
         order

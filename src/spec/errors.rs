@@ -68,11 +68,13 @@ pub struct InvalidOption(pub String);
 pub(super) struct Mistakes<'t> {
     text: &'t str,
     found: Vec<(usize, String)>,
+    of_options: Vec<(&'static str, String)>,
+    doubts: Vec<(usize, String)>,
 }
 
 impl<'t> Mistakes<'t> {
     pub(super) fn new(text: &'t str) -> Mistakes<'t> {
-        Mistakes { text, found: Vec::new() }
+        Mistakes { text, found: Vec::new(), of_options: Vec::new(), doubts: Vec::new() }
     }
 
     /// The text the offsets point into.
@@ -85,21 +87,43 @@ impl<'t> Mistakes<'t> {
         self.found.push((offset, message.into()));
     }
 
-    /// Whether nothing was noted.
-    pub(super) fn is_empty(&self) -> bool {
-        self.found.is_empty()
+    /// Notes a mistake of a value that an option gives in place of the text's.
+    pub(super) fn note_option(&mut self, option: &'static str, message: String) {
+        self.of_options.push((option, message));
     }
 
-    /// The mistakes in the order of the text.
-    pub(super) fn into_errors(mut self, origin: &str) -> SpecErrors {
-        self.found.sort_by_key(|(offset, _)| *offset);
-        let text = self.text;
-        let error = |(offset, message)| {
-            let (line, column) = line_and_column(text, offset);
-            SpecError { place: Place::Text { origin: origin.to_owned(), line, column }, message }
-        };
-        SpecErrors(self.found.into_iter().map(error).collect())
+    /// Notes what is most likely a mistake, and no reason to refuse the text.
+    pub(super) fn doubt(&mut self, offset: usize, message: impl Into<String>) {
+        self.doubts.push((offset, message.into()));
     }
+
+    /// Whether no mistake was noted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty() && self.of_options.is_empty()
+    }
+
+    /// The mistakes in the order of the text, then those of options.
+    pub(super) fn into_errors(self, origin: &str) -> SpecErrors {
+        let mut errors = placed(self.text, origin, self.found);
+        let of_option = |(option, message)| SpecError { place: Place::Option(option), message };
+        errors.extend(self.of_options.into_iter().map(of_option));
+        SpecErrors(errors)
+    }
+
+    /// The doubts in the order of the text.
+    pub(super) fn into_doubts(self, origin: &str) -> Vec<SpecError> {
+        placed(self.text, origin, self.doubts)
+    }
+}
+
+/// What was noted by byte offset, in the order of the text.
+fn placed(text: &str, origin: &str, mut found: Vec<(usize, String)>) -> Vec<SpecError> {
+    found.sort_by_key(|(offset, _)| *offset);
+    let error = |(offset, message)| {
+        let (line, column) = line_and_column(text, offset);
+        SpecError { place: Place::Text { origin: origin.to_owned(), line, column }, message }
+    };
+    found.into_iter().map(error).collect()
 }
 
 /// Line and column, from 1, of a byte offset; one behind the end of the text is its end.

@@ -47,7 +47,7 @@ pub use options::{
     DeadLetterSpec, MaxOffsets, ProgressSpec, SinkSpec, StartingOffset, StartingOffsets, Trigger,
     whole_milliseconds,
 };
-pub use parse::{Spec, parse, parse_for};
+pub use parse::{Asked, Spec, parse, parse_for};
 pub use pipeline::{
     Aggregate, AggregateFunction, Aggregation, Arithmetic, Comparison, Compat, Deduplication,
     DeduplicationScope, EventTime, Expression, Function, JsonOptions, Literal, OutputColumn,

@@ -14,7 +14,7 @@ use super::document::{
     offset_in_document, text_of,
 };
 use super::durations::parse_interval;
-use super::errors::{InvalidOption, Mistakes, SpecErrors, list, suggestion};
+use super::errors::{InvalidOption, Mistakes, SpecError, SpecErrors, list, suggestion};
 use super::expression::{self, Names, parse_condition, parse_value};
 use super::names::{check_pipeline_name, check_topic_name};
 use super::pipeline::{
@@ -45,6 +45,8 @@ pub struct Spec {
     pub run: RunOptions,
     /// What it names of Spark's ways; an option for `compat` on the command line keeps these.
     pub spark: SparkChoices,
+    /// What is run as it is written, as Spark does, but is most likely a mistake: to be warned of.
+    pub doubts: Vec<SpecError>,
 }
 
 /// Reads a spec. `origin` names the text in errors, usually the path of its file.
@@ -52,15 +54,26 @@ pub struct Spec {
 /// # Errors
 /// Every mistake that was found, each with line, column and what would be right.
 pub fn parse(text: &str, origin: &str) -> Result<Spec, SpecErrors> {
-    parse_for(text, origin, None)
+    parse_for(text, origin, Asked::default())
 }
 
-/// Reads a spec that is to be run in a compatibility mode, whatever it says itself: its SQL is read
-/// as that Spark reads it.
+/// What is asked for outside of a spec and decides whether it can be run at all; each wins over what the
+/// spec says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// `--compat`
+    pub compat: Option<Compat>,
+    /// `--output-mode`
+    pub output_mode: Option<OutputMode>,
+    /// `--watermark`, in milliseconds; not for a spec without event time.
+    pub watermark_delay_ms: Option<i64>,
+}
+
+/// Reads a spec that is to be run as it is asked for, whatever it says itself of that.
 ///
 /// # Errors
 /// As [`parse()`].
-pub fn parse_for(text: &str, origin: &str, compat: Option<Compat>) -> Result<Spec, SpecErrors> {
+pub fn parse_for(text: &str, origin: &str, asked: Asked) -> Result<Spec, SpecErrors> {
     let mut mistakes = Mistakes::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -70,9 +83,11 @@ pub fn parse_for(text: &str, origin: &str, compat: Option<Compat>) -> Result<Spe
     if !errors.is_empty() {
         return Err(mistakes.into_errors(origin));
     }
-    let spec = read_spec(Section::root(document.get_ref()), compat, &mut mistakes);
+    let spec = read_spec(Section::root(document.get_ref()), asked, &mut mistakes);
     match spec {
-        Some(spec) if mistakes.is_empty() => Ok(spec),
+        Some(spec) if mistakes.is_empty() => {
+            Ok(Spec { doubts: mistakes.into_doubts(origin), ..spec })
+        }
         _ => {
             debug_assert!(!mistakes.is_empty(), "what is left out was noted");
             Err(mistakes.into_errors(origin))
@@ -142,26 +157,25 @@ impl Results {
     }
 }
 
-fn read_spec(
-    root: Section<'_, '_>,
-    asked: Option<Compat>,
-    mistakes: &mut Mistakes<'_>,
-) -> Option<Spec> {
+fn read_spec(root: Section<'_, '_>, asked: Asked, mistakes: &mut Mistakes<'_>) -> Option<Spec> {
     root.check_keys(ROOT_KEYS, mistakes);
     let name = read_name(root, mistakes);
     let topic = read_topic(root, mistakes);
     let schema = read_schema(root, mistakes);
-    let event_time = read_event_time(root, &schema, mistakes);
+    let event_time = read_event_time(root, &schema, mistakes).map(|time| EventTime {
+        watermark_delay_ms: asked.watermark_delay_ms.or(time.watermark_delay_ms),
+        ..time
+    });
     let of_spec: Option<Compat> = root.parsed("compat", mistakes);
-    let compat = asked.or(of_spec);
-    let conditions = read_conditions(root, &schema, compat.is_some(), mistakes);
+    let compat = asked.compat.or(of_spec);
+    let conditions = read_conditions(root, &schema, mistakes);
     let deduplication = root
         .section("drop_duplicates", "[drop_duplicates]", mistakes)
         .map(|section| windows::read_drop_duplicates(section, &schema, mistakes));
     let aggregated = ["window", "group_by", "aggregates"]
         .iter()
         .any(|key| root.has(key) || root.has_slip_of(key));
-    let selected = read_select(root, &schema, topic.as_deref(), compat.is_some(), mistakes);
+    let selected = read_select(root, &schema, topic.as_deref(), mistakes);
     let (query, available) = if root.has("pipeline") {
         (None, Results::all(Vec::new()))
     } else if aggregated {
@@ -170,7 +184,7 @@ fn read_spec(
         (Some(Query::Projection), Results::all(projectable(&schema, root.has(EVENT_TIME))))
     };
     let mut computed = Vec::new();
-    let place = OutputPlace { schema: &schema, aggregated, lenient: compat.is_some(), root };
+    let place = OutputPlace { schema: &schema, aggregated, root };
     let output = if root.has("pipeline") {
         None
     } else {
@@ -209,7 +223,7 @@ fn read_spec(
         query: query?,
         computed,
         output: output?,
-        output_mode: meaning.output_mode.unwrap_or(OutputMode::Append),
+        output_mode: asked.output_mode.or(meaning.output_mode).unwrap_or(OutputMode::Append),
         parse_mode: meaning.parse_mode.unwrap_or(ParseMode::Permissive),
         json,
         corrupt_column: corrupt_column?,
@@ -217,8 +231,8 @@ fn read_spec(
         semantics: spark.semantics(compat),
         max_future_skew_ms: meaning.max_future_skew_ms,
     };
-    note_broken_rules(&pipeline, root, run, mistakes);
-    Some(Spec { pipeline, run: run_options, spark })
+    note_broken_rules(&pipeline, asked, (root, run), mistakes);
+    Some(Spec { pipeline, run: run_options, spark, doubts: Vec::new() })
 }
 
 /// What `pipeline` selects; `Some(None)` where there is none.
@@ -226,7 +240,6 @@ fn read_select(
     root: Section<'_, '_>,
     schema: &Schema,
     topic: Option<&str>,
-    lenient: bool,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<Option<Selected>> {
     if !root.has("pipeline") {
@@ -239,7 +252,7 @@ fn read_select(
     }
     let has_event_time = root.has(EVENT_TIME);
     let selected =
-        read_expression(root, "pipeline", schema, has_event_time, lenient, parse_select, mistakes)?;
+        read_expression(root, "pipeline", schema, has_event_time, parse_select, mistakes)?;
     if topic.is_none() {
         noted(root.offset_of("pipeline"), check_topic_name(&selected.from), mistakes)?;
     }
@@ -355,13 +368,11 @@ fn read_event_time(
 fn read_conditions(
     root: Section<'_, '_>,
     schema: &Schema,
-    lenient: bool,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<(Option<Expression>, Option<Expression>)> {
     let has_event_time = root.has(EVENT_TIME);
-    let mut read = |key| {
-        read_expression(root, key, schema, has_event_time, lenient, parse_condition, mistakes)
-    };
+    let mut read =
+        |key| read_expression(root, key, schema, has_event_time, parse_condition, mistakes);
     let before = read("where");
     let after = read("where_after_watermark");
     let before = if root.has("where") { Some(before?) } else { None };
@@ -376,7 +387,6 @@ pub(super) fn read_expression<T>(
     key: &str,
     schema: &Schema,
     has_event_time: bool,
-    lenient: bool,
     read: impl FnOnce(&str, &Names<'_>) -> Result<T, Vec<expression::Mistake>>,
     mistakes: &mut Mistakes<'_>,
 ) -> Option<T> {
@@ -385,13 +395,18 @@ pub(super) fn read_expression<T>(
     if schema.columns.is_empty() {
         return None;
     }
-    let names = Names { columns: &schema.columns, has_event_time, lenient };
-    match read(text.value, &names) {
+    let names = Names::new(&schema.columns, has_event_time);
+    let read = read(text.value, &names);
+    let document = mistakes.text();
+    let place = |offset| offset_in_document(document, span.clone(), text.value, offset);
+    for (offset, message) in names.doubts.take() {
+        mistakes.doubt(place(offset), message);
+    }
+    match read {
         Ok(value) => Some(value),
         Err(found) => {
             for (offset, message) in found {
-                let place = offset_in_document(mistakes.text(), span.clone(), text.value, offset);
-                mistakes.note(place, message);
+                mistakes.note(place(offset), message);
             }
             None
         }
@@ -653,7 +668,6 @@ fn read_output(
 struct OutputPlace<'s> {
     schema: &'s Schema,
     aggregated: bool,
-    lenient: bool,
     root: Section<'s, 's>,
 }
 
@@ -669,15 +683,7 @@ impl OutputPlace<'_> {
             return None;
         }
         let has_event_time = self.root.has(EVENT_TIME);
-        read_expression(
-            section,
-            "expr",
-            self.schema,
-            has_event_time,
-            self.lenient,
-            parse_value,
-            mistakes,
-        )
+        read_expression(section, "expr", self.schema, has_event_time, parse_value, mistakes)
     }
 }
 
@@ -754,11 +760,15 @@ fn watermark_delay(text: &str) -> Result<i64, InvalidOption> {
 /// Notes what does not fit together, each at the key it is about.
 fn note_broken_rules(
     pipeline: &Pipeline,
-    root: Section<'_, '_>,
-    run: Option<Section<'_, '_>>,
+    asked: Asked,
+    (root, run): (Section<'_, '_>, Option<Section<'_, '_>>),
     mistakes: &mut Mistakes<'_>,
 ) {
     for (subject, message) in broken_rules(pipeline) {
+        if subject == Subject::OutputMode && asked.output_mode.is_some() {
+            mistakes.note_option(subject.option(), message);
+            continue;
+        }
         let in_run = |key| run.filter(|run| run.has(key)).map(|run| run.offset_of(key));
         let offset = match subject {
             // Told already, with the name.

@@ -40,7 +40,7 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    fn option(self) -> &'static str {
+    pub(super) fn option(self) -> &'static str {
         match self {
             Subject::Topic => "--topic",
             Subject::OutputMode => "--output-mode",

@@ -42,9 +42,8 @@ pub(super) struct Selected {
 /// Reads a SELECT.
 pub(super) fn parse_select(text: &str, names: &Names<'_>) -> Result<Selected, Vec<Mistake>> {
     let one = |mistake| vec![mistake];
-    let sql = Sql { has_escapes: names.lenient };
-    let tokens = tokens_of(text, &sql).map_err(one)?;
-    let mut parser = Parser::new(&sql).with_tokens_with_locations(tokens);
+    let tokens = tokens_of(text).map_err(one)?;
+    let mut parser = Parser::new(&Sql).with_tokens_with_locations(tokens);
     let statement =
         parser.parse_statement().map_err(|error| one(expression::parse_mistake(text, error)))?;
     while parser.consume_token(&Token::SemiColon) {}

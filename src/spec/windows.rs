@@ -48,7 +48,7 @@ fn read_session(
     }
     let read = |text: &str, names: &super::expression::Names<'_>| parse_value(text, names);
     let (gap, data_type) =
-        read_expression(section, "session_gap_expr", schema, true, true, read, mistakes)?;
+        read_expression(section, "session_gap_expr", schema, true, read, mistakes)?;
     if !matches!(data_type, Some(DataType::String) | None) {
         let message = "a session's gap is a text such as '10 seconds', and this is not a text";
         mistakes.note(section.offset_of("session_gap_expr"), message);

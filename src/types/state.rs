@@ -55,6 +55,20 @@ pub enum Verdict {
     Duplicate,
 }
 
+/// What is done while a batch is closed, for whoever measures how long that takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// An operator's state takes in what the batch adds.
+    Updates(Keeper),
+    /// What an operator is done with is found and taken out.
+    Removals(Keeper),
+    /// Everything else.
+    Rest,
+}
+
+/// Told what is done from now on, a few times a batch.
+pub type Watch<'a> = dyn FnMut(Work) + 'a;
+
 /// What Spark's progress shows of a stateful operator after a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OperatorCounts {

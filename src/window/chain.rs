@@ -13,7 +13,7 @@ use crate::{
     spec::{OutputMode, Pipeline},
     types::{
         Column, Event, Keeper, Offset, OperatorCounts, OwnedEvent, Partition, Place, Rows,
-        Timestamp, Verdict,
+        Timestamp, Verdict, Watch, Work,
     },
     window::{
         Deduplicator, Delta, Group, KeyError, Misfits, SessionDelta, Sessions, Table, Watermarks,
@@ -212,7 +212,7 @@ impl Chain {
         verdict
     }
 
-    /// Closes a batch: the state then is that after it.
+    /// Closes a batch: the state then is that after it. `watch` is told what is being done.
     ///
     /// # Errors
     /// Stored rows that are not of this pipeline.
@@ -220,13 +220,14 @@ impl Chain {
         &mut self,
         batch: ChainBatch,
         watermarks: Watermarks,
+        watch: &mut Watch<'_>,
     ) -> Result<Closed, ResultsError> {
         let ChainBatch { deduplicated, mut grouped, mut late } = batch;
         let mut closed = self.nothing();
         let mut first = None;
         if let (Some(deduplicator), Some(delta)) = (&mut self.deduplicator, deduplicated) {
             let (held, mut counts) =
-                deduplicator.close(delta, watermarks.closing_bound, &mut closed.changes);
+                deduplicator.close(delta, watermarks.closing_bound, &mut closed.changes, watch);
             counts.dropped = std::mem::take(&mut late);
             first = Some(counts);
             for held in held {
@@ -240,13 +241,25 @@ impl Chain {
             }
         }
         if let (Some(groups), Some(delta)) = (&mut self.groups, grouped) {
-            let mut counts = groups.close(delta, watermarks, &mut closed)?;
+            let mut counts = groups.close(delta, watermarks, &mut closed, watch)?;
             counts.dropped = late;
             closed.operators.push(counts);
         }
         closed.operators.extend(first);
         closed.changes.sort_by_key(|changes| changes.place);
         Ok(closed)
+    }
+
+    /// About how many bytes of memory an operator's state takes.
+    #[must_use]
+    pub fn memory_bytes(&self, keeper: Keeper) -> usize {
+        match keeper {
+            Keeper::Groups => self.groups.as_ref().map_or(0, |groups| match groups {
+                Groups::Windows(windows) => windows.memory_bytes(),
+                Groups::Sessions(sessions) => sessions.memory_bytes(),
+            }),
+            Keeper::Keys => self.deduplicator.as_ref().map_or(0, Deduplicator::memory_bytes),
+        }
     }
 
     /// Puts the state behind the newest batch, whose state rows were restored, and computes its rows
@@ -262,12 +275,12 @@ impl Chain {
         let touched: Vec<_> = std::mem::take(&mut self.touched).into_iter().collect();
         match &mut self.groups {
             Some(Groups::Windows(windows)) => {
-                window_results(windows, &touched, watermarks, &mut closed)?;
+                window_results(windows, &touched, watermarks, &mut closed, &mut |_| {})?;
             }
             Some(Groups::Sessions(sessions)) => {
                 // Those that an earlier batch closed share a place with some that are still open.
                 sessions.close(watermarks.late_bound);
-                session_results(sessions, watermarks, &mut closed)?;
+                session_results(sessions, watermarks, &mut closed, &mut |_| {})?;
             }
             None => {}
         }
@@ -300,14 +313,16 @@ impl Groups {
         delta: GroupsDelta,
         watermarks: Watermarks,
         closed: &mut Closed,
+        watch: &mut Watch<'_>,
     ) -> Result<OperatorCounts, ResultsError> {
+        watch(Work::Updates(Keeper::Groups));
         match (self, delta) {
             (Groups::Windows(windows), GroupsDelta::Windows(mut delta)) => {
                 delta.touch_global();
                 windows.merge(&mut delta);
                 closed.groups_touched = delta.groups();
                 let touched = delta.into_tables();
-                let removed = window_results(windows, &touched, watermarks, closed)?;
+                let removed = window_results(windows, &touched, watermarks, closed, watch)?;
                 let places = touched
                     .into_iter()
                     .map(|(closing, table)| Changes::written(Place::groups(closing), table));
@@ -317,7 +332,7 @@ impl Groups {
             (Groups::Sessions(sessions), GroupsDelta::Sessions(delta)) => {
                 let merged = sessions.merge(delta, &mut closed.changes);
                 closed.groups_touched = merged.written;
-                let removed = session_results(sessions, watermarks, closed)?;
+                let removed = session_results(sessions, watermarks, closed, watch)?;
                 Ok(counts(sessions.len(), merged.written, removed + merged.removed))
             }
             _ => unreachable!("a batch is closed by the chain that opened it"),
@@ -345,9 +360,12 @@ fn window_results(
     touched: &[(Timestamp, Table)],
     watermarks: Watermarks,
     closed: &mut Closed,
+    watch: &mut Watch<'_>,
 ) -> Result<u64, ResultsError> {
     let plan = windows.plan().clone();
+    watch(Work::Removals(Keeper::Groups));
     let finished = windows.close(watermarks.closing_bound);
+    watch(Work::Rest);
     let published: Vec<&Table> = match plan.output_mode {
         OutputMode::Complete => windows.open().map(|(_, table)| table).collect(),
         OutputMode::Update => touched.iter().map(|(_, table)| table).collect(),
@@ -364,9 +382,12 @@ fn session_results(
     sessions: &mut Sessions,
     watermarks: Watermarks,
     closed: &mut Closed,
+    watch: &mut Watch<'_>,
 ) -> Result<u64, ResultsError> {
     let plan = sessions.plan().clone();
+    watch(Work::Removals(Keeper::Groups));
     let finished = sessions.close(watermarks.closing_bound);
+    watch(Work::Rest);
     let published = match plan.output_mode {
         OutputMode::Complete => sessions.sorted(),
         OutputMode::Append | OutputMode::Update => finished.sorted(),

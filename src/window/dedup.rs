@@ -15,8 +15,8 @@ use foldhash::fast::FixedState;
 use crate::{
     spec::{DeduplicationScope, Pipeline},
     types::{
-        Event, Offset, OperatorCounts, OwnedEvent, Partition, Place, Timestamp, Value, Verdict,
-        Watermark,
+        Event, Keeper, Offset, OperatorCounts, OwnedEvent, Partition, Place, Timestamp, Value,
+        Verdict, Watch, Watermark, Work,
     },
     window::{Changes, Group, Table, key, plan::together},
 };
@@ -35,6 +35,8 @@ pub struct Deduplicator {
     delay_us: Option<i64>,
     /// Every key with the instant at which it is forgotten.
     seen: Keyed<Timestamp>,
+    /// Bytes of the keys in `seen`.
+    key_bytes: usize,
     /// The same by that instant, several instants together; without those that are never forgotten.
     expiring: BTreeMap<Timestamp, Vec<Expiring>>,
 }
@@ -74,6 +76,7 @@ impl Deduplicator {
             scope: deduplication.scope,
             delay_us: delay_ms.map(|delay_ms| delay_ms.saturating_mul(1000)),
             seen: Keyed::default(),
+            key_bytes: 0,
             expiring: BTreeMap::new(),
         })
     }
@@ -82,6 +85,16 @@ impl Deduplicator {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.seen.len() as u64
+    }
+
+    /// About how many bytes of memory they take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        // A slot of a map has a byte of its own, a shared key two counters.
+        let slots = self.seen.capacity() * (size_of::<(Arc<[u8]>, Timestamp)>() + 1);
+        let expiring = self.expiring.values().map(|keys| keys.capacity() * size_of::<Expiring>());
+        let counters = self.seen.len() * 2 * size_of::<usize>();
+        slots + expiring.sum::<usize>() + counters + self.key_bytes
     }
 
     /// Whether no key is remembered.
@@ -141,7 +154,9 @@ impl Deduplicator {
         delta: DedupDelta,
         watermark: Watermark,
         changes: &mut Vec<Changes>,
+        watch: &mut Watch<'_>,
     ) -> (Vec<Held>, OperatorCounts) {
+        watch(Work::Updates(Keeper::Keys));
         let mut places: BTreeMap<Timestamp, Table> = BTreeMap::new();
         let mut kept = Vec::with_capacity(delta.held.len());
         for (key, held) in delta.held {
@@ -157,7 +172,9 @@ impl Deduplicator {
         let written =
             places.into_iter().map(|(at, table)| Changes::written(Place::keys(at), table));
         changes.extend(written);
+        watch(Work::Removals(Keeper::Keys));
         let removed = self.forget(watermark);
+        watch(Work::Rest);
         kept.sort_unstable_by_key(|held| held.at);
         let updated = kept.len() as u64;
         (kept, OperatorCounts { total: self.len(), updated, removed, dropped: 0 })
@@ -176,6 +193,7 @@ impl Deduplicator {
                     // One that was restored twice is forgotten by its later instant.
                     if seen.get() == expiry {
                         seen.remove();
+                        self.key_bytes -= key.len();
                         forgotten += 1;
                     }
                 }
@@ -209,6 +227,9 @@ impl Deduplicator {
         if expiry < Place::NEVER {
             self.expiring.entry(together(expiry)).or_default().push((expiry, key.clone()));
         }
-        self.seen.insert(key, expiry);
+        let bytes = key.len();
+        if self.seen.insert(key, expiry).is_none() {
+            self.key_bytes += bytes;
+        }
     }
 }

@@ -230,6 +230,12 @@ impl Windows {
         self.open.iter().map(|(closing, table)| (*closing, table))
     }
 
+    /// About how many bytes of memory they take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.open.values().map(|table| size_of::<(Timestamp, Table)>() + table.memory_bytes()).sum()
+    }
+
     /// How many groups are open.
     #[must_use]
     pub fn groups(&self) -> u64 {

@@ -115,8 +115,13 @@ fn changes_at(
 pub struct Sessions {
     plan: Arc<WindowPlan>,
     keys: HashMap<Arc<[u8]>, ByStart, FixedState>,
-    ends: BTreeSet<(Timestamp, Timestamp, Arc<[u8]>)>,
+    /// Bytes of the keys in `keys`.
+    key_bytes: usize,
+    ends: BTreeSet<End>,
 }
+
+/// End, start and key of a session.
+type End = (Timestamp, Timestamp, Arc<[u8]>);
 
 /// How many rows of state a merge made and removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,7 +135,7 @@ impl Sessions {
     /// No session is open.
     #[must_use]
     pub fn new(plan: Arc<WindowPlan>) -> Sessions {
-        Sessions { plan, keys: HashMap::default(), ends: BTreeSet::new() }
+        Sessions { plan, keys: HashMap::default(), key_bytes: 0, ends: BTreeSet::new() }
     }
 
     /// What the sessions do.
@@ -143,6 +148,17 @@ impl Sessions {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.ends.len() as u64
+    }
+
+    /// About how many bytes of memory they take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let totals = self.plan.stride() * size_of::<Accumulator>();
+        let session = size_of::<End>() + size_of::<(Timestamp, Session)>() + totals;
+        // A slot of a map has a byte of its own, a shared key two counters.
+        let slots = self.keys.capacity() * (size_of::<(Arc<[u8]>, ByStart)>() + 1);
+        let counters = self.keys.len() * 2 * size_of::<usize>();
+        slots + counters + self.key_bytes + self.ends.len() * session
     }
 
     /// Whether no session is open.
@@ -162,6 +178,9 @@ impl Sessions {
     pub fn restore(&mut self, row: Group<'_>) {
         let key: Arc<[u8]> = row.key.into();
         let session = Session { end: row.end, totals: row.accumulators.into() };
+        if !self.keys.contains_key(&key) {
+            self.key_bytes += key.len();
+        }
         let old = self.keys.entry(key.clone()).or_default().insert(row.start, session);
         // One that had closed and one that began at the same instant later may both be stored.
         if let Some(old) = old {
@@ -177,7 +196,10 @@ impl Sessions {
         for (key, sessions) in delta.keys {
             let key: Arc<[u8]> = match self.keys.get_key_value(&key[..]) {
                 Some((known, _)) => known.clone(),
-                None => key.into(),
+                None => {
+                    self.key_bytes += key.len();
+                    key.into()
+                }
             };
             self.merge_key(&key, sessions, &mut places, &mut merged);
         }
@@ -235,6 +257,7 @@ impl Sessions {
             let session = sessions.remove(&start).expect("every end is of a session");
             if sessions.is_empty() {
                 self.keys.remove(&key);
+                self.key_bytes -= key.len();
             }
             closed.put(Group { start, end, key: &key, accumulators: &session.totals });
         }

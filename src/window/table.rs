@@ -76,6 +76,16 @@ impl Table {
         self.groups.is_empty()
     }
 
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        // An index's slot has a byte of its own beside its number.
+        self.index.capacity() * (size_of::<u32>() + 1)
+            + self.groups.capacity() * size_of::<GroupHead>()
+            + self.keys.capacity()
+            + self.accumulators.capacity() * size_of::<Accumulator>()
+    }
+
     /// The groups, ordered by window start, then key.
     #[must_use]
     pub fn sorted(&self) -> Vec<Group<'_>> {

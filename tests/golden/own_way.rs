@@ -28,8 +28,6 @@ const SHORTEST: &str = "doubles have their shortest text";
 
 const MILLISECONDS: &str = "milliseconds are exact where Spark's division is off by microseconds";
 
-const SUSPECT: &str = "a comparison that is most likely a mistake is refused at the start";
-
 const ZEROS: &str = "0.0 and -0.0 are one key, as in Spark 4";
 const LAST_WINDOW: &str =
     "a window beyond the last instant ends there, where Spark 3.5 wraps around";
@@ -124,12 +122,6 @@ impl Judge<'_> {
         let mut alike = Alike::Still;
         if code == Some(12) && error.is_none() && self.changes_the_job(step) {
             return Ok(Alike::NoLonger(OTHER_JOB));
-        }
-        if code == Some(2)
-            && error.is_none_or(|text| text.contains("[CAST_INVALID_INPUT]"))
-            && failure.is_some_and(|failure| is_suspect(&failure.message))
-        {
-            return Ok(Alike::NoLonger(SUSPECT));
         }
         if code == Some(20) && self.case.has_step(|step| matches!(step, Step::RecreateTopic(_))) {
             return Ok(Alike::NoLonger(OTHER_TOPIC));
@@ -315,14 +307,6 @@ impl Judge<'_> {
         let numbers = number(wanted).is_some() && number(got).is_some();
         (numbers && adds_inexactly(self.case)).then_some(EXACT)
     }
-}
-
-/// Whether a start was refused for nothing but comparisons that are most likely mistakes.
-fn is_suspect(message: &str) -> bool {
-    let mistakes: Vec<&str> = message.lines().filter(|line| line.contains("spec.toml:")).collect();
-    let suspect = ["cannot be compared with", "never true with NULL", "comparison with NULL"];
-    !mistakes.is_empty()
-        && mistakes.iter().all(|line| suspect.iter().any(|part| line.contains(part)))
 }
 
 fn batch_id(batch: &Json) -> Option<u64> {

@@ -351,11 +351,39 @@ fn spark_is_chosen_with_its_defaults() {
 }
 
 #[test]
-fn compatibility_that_is_asked_for_elsewhere_reads_sql_as_spark_does() {
-    let text = changed("price > 0", "item > 5");
-    assert!(parse(&text, "x").is_err());
-    let spec = parse_for(&text, "x", Some(Compat::Spark35)).unwrap();
-    assert_eq!(spec.pipeline.semantics, Semantics::of(Compat::Spark35));
+fn what_is_asked_for_elsewhere_wins_before_the_rules_are_looked_at() {
+    let asked = |text: &str, asked| parse_for(text, "x", asked).map(|spec| spec.pipeline);
+    let compat = Asked { compat: Some(Compat::Spark35), ..Asked::default() };
+    let pipeline = asked(SALES, compat).unwrap();
+    assert_eq!(pipeline.semantics, Semantics::of(Compat::Spark35));
+
+    let keys_alone = SALES
+        .replace("[window]\nduration = \"30 seconds\"\n", "")
+        .replace(", \"window_start\", \"window_end\"", "");
+    let update = Asked { output_mode: Some(OutputMode::Update), ..Asked::default() };
+    for text in [&keys_alone, &keys_alone.replace("output_mode = \"append\"", "")] {
+        assert!(parse(text, "x").is_err());
+        assert_eq!(asked(text, update).unwrap().output_mode, OutputMode::Update);
+    }
+    let no_watermark = SALES.replace("watermark = \"30 seconds\"\n", "");
+    assert!(parse(&no_watermark, "x").is_err());
+    let delay = Asked { watermark_delay_ms: Some(5000), ..Asked::default() };
+    let event_time = asked(&no_watermark, delay).unwrap().event_time.unwrap();
+    assert_eq!(event_time.watermark_delay_ms, Some(5000));
+    // What is asked for is looked at, too.
+    let session = changed("duration = \"30 seconds\"", "session_gap = \"10s\"");
+    assert!(parse(&session, "x").is_ok() && asked(&session, update).is_err());
+}
+
+#[test]
+fn what_is_most_likely_a_mistake_is_told_with_its_place_and_does_not_keep_a_spec_from_running() {
+    let text = changed("price > 0", "price > 0 AND item = NULL");
+    let spec = read(&text);
+    let doubts: Vec<String> = spec.doubts.iter().map(SpecError::to_string).collect();
+    let line = text.lines().position(|line| line.starts_with("where")).unwrap() + 1;
+    assert_eq!(doubts.len(), 1, "{doubts:?}");
+    assert!(doubts[0].contains(&format!(":{line}:24: a comparison with NULL")), "{doubts:?}");
+    assert!(read(SALES).doubts.is_empty());
 }
 
 #[test]
