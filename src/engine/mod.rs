@@ -27,13 +27,11 @@ mod steps;
 mod tests;
 mod trigger;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use clock::{Clock, SystemClock};
 pub use error::EngineError;
+pub use outlet::{Carriage, Moment, Pace};
 pub use report::{Report, Reporter, Timing, WayOut};
 pub use steps::{Effect, Steps};
 
@@ -119,7 +117,9 @@ pub struct Parts<'a> {
     /// Who is told of each batch that has left.
     pub reporter: Option<Box<dyn Reporter>>,
     /// The clock.
-    pub clock: &'a dyn Clock,
+    pub clock: Arc<dyn Clock>,
+    /// Who carries batches out.
+    pub carriage: Carriage,
     /// The request to stop.
     pub stop: Stop,
 }
@@ -164,7 +164,7 @@ pub struct Summary {
 /// # Errors
 /// Everything that ends a run; see [`EngineError::exit_code`].
 pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError> {
-    let clock = parts.clock;
+    let clock = parts.clock.clone();
     let stop = parts.stop.clone();
     let stored = parts
         .recovered
@@ -185,7 +185,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         source,
         ahead,
         outlet,
-        ends: Ends::new(settings),
+        ends: Ends::new(settings, clock.clone()),
         settings,
         clock,
         stop,
@@ -239,7 +239,7 @@ struct Run<'a> {
     outlet: Outlet,
     ends: Ends,
     settings: &'a Settings,
-    clock: &'a dyn Clock,
+    clock: Arc<dyn Clock>,
     stop: Stop,
     batches: u64,
     hold: HoldBack,
@@ -263,7 +263,7 @@ impl Run<'_> {
                 return Ok(self.stopped());
             }
             let trigger_ms = self.clock.now_ms();
-            let asked = Instant::now();
+            let asked = self.clock.uptime();
             let attended = self.source.wait(Duration::ZERO).map(|_| ());
             self.bear(attended)?;
             let latest = match self.ends.latest(&mut *self.source, &mut self.job, trigger_ms) {
@@ -271,7 +271,7 @@ impl Run<'_> {
                 Err(SourceError::Unreachable(problem)) => {
                     tracing::warn!(problem, "the brokers do not answer; asking again");
                     self.outlet.check()?;
-                    self.stop.wait_timeout(Duration::from_secs(1));
+                    self.clock.wait(&self.stop, Duration::from_secs(1));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -283,7 +283,7 @@ impl Run<'_> {
             };
             let timing = Timing {
                 trigger_ms,
-                latest_offset: asked.elapsed(),
+                latest_offset: self.clock.uptime().saturating_sub(asked),
                 latest,
                 before: self.job.head().last.as_ref().map(|last| {
                     last.ranges.iter().map(|(at, range)| (*at, range.end.offset)).collect()
@@ -355,7 +355,7 @@ impl Run<'_> {
             Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
             Due::NoData | Due::Data => {}
         }
-        let reading = Instant::now();
+        let reading = self.clock.uptime();
         let (open, reached) = match self.read(&ends) {
             Ok(Some(read)) => read,
             Ok(None) => {
@@ -369,12 +369,12 @@ impl Run<'_> {
             }
             Err(error) => return Err(error),
         };
-        timing.read = reading.elapsed();
+        timing.read = self.clock.uptime().saturating_sub(reading);
         self.warn_of_milliseconds(open.newest().0);
-        let planning = Instant::now();
+        let planning = self.clock.uptime();
         let plan = self.job.close(open, &reached, self.clock.now_ms())?;
         let plan = Plan { ahead: self.ahead.written(), ..plan };
-        timing.plan = planning.elapsed();
+        timing.plan = self.clock.uptime().saturating_sub(planning);
         self.hint_at_first_window();
         if !self.outlet.hand_over(plan, timing)? {
             self.ahead.discard()?;
@@ -396,7 +396,7 @@ impl Run<'_> {
             ))));
         }
         tracing::warn!(problem, "the open batch is dropped and cut anew");
-        self.stop.wait_timeout(READ_PATIENCE);
+        self.clock.wait(&self.stop, READ_PATIENCE);
         self.ends.look_again();
         self.job.forget_epochs();
         Ok(self.source.assign(&self.job.head().positions)?)
@@ -430,7 +430,7 @@ impl Run<'_> {
                 }
                 Err(SourceError::Reread(problem)) => {
                     tracing::warn!(problem, "the open batch is dropped and read again");
-                    self.stop.wait_timeout(READ_PATIENCE);
+                    self.clock.wait(&self.stop, READ_PATIENCE);
                     self.source.assign(&self.job.head().positions)?;
                     self.ahead.begin(batch)?;
                     open = self.job.open(ends.clone(), clock_ms);
@@ -459,7 +459,7 @@ impl Run<'_> {
             // Something to read that makes no batch (an error the client reports) must not make a
             // busy loop.
             if matches!((worked, self.worked_before), (Worked::Nothing, Worked::Nothing)) {
-                self.stop.wait_timeout(IDLE_PAUSE);
+                self.clock.wait(&self.stop, IDLE_PAUSE);
             }
             self.worked_before = worked;
             return Ok(());
@@ -481,7 +481,7 @@ impl Run<'_> {
         // In slices, so that a failure on the way out is noticed within a second.
         while !left.is_zero() && !self.stop.is_requested() && !self.outlet.has_failed() {
             let slice = left.min(Duration::from_secs(1));
-            self.stop.wait_timeout(slice);
+            self.clock.wait(&self.stop, slice);
             left -= slice;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The engine over memory twins: the order of a batch's way out, and every write that can fail.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use super::*;
 use crate::{
@@ -91,13 +91,13 @@ impl World {
     }
 
     fn run(&self, settings: &Settings) -> Result<Summary, EngineError> {
-        self.run_with(settings, &Fixed, Stop::new())
+        self.run_with(settings, Arc::new(Fixed), Stop::new())
     }
 
     fn run_with(
         &self,
         settings: &Settings,
-        clock: &dyn Clock,
+        clock: Arc<dyn Clock>,
         stop: Stop,
     ) -> Result<Summary, EngineError> {
         let pipeline = spec::parse(&settings.spec_text, "sales").expect("it is right").pipeline;
@@ -115,6 +115,7 @@ impl World {
             sinks: vec![Box::new(self.sink.clone())],
             reporter: None,
             clock,
+            carriage: Carriage::Threads,
             stop,
         };
         super::run(parts, settings)
@@ -523,12 +524,12 @@ fn records_deleted_while_their_batch_is_read_drop_it_and_it_is_cut_anew() {
         before: Offset(7),
     };
     let world = World::with_sales(Keeps::Marker);
-    world.run_with(&lenient(), &deleting(&world), Stop::new()).expect("the loss is borne");
+    world.run_with(&lenient(), Arc::new(deleting(&world)), Stop::new()).expect("the loss is borne");
     let first = read_since(&world, 0, 0)[0];
     assert_eq!(first, (7, 30, 23 + 30, 7));
 
     let world = World::with_sales(Keeps::Marker);
-    let ended = world.run_with(&World::settings(), &deleting(&world), Stop::new());
+    let ended = world.run_with(&World::settings(), Arc::new(deleting(&world)), Stop::new());
     let error = ended.expect_err("data is lost");
     assert_eq!(error.exit_code(), 20);
     assert!(error.to_string().contains("cannot be read from offset 0"), "{error}");
@@ -556,7 +557,7 @@ fn a_topic_made_again_while_it_is_read_is_followed_where_spark_would() {
     let settings = Settings { trigger, ..in_sparks_way(lenient()) };
     let stop = Stop::new();
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| world.run_with(&settings, &Fixed, stop.clone()));
+        let running = scope.spawn(|| world.run_with(&settings, Arc::new(Fixed), stop.clone()));
         let wait_for = |rows_in: u64| {
             let deadline = Instant::now() + Duration::from_secs(60);
             let read = || world.sink.published().last().map(|last| last.record.totals.rows_in);
