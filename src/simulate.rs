@@ -14,6 +14,7 @@
 mod adapters;
 mod book;
 mod chance;
+mod operator;
 mod pipelines;
 mod reference;
 mod world;
@@ -34,8 +35,9 @@ use crate::{
             RandomPace, VirtualClock, Weather, WorldCheckpoint, WorldReporter, WorldSink,
             WorldSource,
         },
-        book::Book,
+        book::{Book, SinkBook},
         chance::Chance,
+        operator::{Backup, Troubled, new_sink},
         pipelines::Variant,
         world::{Death, Shared, World},
     },
@@ -85,8 +87,14 @@ struct Trial {
     topic: MemoryTopic,
     disk: MemoryDisk,
     sinks: Vec<MemorySink>,
+    sinks_made: u64,
     keep_dead_letters: bool,
     may_lose: bool,
+    permissions: Permissions,
+    backup: Option<Backup>,
+    troubled: Troubled,
+    /// The state was once replaced by an older one, so that sinks without a marker may hold more.
+    has_gone_back: bool,
 }
 
 impl Trial {
@@ -97,23 +105,36 @@ impl Trial {
         let keep_dead_letters = chance.below(2) == 0;
         let topic = MemoryTopic::new(1 + chance.index(3));
         let book = Book::new(variant, keep_dead_letters);
-        let mut sinks = vec![MemorySink::new("marker", Keeps::Marker)];
-        match chance.below(3) {
-            0 => sinks.push(MemorySink::new("plain", Keeps::Nothing)),
-            1 => sinks = vec![MemorySink::new("plain", Keeps::Nothing)],
-            _ => {}
-        }
+        let sinks: Vec<_> = match chance.below(3) {
+            0 => vec![new_sink(Keeps::Marker, 0), new_sink(Keeps::Nothing, 1)],
+            1 => vec![new_sink(Keeps::Nothing, 0)],
+            _ => vec![new_sink(Keeps::Marker, 0)],
+        };
         let mut world = World::new(chance, topic.clone(), book, told);
         let first = world.chance.below(12);
         world.produce(first);
         let shared = Shared::new(world);
         let disk = MemoryDisk::new();
-        Trial { variant, shared, topic, disk, sinks, keep_dead_letters, may_lose: false }
+        Trial {
+            variant,
+            shared,
+            topic,
+            disk,
+            sinks,
+            sinks_made: 1,
+            keep_dead_letters,
+            may_lose: false,
+            permissions: Permissions::default(),
+            backup: None,
+            troubled: Troubled::default(),
+            has_gone_back: false,
+        }
     }
 
     fn run(&mut self) -> Result<(), String> {
         let runs = 1 + self.shared.lock().chance.below(5);
         for _ in 0..runs {
+            self.meanwhile();
             let settings = self.settings();
             self.plan_the_end(&settings);
             self.once(&settings)?;
@@ -151,13 +172,13 @@ impl Trial {
             min_offsets: None,
             max_trigger_delay_ms: 60_000,
             starting_offsets: StartingOffsets::Earliest,
-            permissions: Permissions::default(),
+            permissions: self.permissions,
             startup_timeout: Some(Duration::from_secs(2)),
             shutdown_timeout: Duration::from_secs(5),
             keep_dead_letters: self.keep_dead_letters,
             fail_on_data_loss: !self.may_lose,
             output_chunk_bytes: 1 << 20,
-            spec_text: self.variant.spec_text.clone(),
+            spec_text: self.troubled.pipeline.unwrap_or(self.variant).spec_text.clone(),
             brokers: "simulated".to_owned(),
         }
     }
@@ -174,7 +195,8 @@ impl Trial {
             _ => None,
         };
         let is_endless = !bounded && world.dies.is_none();
-        world.stops = (is_endless || world.chance.below(8) == 0).then_some(calls);
+        let is_stopped = is_endless || world.chance.below(8) == 0;
+        world.stops = Some(if is_stopped { calls } else { CALLS_AT_MOST / 20 });
     }
 
     /// One run of the engine and what the world makes of its end.
@@ -182,7 +204,11 @@ impl Trial {
         self.shared.lock().begin_run();
         let ended = self.start(settings);
         self.disk.set_judge(None);
-        let mut world = self.shared.lock();
+        if self.shared.lock().has_begun {
+            self.got_over_it();
+        }
+        let shared = self.shared.clone();
+        let mut world = shared.lock();
         world.dies = None;
         world.stops = None;
         if let Some(problem) = world.violation.take() {
@@ -229,25 +255,33 @@ impl Trial {
                     world.book.may_lose = true;
                     self.may_lose = true;
                 }
+                drop(world);
+                if matches!(code, 12 | 13) {
+                    self.take_the_way_out(&error)?;
+                }
                 Ok(None)
             }
         }
     }
 
     fn is_deserved(&self, world: &World, code: u8) -> bool {
-        world.deserved.contains(&code) || (code == 20 && world.is_damaged && !self.may_lose)
+        world.deserved.contains(&code)
+            || (code == 20 && world.is_damaged && !self.may_lose)
+            || self.may_be_refused(code)
     }
 
-    fn start(&self, settings: &Settings) -> Result<Summary, EngineError> {
+    fn start(&mut self, settings: &Settings) -> Result<Summary, EngineError> {
         self.disk.set_judge(Some(Box::new(Weather(self.shared.clone()))));
         let opened = MemoryCheckpoint::open(&self.disk)?;
         let recovered = opened.facts()?;
-        let names: Vec<_> = self.sinks.iter().map(|sink| sink_name(sink)).collect();
+        let why = self.reason_to_refuse(&recovered, settings.permissions);
+        let names: Vec<_> = self.sinks.iter().map(sink_name).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let stop = {
             let mut world = self.shared.lock();
-            let checked = world.book.begins(&recovered, false);
+            let checked = world.book.begins(&recovered);
             world.check(checked);
+            world.must_refuse = why;
             world.book.set_sinks(&names);
             if let Some(genesis) = &recovered.genesis {
                 world.book.named(genesis.lineage);
@@ -263,12 +297,13 @@ impl Trial {
             let (shared, inner) = (self.shared.clone(), sink.clone());
             Box::new(WorldSink { shared, inner, place }) as Box<dyn Sink>
         };
-        let inner = match settings.takes_new_topic(&self.variant.pipeline) {
+        let pipeline = &self.troubled.pipeline.unwrap_or(self.variant).pipeline;
+        let inner = match settings.takes_new_topic(pipeline) {
             true => self.topic.following_source(),
             false => self.topic.source(),
         };
         let parts = Parts {
-            pipeline: (*self.variant.pipeline).clone(),
+            pipeline: (**pipeline).clone(),
             source: Box::new(WorldSource { shared: self.shared.clone(), inner, upheavals: 0 }),
             recovered,
             open: Box::new(open),
@@ -314,27 +349,47 @@ impl Trial {
             let records = self.topic.records(partition, earliest, latest);
             there.extend(records.into_iter().map(|held| (partition, held)));
         }
-        if !world.is_damaged && read != there {
-            return Err(format!("{} records were read of {}", read.len(), there.len()));
+        let is_twice = read.windows(2).any(|two| (two[0].0, two[0].1.0) == (two[1].0, two[1].1.0));
+        let lacks = there.iter().filter(|held| {
+            read.binary_search_by_key(&(held.0, held.1.0), |(at, (offset, _))| (*at, *offset))
+                .is_err()
+        });
+        let lacks = lacks.count();
+        if !world.is_damaged && (is_twice || lacks > 0) {
+            return Err(format!("{lacks} records were not read, some twice: {is_twice}"));
         }
         for (sink, book) in self.sinks.iter().zip(world.book.sinks()) {
-            let published = sink.published();
-            let batches = published.iter().map(|held| held.identity.batch.0);
-            let expected = book.joined.map_or(0, |joined| joined + 1)..=book.published.unwrap_or(0);
-            let is_right = match sink_name(sink).as_str() {
-                "marker" => batches.eq(expected.clone()),
-                _ => batches
-                    .collect::<std::collections::BTreeSet<_>>()
-                    .into_iter()
-                    .eq(expected.clone()),
+            self.holds_everything(sink, book, &world)?;
+        }
+        Ok(())
+    }
+
+    /// A sink holds every batch since it came: one with a marker once, and as it is durable.
+    fn holds_everything(
+        &self,
+        sink: &MemorySink,
+        book: &SinkBook,
+        world: &World,
+    ) -> Result<(), String> {
+        let first = book.joined.map_or(0, |joined| joined + 1);
+        let published = sink.published();
+        let newest = world.book.newest().unwrap_or(0);
+        for batch in first..=newest {
+            let mut held = published.iter().filter(|held| held.identity.batch.0 == batch);
+            let durable = world.book.record(batch).map(|record| record.digest);
+            let is_right = match sink.keeps() {
+                Keeps::Marker => {
+                    held.next().map(|held| held.identity.digest) == durable && held.next().is_none()
+                }
+                Keeps::Nothing => held.any(|held| Some(held.identity.digest) == durable),
             };
             if !is_right {
-                return Err(format!(
-                    "sink {} holds {} publications where batches {expected:?} are due",
-                    book.name,
-                    published.len()
-                ));
+                return Err(format!("sink {} does not hold batch {batch} as it is", book.name));
             }
+        }
+        let later = published.iter().any(|held| held.identity.batch.0 > newest);
+        if later && !(self.has_gone_back && sink.keeps() == Keeps::Nothing) {
+            return Err(format!("sink {} holds a batch that is not durable", book.name));
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ struct Disk {
     /// What was written since the last sync, write by write.
     unsynced: Vec<Vec<Edit>>,
     visible: VisibleFile,
+    /// What a power cut leaves of it: two slots are written in turn, so that it is the one before.
+    visible_synced: VisibleFile,
     judge: Option<Box<dyn Judge>>,
     /// How many more writes succeed.
     writes_left: Option<u64>,
@@ -100,6 +102,7 @@ impl MemoryDisk {
         disk.unsynced.truncate(writes);
         disk.sync();
         disk.current = disk.synced.clone();
+        disk.visible = disk.visible_synced.clone();
         disk.writes_left = None;
     }
 
@@ -116,16 +119,17 @@ impl MemoryDisk {
 
     /// Puts the contents of another disk in the place of this one's, as restoring a backup does.
     pub fn replace_with(&self, other: &MemoryDisk) {
-        let Disk { current, synced, unsynced, visible, .. } =
-            std::mem::take(&mut *other.fork().lock());
+        let copy = std::mem::take(&mut *other.fork().lock());
         let mut disk = self.lock();
-        (disk.current, disk.synced, disk.unsynced, disk.visible) =
-            (current, synced, unsynced, visible);
+        let (judge, writes_left) = (disk.judge.take(), disk.writes_left);
+        *disk = Disk { judge, writes_left, ..copy };
     }
 
     /// Takes the announce file away, or leaves nothing in it that can be read.
     pub fn lose_visible(&self, is_there: bool) {
-        self.lock().visible = if is_there { VisibleFile::Unreadable } else { VisibleFile::Absent };
+        let mut disk = self.lock();
+        disk.visible = if is_there { VisibleFile::Unreadable } else { VisibleFile::Absent };
+        disk.visible_synced = disk.visible.clone();
     }
 
     /// Lets this many more writes (announcements too) succeed and every later one fail, leaving
@@ -159,7 +163,8 @@ impl MemoryDisk {
         let disk = self.lock();
         let (current, synced) = (disk.current.clone(), disk.synced.clone());
         let (unsynced, visible) = (disk.unsynced.clone(), disk.visible.clone());
-        let copy = Disk { current, synced, unsynced, visible, ..Disk::default() };
+        let visible_synced = disk.visible_synced.clone();
+        let copy = Disk { current, synced, unsynced, visible, visible_synced, ..Disk::default() };
         MemoryDisk { disk: Arc::new(Mutex::new(copy)) }
     }
 
@@ -317,6 +322,9 @@ impl Store for MemoryStore {
         let fate = disk.judge(Attempt::Announce);
         if fate != Fate::Fails {
             disk.visible = VisibleFile::Names(*announcement);
+        }
+        if matches!(fate, Fate::Done | Fate::FailsButDurable) {
+            disk.visible_synced = disk.visible.clone();
         }
         match fate {
             Fate::Done => Ok(()),

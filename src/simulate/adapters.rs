@@ -116,7 +116,8 @@ impl WorldSource {
             return Err(killed());
         }
         let (errors, refusals) = (world.plague.broker_errors, world.plague.refusals);
-        if world.chance.permille(errors) {
+        let is_out = world.uptime < world.outage_until;
+        if is_out || world.chance.permille(errors) {
             // Whoever asks at the start gives up in the end.
             world.fault("the brokers do not answer", 22);
             world.pass(Duration::from_millis(200));
@@ -131,6 +132,17 @@ impl WorldSource {
 
     fn reached(&self, ends: &BTreeMap<Partition, Position>) {
         let mut world = self.shared.lock();
+        if self.upheavals == world.upheavals && !world.book.may_lose {
+            let from = world.book.reads_from().clone();
+            let on = |at: &&Partition| {
+                from.get(at).zip(ends.get(at)).is_some_and(|(a, b)| a.offset < b.offset)
+            };
+            if let Some(partition) = world.cut_off.iter().find(on).copied() {
+                world.check(Err(format!(
+                    "partition {partition} is read on behind where it was cut off"
+                )));
+            }
+        }
         let topic = world.topic.clone();
         let there = |partition, from, to| topic.records(partition, from, to);
         let there: Option<&dyn Fn(Partition, Offset, Offset) -> Vec<Held>> =
@@ -390,10 +402,15 @@ impl WorldCheckpoint {
 
 impl Checkpoint for WorldCheckpoint {
     fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
+        let mut world = self.shared.lock();
+        world.begins();
+        world.book.named(genesis.lineage);
+        drop(world);
         self.inner.begin(genesis, sinks)
     }
 
     fn next_incarnation(&mut self) -> Result<Incarnation, CheckpointError> {
+        self.shared.lock().begins();
         self.inner.next_incarnation()
     }
 
@@ -403,10 +420,13 @@ impl Checkpoint for WorldCheckpoint {
 
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
         self.check(|book| book.planned(&plan.publication.record));
-        let batch = plan.publication.record.batch.0;
+        let record = &plan.publication.record;
+        let batch = record.batch.0;
+        let rows = *record.rows_digest.0.first_chunk().expect("a digest is longer");
         let durable = self.inner.persist(plan)?;
         let mut world = self.shared.lock();
         world.note("is durable: batch", batch);
+        world.note("with rows", u64::from_le_bytes(rows));
         world.book.durable();
         world.counts.batches += 1;
         Ok(durable)
@@ -438,16 +458,23 @@ impl Checkpoint for WorldCheckpoint {
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
         let shared = self.shared.clone();
-        self.inner.load(&mut |place, row, newest| {
+        let bound_us = shared.lock().book.closing_bound_us();
+        let mut open = 0;
+        let loaded = self.inner.load(&mut |place, row, newest| {
             if place.keeper == Keeper::Groups {
                 let mut world = shared.lock();
+                open += usize::from(place.closing.0 > bound_us);
                 if world.death.is_none() {
                     let checked = world.book.restored(place.closing.0);
                     world.check(checked);
                 }
             }
             restore(place, row, newest)
-        })
+        });
+        if loaded.is_ok() {
+            self.check(|book| book.restored_all(open));
+        }
+        loaded
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
         reference::{Given, Reference},
     },
     source::memory::Held,
-    types::{BatchId, Incarnation, Lineage, Offset, Partition, Position, Rows, Value, Watermark},
+    types::{Incarnation, Lineage, Offset, Partition, Position, Rows, Value, Watermark},
     window::Watermarks,
 };
 
@@ -34,6 +34,8 @@ pub(super) type Checked = Result<(), String>;
 /// What a batch has read, in the order it was handed out.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
+    /// Where reading stood before it was moved.
+    stood: Positions,
     /// Where it began.
     pub(super) from: Positions,
     /// Where it ended.
@@ -52,7 +54,7 @@ enum Move {
 
 /// A batch and what it must give.
 #[derive(Clone, Debug)]
-struct Entry {
+pub(super) struct Entry {
     record: BatchRecord,
     content: Content,
     rows: Rows,
@@ -85,6 +87,8 @@ pub(super) struct Book {
     /// Read to their ends and not yet persisted, oldest first.
     read: VecDeque<Content>,
     sinks: Vec<SinkBook>,
+    /// Sinks of earlier runs.
+    gone: Vec<SinkBook>,
     /// Whether records may be lost (`--fail-on-data-loss false`).
     pub(super) may_lose: bool,
     /// Batches that were ever durable.
@@ -104,6 +108,7 @@ impl Book {
             reading: Content::default(),
             read: VecDeque::new(),
             sinks: Vec::new(),
+            gone: Vec::new(),
             may_lose: false,
             batches: 0,
         }
@@ -112,10 +117,6 @@ impl Book {
     /// Number of the newest batch that is durable.
     pub(super) fn newest(&self) -> Option<u64> {
         self.history.last().map(|entry| entry.record.batch.0)
-    }
-
-    pub(super) fn announced(&self) -> Option<u64> {
-        self.announced
     }
 
     /// Where the newest durable batch ended.
@@ -133,13 +134,32 @@ impl Book {
         contents.map(|(partition, held)| (*partition, held))
     }
 
-    /// What a marker sink must hold from a batch on: each batch's digest of rows and number.
-    pub(super) fn published_rows(&self) -> impl Iterator<Item = &BatchRecord> {
-        self.history.iter().map(|entry| &entry.record)
+    /// A durable batch.
+    pub(super) fn record(&self, batch: u64) -> Option<&BatchRecord> {
+        self.history.get(batch as usize).map(|entry| &entry.record)
     }
 
-    /// A run begins with these sinks; `recovered` is what it found.
-    pub(super) fn begins(&mut self, recovered: &Recovered, was_replaced: bool) -> Checked {
+    /// All that is durable, to be put back with a copy of the disk; `None` while it is not known
+    /// whether a batch is.
+    pub(super) fn copy(&self) -> Option<Vec<Entry>> {
+        self.candidate.is_none().then(|| self.history.clone())
+    }
+
+    /// The disk was replaced by a copy of it, or an empty one, on which these batches are durable.
+    pub(super) fn replaced(&mut self, history: Vec<Entry>) {
+        self.history = history;
+        self.candidate = None;
+        let newest = self.newest();
+        self.announced = self.announced.min(newest);
+        for sink in self.sinks.iter_mut().chain(&mut self.gone) {
+            sink.published = sink.published.min(newest);
+            sink.joined = sink.joined.min(newest);
+        }
+        self.remake_shadow(true);
+    }
+
+    /// A run begins; `recovered` is what it found.
+    pub(super) fn begins(&mut self, recovered: &Recovered) -> Checked {
         (self.reading, self.read) = (Content::default(), VecDeque::new());
         let candidate = self.candidate.take();
         let found = recovered.last.as_ref();
@@ -155,27 +175,11 @@ impl Book {
             self.batches += 1;
             return Ok(());
         }
-        if was_replaced {
-            return Ok(());
-        }
         Err(format!(
             "batch {} was durable, and the checkpoint now ends with batch {}",
             shown(newest.map(|record| record.batch.0)),
             shown(found.map(|record| record.batch.0))
         ))
-    }
-
-    /// An older state goes on as a new history.
-    pub(super) fn rolled_back(&mut self, last: Option<BatchId>) {
-        let kept = last.map_or(0, |last| last.0 as usize + 1);
-        self.history.truncate(kept);
-        let newest = self.newest();
-        self.announced = self.announced.min(newest);
-        for sink in &mut self.sinks {
-            sink.published = sink.published.min(newest);
-            sink.joined = sink.joined.min(newest);
-        }
-        self.remake_shadow(true);
     }
 
     fn remake_shadow(&mut self, is_needed: bool) {
@@ -194,7 +198,8 @@ impl Book {
         let newest = self.newest();
         let mut sinks = Vec::new();
         for name in names {
-            let known = self.sinks.iter().find(|sink| sink.name == *name).cloned();
+            let before = self.sinks.iter().chain(&self.gone);
+            let known = before.filter(|sink| sink.name == *name).next_back().cloned();
             sinks.push(known.unwrap_or_else(|| SinkBook {
                 name: (*name).to_owned(),
                 published: newest,
@@ -202,7 +207,9 @@ impl Book {
                 confirmed: 0,
             }));
         }
-        self.sinks = sinks;
+        self.gone.retain(|gone| !names.contains(&&*gone.name));
+        let left = std::mem::replace(&mut self.sinks, sinks);
+        self.gone.extend(left.into_iter().filter(|sink| !names.contains(&&*sink.name)));
     }
 
     /// The history's name, known once it begins.
@@ -210,8 +217,9 @@ impl Book {
         self.lineage = Some(lineage);
     }
 
-    pub(super) fn lineage(&self) -> Option<Lineage> {
-        self.lineage
+    /// Where reading of the next batch begins.
+    pub(super) fn reads_from(&self) -> &Positions {
+        &self.reading.from
     }
 
     /// Reading is sent to these positions.
@@ -226,6 +234,7 @@ impl Book {
         };
         self.reading.records.clear();
         let Some(stood) = stood else {
+            self.reading.stood.clone_from(positions);
             self.reading.from.clone_from(positions);
             return Ok(());
         };
@@ -454,7 +463,11 @@ impl Book {
             return Err("state is read back and there is no batch".to_owned());
         };
         let Watermark(bound_ms) = last.record.watermarks.late_bound;
-        if self.variant.windows.is_some() && closing_us <= bound_ms.saturating_mul(1000) {
+        let complete = self.variant.pipeline.output_mode == crate::spec::OutputMode::Complete;
+        if self.variant.windows.is_some()
+            && !complete
+            && closing_us <= bound_ms.saturating_mul(1000)
+        {
             return Err(format!(
                 "a window that closed at {closing_us} us is stored behind batch {}",
                 last.record.batch
@@ -463,9 +476,20 @@ impl Book {
         Ok(())
     }
 
-    /// So many open groups are in the reference, where it knows the pipeline.
-    pub(super) fn reference_groups(&self) -> Option<usize> {
-        self.shadow.reference.as_ref().map(Reference::groups)
+    /// So many groups were read back whose windows are open.
+    pub(super) fn restored_all(&self, open: usize) -> Checked {
+        let Some(reference) = &self.shadow.reference else { return Ok(()) };
+        if self.variant.is_compat || reference.groups() == open {
+            return Ok(());
+        }
+        Err(format!("{open} open groups are read back, the model has {}", reference.groups()))
+    }
+
+    /// Until when windows are closed.
+    pub(super) fn closing_bound_us(&self) -> i64 {
+        let complete = self.variant.pipeline.output_mode == crate::spec::OutputMode::Complete;
+        let last = self.history.last().filter(|_| !complete);
+        last.map_or(i64::MIN, |last| last.record.watermarks.closing_bound.0.saturating_mul(1000))
     }
 
     /// A run has ended by itself: everything is everywhere.
@@ -552,7 +576,7 @@ impl Shadow {
                 lineage: Lineage(0),
                 incarnation: Incarnation(0),
                 last: None,
-                positions: content.from.clone(),
+                positions: content.stood.clone(),
                 watermarks: Watermarks::FIRST,
                 has_run: false,
             };

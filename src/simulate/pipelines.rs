@@ -10,6 +10,8 @@ use crate::{
 /// One pipeline.
 pub(super) struct Variant {
     pub(super) name: String,
+    /// What it does, whatever the mode and the way.
+    pub(super) kind: &'static str,
     pub(super) spec_text: String,
     pub(super) pipeline: Arc<Pipeline>,
     /// Where the reference model knows it.
@@ -136,6 +138,7 @@ impl Words {
         let way = if is_compat { "spark-4" } else { "own" };
         Variant {
             name: format!("{name}-{}-{way}", mode.name()),
+            kind: name,
             spec_text,
             pipeline: Arc::new(spec.pipeline),
             windows,

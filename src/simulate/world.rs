@@ -5,7 +5,7 @@
 //! their order; so one seed is one story, told by [`World::note`] to its digest.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use crate::{
     },
     source::memory::MemoryTopic,
     stop::Stop,
-    types::{Offset, Partition},
+    types::{LeaderEpoch, Offset, Partition, Position},
 };
 
 /// When the clock stands at nothing, Unix milliseconds.
@@ -72,25 +72,28 @@ pub(super) struct Plague {
     pub(super) sink_troubles: u64,
     pub(super) transactions: u64,
     pub(super) data_loss: u64,
+    /// What happens to the state, the sinks and the topic while nothing runs.
+    pub(super) between_runs: u64,
 }
 
 impl Plague {
     /// Each trial has some kinds of trouble and not others, so that each meets the rest undisturbed.
     pub(super) fn drawn(chance: &mut Chance) -> Plague {
-        let mut some = |most: u64| match chance.below(2) {
-            0 => 0,
-            _ => 1 + chance.below(most),
+        let mut some = |of: u64, most: u64| match chance.below(of) {
+            0 => 1 + chance.below(most),
+            _ => 0,
         };
         Plague {
-            broker_errors: some(60),
-            rereads: some(60),
-            refusals: some(12) / 2,
-            stalls: some(30),
-            commit_errors: some(400),
-            storage_errors: some(30),
-            sink_troubles: some(250),
-            transactions: some(500),
-            data_loss: 0,
+            broker_errors: some(2, 60),
+            rereads: some(2, 60),
+            refusals: some(4, 6),
+            stalls: some(2, 30),
+            commit_errors: some(2, 400),
+            storage_errors: some(2, 30),
+            sink_troubles: some(2, 250),
+            transactions: some(2, 500),
+            data_loss: some(4, 12),
+            between_runs: some(2, 500),
         }
     }
 }
@@ -147,6 +150,14 @@ pub(super) struct World {
     pub(super) upheavals: u64,
     /// Records were deleted or cut off that no durable batch had read.
     pub(super) is_damaged: bool,
+    /// Why the start that is under way must be refused.
+    pub(super) must_refuse: Option<&'static str>,
+    /// The start has got past its decision.
+    pub(super) has_begun: bool,
+    /// Until when no broker answers.
+    pub(super) outage_until: Duration,
+    /// Partitions whose log was cut off below what was durably read of it.
+    pub(super) cut_off: BTreeSet<Partition>,
     /// Whatever must not be and was.
     pub(super) violation: Option<String>,
     digest: u64,
@@ -192,6 +203,10 @@ impl World {
             in_flight: Vec::new(),
             upheavals: 0,
             is_damaged: false,
+            must_refuse: None,
+            has_begun: false,
+            outage_until: Duration::ZERO,
+            cut_off: BTreeSet::new(),
             violation: None,
             digest: 0,
             records_left,
@@ -259,6 +274,7 @@ impl World {
         }
         self.calls += 1;
         self.counts.steps += 1;
+        self.pass(Duration::from_millis(1));
         self.note(what, self.calls);
         self.evolve();
         if let Some(left) = &mut self.stops {
@@ -279,6 +295,14 @@ impl World {
             }
         }
         Found::Alive
+    }
+
+    /// The start that is under way is not refused.
+    pub(super) fn begins(&mut self) {
+        self.has_begun = true;
+        if let Some(why) = self.must_refuse {
+            self.check(Err(format!("a start is not refused although {why}")));
+        }
     }
 
     /// Time passes.
@@ -410,16 +434,42 @@ impl World {
             return;
         }
         let at = Offset(self.chance.between(earliest.0, latest.0));
+        let read = self.book.positions().and_then(|positions| positions.get(&partition).copied());
         self.upheavals += 1;
         self.counts.faults_injected += 1;
-        self.is_damaged = true;
         if self.chance.below(2) == 0 {
             self.note("records are deleted before", at.0.cast_unsigned());
             self.topic.delete_before(partition, at);
+            self.is_damaged |= read.is_none_or(|read| read.offset < at);
         } else {
             self.note("the log is cut off at", at.0.cast_unsigned());
             self.topic.cut_off_at(partition, at);
+            self.is_damaged = true;
+            let known = |read: &Position| read.epoch != LeaderEpoch::UNKNOWN && read.offset > at;
+            if read.as_ref().is_some_and(known) {
+                self.cut_off.insert(partition);
+            }
         }
+    }
+
+    /// The topic is deleted and made again, or gets one more partition.
+    pub(super) fn change_topic(&mut self) {
+        let partitions = self.topic.partitions();
+        if self.plague.data_loss > 0 && self.chance.below(2) == 0 {
+            let made = 1 + self.chance.index(3);
+            self.note("the topic is made again, with partitions", made as u64);
+            self.topic.make(made);
+            self.transactions.clear();
+            self.cut_off.clear();
+            self.upheavals += 1;
+            self.is_damaged = true;
+            let some = self.chance.below(10);
+            self.produce(some.min(self.records_left));
+        } else if partitions < 4 {
+            self.note("the topic gets one more partition than", partitions as u64);
+            self.topic.add_partitions(1);
+        }
+        self.counts.faults_injected += 1;
     }
 
     /// Everything that is still to come comes, everything that was wrong is well.
@@ -432,6 +482,7 @@ impl World {
         self.set_stalled(false);
         self.stalled_until = Duration::ZERO;
         self.commits_arrive();
+        self.outage_until = Duration::ZERO;
         self.plague = Plague::default();
     }
 
@@ -441,5 +492,6 @@ impl World {
         self.death = None;
         self.calls = 0;
         self.deserved.clear();
+        (self.must_refuse, self.has_begun) = (None, false);
     }
 }

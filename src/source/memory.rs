@@ -256,6 +256,12 @@ impl MemoryTopic {
         });
     }
 
+    /// What the newest commit names.
+    #[must_use]
+    pub fn newest_commit(&self) -> Option<Identity> {
+        self.lock().commits.last().map(|(_, identity)| *identity)
+    }
+
     /// Forgets every commit, as when a group's offsets expire.
     pub fn forget_commits(&self) {
         self.change(|state| state.commits.clear());
