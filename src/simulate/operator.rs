@@ -89,6 +89,7 @@ impl Trial {
         world.note("a backup is restored", history.len() as u64);
         world.counts.faults_injected += 1;
         world.commits_arrive();
+        world.cut_off.clear();
         world.book.replaced(history.clone());
         self.disk.replace_with(disk);
         self.troubled.state = true;
@@ -112,6 +113,7 @@ impl Trial {
         world.note("the state is lost", 0);
         world.counts.faults_injected += 1;
         world.commits_arrive();
+        world.cut_off.clear();
         world.book.replaced(Vec::new());
         self.disk.replace_with(&MemoryDisk::new());
         self.troubled.state = true;
@@ -138,7 +140,12 @@ impl Trial {
         let mut world = self.shared.lock();
         let variants = pipelines::all();
         let other = &variants[world.chance.index(variants.len())];
-        if other.kind != self.variant.kind && !other.is_compat && !self.variant.is_compat {
+        let has_state = world.book.newest().is_some();
+        if has_state
+            && other.kind != self.variant.kind
+            && !other.is_compat
+            && !self.variant.is_compat
+        {
             world.note("the next start has another pipeline", 0);
             self.troubled.pipeline = Some(other);
         }
