@@ -52,6 +52,7 @@ pub mod inspect;
 pub mod kafka;
 pub mod producer;
 pub mod progress;
+pub mod simulate;
 pub mod sink;
 pub mod source;
 pub mod spark;

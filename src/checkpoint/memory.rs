@@ -2,7 +2,7 @@
 //! simulator that cuts the power.
 //!
 //! A [`MemoryDisk`] outlives the checkpoints opened on it. [`MemoryDisk::crash`] forgets what was not
-//! synced; [`MemoryDisk::fail_writes_after`] makes it fail.
+//! synced; [`MemoryDisk::fail_writes_after`] and a [`Judge`] make it fail.
 
 use std::{
     collections::BTreeMap,
@@ -22,21 +22,63 @@ use crate::{
 
 type Image = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Disk {
     /// What a reader sees.
     current: Image,
     /// What a power cut leaves.
     synced: Image,
-    /// What was written since the last sync.
-    unsynced: Vec<Edit>,
-    visible: Option<Announcement>,
+    /// What was written since the last sync, write by write.
+    unsynced: Vec<Vec<Edit>>,
+    visible: VisibleFile,
+    /// What a power cut leaves of it: two slots are written in turn, so that it is the one before.
+    visible_synced: VisibleFile,
+    judge: Option<Box<dyn Judge>>,
     /// How many more writes succeed.
     writes_left: Option<u64>,
 }
 
-/// A disk in memory that several checkpoints, one after the other, can be opened on.
+/// The announce file.
 #[derive(Clone, Debug, Default)]
+enum VisibleFile {
+    #[default]
+    Absent,
+    Names(Announcement),
+    Unreadable,
+}
+
+/// A write, as a [`Judge`] is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// One that need not last.
+    Write,
+    /// One that is durable, with all before it, when it returns.
+    SyncedWrite,
+    /// The announce file.
+    Announce,
+}
+
+/// What becomes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It succeeds.
+    Done,
+    /// It fails, and nothing of it is there.
+    Fails,
+    /// It fails, and is there until the power is cut.
+    FailsButRead,
+    /// It fails, and is on the disk.
+    FailsButDurable,
+}
+
+/// Decides what becomes of each write to a disk.
+pub trait Judge: Send {
+    /// Called for every write, before anything of it is done.
+    fn judge(&mut self, attempt: Attempt) -> Fate;
+}
+
+/// A disk in memory that several checkpoints, one after the other, can be opened on.
+#[derive(Clone, Default)]
 pub struct MemoryDisk {
     disk: Arc<Mutex<Disk>>,
 }
@@ -50,10 +92,44 @@ impl MemoryDisk {
 
     /// Cuts the power: what was not synced is gone, and writes succeed again.
     pub fn crash(&self) {
+        self.crash_keeping(0);
+    }
+
+    /// As [`MemoryDisk::crash`], but the first `writes` of those that were not synced had reached the
+    /// disk: the tail of its log is torn off behind them.
+    pub fn crash_keeping(&self, writes: usize) {
         let mut disk = self.lock();
+        disk.unsynced.truncate(writes);
+        disk.sync();
         disk.current = disk.synced.clone();
-        disk.unsynced.clear();
+        disk.visible = disk.visible_synced.clone();
         disk.writes_left = None;
+    }
+
+    /// How many writes a power cut would lose.
+    #[must_use]
+    pub fn unsynced_writes(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+
+    /// Lets a judge decide what becomes of every later write.
+    pub fn set_judge(&self, judge: Option<Box<dyn Judge>>) {
+        self.lock().judge = judge;
+    }
+
+    /// Puts the contents of another disk in the place of this one's, as restoring a backup does.
+    pub fn replace_with(&self, other: &MemoryDisk) {
+        let copy = std::mem::take(&mut *other.fork().lock());
+        let mut disk = self.lock();
+        let (judge, writes_left) = (disk.judge.take(), disk.writes_left);
+        *disk = Disk { judge, writes_left, ..copy };
+    }
+
+    /// Takes the announce file away, or leaves nothing in it that can be read.
+    pub fn lose_visible(&self, is_there: bool) {
+        let mut disk = self.lock();
+        disk.visible = if is_there { VisibleFile::Unreadable } else { VisibleFile::Absent };
+        disk.visible_synced = disk.visible.clone();
     }
 
     /// Lets this many more writes (announcements too) succeed and every later one fail, leaving
@@ -65,10 +141,15 @@ impl MemoryDisk {
     /// What the announce file would say.
     #[must_use]
     pub fn visible(&self) -> VisibleFact {
-        self.lock().visible.map_or(VisibleFact::Absent, |announcement| {
-            let Announcement { lineage, batch, digest, .. } = announcement;
-            VisibleFact::At(lineage, batch, digest)
-        })
+        match &self.lock().visible {
+            VisibleFile::Absent => VisibleFact::Absent,
+            VisibleFile::Names(Announcement { lineage, batch, digest, .. }) => {
+                VisibleFact::At(*lineage, *batch, *digest)
+            }
+            VisibleFile::Unreadable => {
+                VisibleFact::Unreadable("neither of its slots can be read".to_owned())
+            }
+        }
     }
 
     /// Everything written so far reaches the disk, as a system may do at any time.
@@ -81,8 +162,9 @@ impl MemoryDisk {
     pub fn fork(&self) -> MemoryDisk {
         let disk = self.lock();
         let (current, synced) = (disk.current.clone(), disk.synced.clone());
-        let (unsynced, visible) = (disk.unsynced.clone(), disk.visible);
-        let copy = Disk { current, synced, unsynced, visible, writes_left: None };
+        let (unsynced, visible) = (disk.unsynced.clone(), disk.visible.clone());
+        let visible_synced = disk.visible_synced.clone();
+        let copy = Disk { current, synced, unsynced, visible, visible_synced, ..Disk::default() };
         MemoryDisk { disk: Arc::new(Mutex::new(copy)) }
     }
 
@@ -119,17 +201,24 @@ impl MemoryDisk {
 }
 
 impl Disk {
-    fn take_write(&mut self) -> bool {
+    fn judge(&mut self, attempt: Attempt) -> Fate {
         match &mut self.writes_left {
-            Some(0) => return false,
+            Some(0) => return Fate::Fails,
             Some(left) => *left -= 1,
             None => {}
         }
-        true
+        self.judge.as_mut().map_or(Fate::Done, |judge| judge.judge(attempt))
+    }
+
+    fn write(&mut self, edits: Vec<Edit>) {
+        for edit in &edits {
+            apply(&mut self.current, edit.clone());
+        }
+        self.unsynced.push(edits);
     }
 
     fn sync(&mut self) {
-        for edit in std::mem::take(&mut self.unsynced) {
+        for edit in std::mem::take(&mut self.unsynced).into_iter().flatten() {
             apply(&mut self.synced, edit);
         }
     }
@@ -154,10 +243,16 @@ fn apply(image: &mut Image, edit: Edit) {
 }
 
 /// The store of a [`MemoryCheckpoint`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MemoryStore {
     disk: MemoryDisk,
     directory: PathBuf,
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
 }
 
 impl MemoryStore {
@@ -194,17 +289,21 @@ impl Families for MemoryStore {
 impl SharedFamilies for MemoryStore {
     fn write(&self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
         let mut disk = self.disk.lock();
-        if !disk.take_write() {
-            return Err(self.refused("writing the checkpoint"));
+        let attempt = match durability {
+            Durability::Synced => Attempt::SyncedWrite,
+            Durability::Unsynced => Attempt::Write,
+        };
+        let fate = disk.judge(attempt);
+        if fate != Fate::Fails {
+            disk.write(edits);
         }
-        for edit in edits {
-            disk.unsynced.push(edit.clone());
-            apply(&mut disk.current, edit);
-        }
-        if durability == Durability::Synced {
+        if fate == Fate::FailsButDurable || fate == Fate::Done && durability == Durability::Synced {
             disk.sync();
         }
-        Ok(())
+        match fate {
+            Fate::Done => Ok(()),
+            _ => Err(self.refused("writing the checkpoint")),
+        }
     }
 }
 
@@ -220,11 +319,17 @@ impl Store for MemoryStore {
 
     fn announce(&mut self, announcement: &Announcement) -> Result<(), CheckpointError> {
         let mut disk = self.disk.lock();
-        if !disk.take_write() {
-            return Err(self.refused("announcing a batch"));
+        let fate = disk.judge(Attempt::Announce);
+        if fate != Fate::Fails {
+            disk.visible = VisibleFile::Names(*announcement);
         }
-        disk.visible = Some(*announcement);
-        Ok(())
+        if matches!(fate, Fate::Done | Fate::FailsButDurable) {
+            disk.visible_synced = disk.visible.clone();
+        }
+        match fate {
+            Fate::Done => Ok(()),
+            _ => Err(self.refused("announcing a batch")),
+        }
     }
 
     fn visible(&self) -> Result<VisibleFact, CheckpointError> {

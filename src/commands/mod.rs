@@ -9,6 +9,7 @@ mod demo;
 mod inspect;
 mod pipeline;
 mod run;
+mod simulate;
 
 pub use run::{Around, Surroundings, run_within};
 
@@ -91,6 +92,7 @@ pub fn execute(arguments: Arguments, signals: &Signals) -> Result<(), Failure> {
         Some(Command::Broker(what)) => clients::broker(what, signals.stop()),
         Some(Command::Topics(what)) => clients::topics(what, signals),
         Some(Command::Demo) => demonstrate(signals),
+        Some(Command::Simulate(what)) => simulate::simulate(what, arguments.log, signals.stop()),
         Some(Command::Inspect(what)) => inspect::inspect(&what),
         Some(Command::Checkpoints(what)) => checkpoints::checkpoints(what),
         Some(Command::Pipeline(what)) => pipeline::pipeline(&what),

@@ -154,7 +154,8 @@ fn start(choices: Choices, surroundings: Surroundings) -> Result<Summary, Engine
         open: Box::new(move || Ok(around_checkpoint(Box::new(examined.into_open()?)))),
         sinks,
         reporter,
-        clock: &SystemClock,
+        clock: std::sync::Arc::new(SystemClock),
+        carriage: engine::Carriage::Threads,
         stop,
     };
     engine::run(parts, &settings)

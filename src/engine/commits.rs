@@ -1,6 +1,6 @@
 //! Commits to Kafka beside everything else: one in flight, the newest batch wins, a failure is
 //! reported and holds nothing up. What is committed comes as [`Visible`]: nothing can be committed
-//! before it is durable and announced.
+//! before it is durable and announced. Where a simulation drives the way out, it commits in line.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -10,14 +10,16 @@ use std::{
 
 use crate::{checkpoint::Visible, source::Committer};
 
-/// The thread that commits.
-pub(super) struct Commits {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+/// Who commits.
+pub(super) enum Commits {
+    /// A thread of its own.
+    Thread { shared: Arc<Shared>, thread: JoinHandle<()> },
+    /// Whoever asks for it.
+    Inline(Committing),
 }
 
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     slot: Mutex<Slot>,
     changed: Condvar,
 }
@@ -30,42 +32,50 @@ struct Slot {
 }
 
 impl Commits {
-    pub(super) fn new(committer: Box<dyn Committer>) -> Commits {
+    pub(super) fn inline(committer: Box<dyn Committer>) -> Commits {
+        Commits::Inline(Committing { committer, failing: false })
+    }
+
+    pub(super) fn on_a_thread(committer: Box<dyn Committer>) -> Commits {
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
         let thread = std::thread::Builder::new()
             .name("commits".to_owned())
             .spawn(move || commit_all(&theirs, committer))
             .expect("the system has room for one more thread");
-        Commits { shared, thread: Some(thread) }
+        Commits::Thread { shared, thread }
     }
 
     /// Asks for a commit and returns at once. One that is still waiting is replaced: the newer one
     /// covers it.
-    pub(super) fn commit(&self, batch: Visible) {
-        self.shared.lock().waiting = Some(batch);
-        self.shared.changed.notify_all();
+    pub(super) fn commit(&mut self, batch: Visible) {
+        match self {
+            Commits::Thread { shared, .. } => {
+                shared.lock().waiting = Some(batch);
+                shared.changed.notify_all();
+            }
+            Commits::Inline(committing) => committing.commit(&batch),
+        }
     }
 
     /// Waits until everything asked for was tried, at most for `patience`.
-    pub(super) fn finish(mut self, patience: Duration) {
+    pub(super) fn finish(self, patience: Duration) {
+        let Commits::Thread { shared, thread } = self else { return };
         let deadline = Instant::now() + patience;
-        let mut slot = self.shared.lock();
+        let mut slot = shared.lock();
         slot.closed = true;
-        self.shared.changed.notify_all();
+        shared.changed.notify_all();
         while slot.waiting.is_some() || slot.busy {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 tracing::warn!("the last commit to Kafka was not confirmed in time");
                 return;
             };
-            let waited = self.shared.changed.wait_timeout(slot, left);
+            let waited = shared.changed.wait_timeout(slot, left);
             slot = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(slot);
-        if let Some(thread) = self.thread.take() {
-            // A panic aborts the process, so there is no result worth looking at.
-            let _ = thread.join();
-        }
+        // A panic aborts the process, so there is no result worth looking at.
+        let _ = thread.join();
     }
 }
 
@@ -95,18 +105,30 @@ impl Shared {
     }
 }
 
-fn commit_all(shared: &Shared, mut committer: Box<dyn Committer>) {
-    let mut failing = false;
+fn commit_all(shared: &Shared, committer: Box<dyn Committer>) {
+    let mut committing = Committing { committer, failing: false };
     while let Some(batch) = shared.take() {
-        match committer.commit(&batch) {
-            Ok(()) => failing = false,
-            Err(error) if !failing => {
-                failing = true;
+        committing.commit(&batch);
+        shared.done();
+    }
+}
+
+/// Commits, and tells of the first failure of several.
+pub(super) struct Committing {
+    committer: Box<dyn Committer>,
+    failing: bool,
+}
+
+impl Committing {
+    fn commit(&mut self, batch: &Visible) {
+        match self.committer.commit(batch) {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                self.failing = true;
                 let batch = batch.identity().batch.0;
                 tracing::warn!(batch, %error, "Kafka did not confirm a commit; the next one covers it");
             }
             Err(_) => {}
         }
-        shared.done();
     }
 }

@@ -29,13 +29,11 @@ mod steps;
 mod tests;
 mod trigger;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use clock::{Clock, SystemClock};
 pub use error::EngineError;
+pub use outlet::{Carriage, Moment, Pace};
 pub use report::{OperatorTiming, Report, Reporter, Timing, WayOut};
 pub use steps::{Effect, Steps};
 
@@ -122,7 +120,9 @@ pub struct Parts<'a> {
     /// Who is told of each batch that has left.
     pub reporter: Option<Box<dyn Reporter>>,
     /// The clock.
-    pub clock: &'a dyn Clock,
+    pub clock: Arc<dyn Clock>,
+    /// Who carries batches out.
+    pub carriage: Carriage,
     /// The request to stop.
     pub stop: Stop,
 }
@@ -167,7 +167,7 @@ pub struct Summary {
 /// # Errors
 /// Everything that ends a run; see [`EngineError::exit_code`].
 pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError> {
-    let clock = parts.clock;
+    let clock = parts.clock.clone();
     let stop = parts.stop.clone();
     let stored = parts
         .recovered
@@ -188,7 +188,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         source,
         ahead,
         outlet,
-        ends: Ends::new(settings, topic_id),
+        ends: Ends::new(settings, clock.clone(), topic_id),
         settings,
         clock,
         stop,
@@ -242,7 +242,7 @@ struct Run<'a> {
     outlet: Outlet,
     ends: Ends,
     settings: &'a Settings,
-    clock: &'a dyn Clock,
+    clock: Arc<dyn Clock>,
     stop: Stop,
     batches: u64,
     hold: HoldBack,
@@ -266,7 +266,7 @@ impl Run<'_> {
                 return Ok(self.stopped());
             }
             let trigger_ms = self.clock.now_ms();
-            let asked = Instant::now();
+            let asked = self.clock.uptime();
             let attended = self.source.wait(Duration::ZERO).map(|_| ());
             self.bear(attended)?;
             let latest = match self.ends.latest(&mut *self.source, &mut self.job, trigger_ms) {
@@ -274,7 +274,7 @@ impl Run<'_> {
                 Err(SourceError::Unreachable(problem)) => {
                     tracing::warn!(problem, "the brokers do not answer; asking again");
                     self.outlet.check()?;
-                    self.stop.wait_timeout(Duration::from_secs(1));
+                    self.clock.wait(&self.stop, Duration::from_secs(1));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -282,8 +282,8 @@ impl Run<'_> {
             if let Some(topic_id) = self.ends.take_new_topic() {
                 self.ahead.follow_topic(&topic_id)?;
             }
-            let latest_offset = asked.elapsed();
-            let planning = Instant::now();
+            let latest_offset = self.since(asked);
+            let planning = self.clock.uptime();
             let ends = if self.holds_back(&latest, trigger_ms) {
                 self.job.head().positions.iter().map(|(at, next)| (*at, next.offset)).collect()
             } else {
@@ -292,7 +292,7 @@ impl Run<'_> {
             let timing = Timing {
                 trigger_ms,
                 latest_offset,
-                planning: planning.elapsed(),
+                planning: self.since(planning),
                 latest,
                 before: self.job.head().last.as_ref().map(|last| {
                     last.ranges.iter().map(|(at, range)| (*at, range.end.offset)).collect()
@@ -313,6 +313,11 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// How much time has passed since this uptime.
+    fn since(&self, uptime: Duration) -> Duration {
+        self.clock.uptime().saturating_sub(uptime)
     }
 
     /// Whether this run ends by itself.
@@ -353,7 +358,7 @@ impl Run<'_> {
         ends: BTreeMap<Partition, Offset>,
         mut timing: Timing,
     ) -> Result<Worked, EngineError> {
-        let planning = Instant::now();
+        let planning = self.clock.uptime();
         let head = self.job.head();
         let new_data = ends.iter().any(|(partition, end)| {
             head.positions.get(partition).is_none_or(|at| at.offset < *end)
@@ -365,8 +370,8 @@ impl Run<'_> {
             Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
             Due::NoData | Due::Data => {}
         }
-        timing.planning += planning.elapsed();
-        let reading = Instant::now();
+        timing.planning += self.since(planning);
+        let reading = self.clock.uptime();
         let (open, reached) = match self.read(&ends, &mut timing) {
             Ok(Some(read)) => read,
             Ok(None) => {
@@ -380,14 +385,14 @@ impl Run<'_> {
             }
             Err(error) => return Err(error),
         };
-        timing.read = reading.elapsed().saturating_sub(timing.open);
+        timing.read = self.since(reading).saturating_sub(timing.open);
         self.warn_of_milliseconds(open.newest().0);
-        let planning = Instant::now();
-        let mut stopwatch = Stopwatch::start();
+        let planning = self.clock.uptime();
+        let mut stopwatch = Stopwatch::start(&*self.clock);
         let now_ms = self.clock.now_ms();
         let plan = self.job.close(open, &reached, now_ms, &mut |work| stopwatch.turn_to(work))?;
         let plan = Plan { ahead: self.ahead.written(), ..plan };
-        timing.plan = planning.elapsed();
+        timing.plan = self.since(planning);
         for keeper in [Keeper::Groups, Keeper::Keys] {
             let bytes = u64::try_from(self.job.memory_bytes(keeper)).unwrap_or(u64::MAX);
             stopwatch.of(keeper).memory_bytes = bytes;
@@ -414,7 +419,7 @@ impl Run<'_> {
             ))));
         }
         tracing::warn!(problem, "the open batch is dropped and cut anew");
-        self.stop.wait_timeout(READ_PATIENCE);
+        self.clock.wait(&self.stop, READ_PATIENCE);
         self.ends.look_again();
         self.job.forget_log();
         Ok(self.source.assign(&self.job.reading_positions())?)
@@ -426,12 +431,12 @@ impl Run<'_> {
         ends: &BTreeMap<Partition, Offset>,
         timing: &mut Timing,
     ) -> Result<Option<(OpenBatch, Reached)>, EngineError> {
-        let opening = Instant::now();
+        let opening = self.clock.uptime();
         let clock_ms = self.clock.now_ms();
         let batch = self.job.head().next_batch();
         self.ahead.begin(batch)?;
         let mut open = self.job.open(ends.clone(), clock_ms);
-        timing.open = opening.elapsed();
+        timing.open = self.since(opening);
         loop {
             if self.stop.is_requested() {
                 return Ok(None);
@@ -451,7 +456,7 @@ impl Run<'_> {
                 }
                 Err(SourceError::Reread(problem)) => {
                     tracing::warn!(problem, "the open batch is dropped and read again");
-                    self.stop.wait_timeout(READ_PATIENCE);
+                    self.clock.wait(&self.stop, READ_PATIENCE);
                     self.source.assign(&self.job.reading_positions())?;
                     self.ahead.begin(batch)?;
                     open = self.job.open(ends.clone(), clock_ms);
@@ -480,7 +485,7 @@ impl Run<'_> {
             // Something to read that makes no batch (an error the client reports) must not make a
             // busy loop.
             if matches!((worked, self.worked_before), (Worked::Nothing, Worked::Nothing)) {
-                self.stop.wait_timeout(IDLE_PAUSE);
+                self.clock.wait(&self.stop, IDLE_PAUSE);
             }
             self.worked_before = worked;
             return Ok(());
@@ -502,7 +507,7 @@ impl Run<'_> {
         // In slices, so that a failure on the way out is noticed within a second.
         while !left.is_zero() && !self.stop.is_requested() && !self.outlet.has_failed() {
             let slice = left.min(Duration::from_secs(1));
-            self.stop.wait_timeout(slice);
+            self.clock.wait(&self.stop, slice);
             left -= slice;
         }
         Ok(())

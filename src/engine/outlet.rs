@@ -1,15 +1,20 @@
-//! Carries out the steps of one batch at a time, on a thread of its own.
+//! Carries out the steps of one batch at a time, on a thread of its own or, under a simulation, in line.
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     batch::{Counts, Plan},
     checkpoint::{Checkpoint, Visible},
-    engine::{Effect, EngineError, Report, Reporter, Steps, Timing, WayOut, commits::Commits},
+    engine::{
+        Clock, Effect, EngineError, Report, Reporter, Steps, Timing, WayOut, commits::Commits,
+    },
     sink::{Sink, SinkError},
     stop::Stop,
     types::BatchId,
@@ -21,16 +26,56 @@ const LOOK_UP: Duration = Duration::from_millis(50);
 /// How long a sink that asks for it is left alone before it is given the batch again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Who carries batches out.
+#[derive(Default)]
+pub enum Carriage {
+    /// A thread of its own, and another one for commits.
+    #[default]
+    Threads,
+    /// The loop itself, whenever it looks at the way out, as far as it is told: so that one schedule
+    /// decides how reading and the way out interleave.
+    Inline(Box<dyn Pace>),
+}
+
+/// When the loop looks at the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// While it reads or waits.
+    Look,
+    /// It cannot go on before the batch has left.
+    HandOver,
+    /// The run ends.
+    Finish,
+}
+
+/// Decides how far a batch gets on its way out.
+pub trait Pace: Send {
+    /// How many effects are carried out now.
+    fn effects(&mut self, moment: Moment) -> usize;
+}
+
 /// The way out, seen from the loop.
 pub(super) struct Outlet {
-    plans: Option<SyncSender<(Plan, Timing)>>,
-    outcomes: Receiver<Result<Departed, EngineError>>,
-    thread: Option<JoinHandle<Exit>>,
+    hands: Hands,
     /// Plans handed over whose outcome has not been looked at: 0 or 1.
     under_way: usize,
     failed: Option<EngineError>,
     departed: Option<Departed>,
+    clock: Arc<dyn Clock>,
     stop: Stop,
+}
+
+enum Hands {
+    Thread {
+        plans: Option<SyncSender<(Plan, Timing)>>,
+        outcomes: Receiver<Result<Departed, EngineError>>,
+        thread: Option<JoinHandle<Exit>>,
+    },
+    Inline {
+        exit: Box<Exit>,
+        pace: Box<dyn Pace>,
+        leaving: Option<Leaving>,
+    },
 }
 
 /// The newest batch that has left through every sink.
@@ -54,57 +99,43 @@ pub(super) struct Exit {
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) commits: Commits,
     pub(super) reporter: Option<Box<dyn Reporter>>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) stop: Stop,
 }
 
+/// A batch on its way out.
+struct Leaving {
+    steps: Steps,
+    departed: Departed,
+    timing: Timing,
+    started: Duration,
+    way_out: WayOut,
+    left: Option<Visible>,
+}
+
 impl Outlet {
-    pub(super) fn new(mut exit: Exit) -> Outlet {
-        let stop = exit.stop.clone();
-        let (plans, incoming) = sync_channel::<(Plan, Timing)>(1);
-        let (outgoing, outcomes) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("outlet".to_owned())
-            .spawn(move || {
-                while let Ok((plan, timing)) = incoming.recv() {
-                    let record = &plan.publication.record;
-                    let departed = Departed { batch: record.batch, totals: record.totals };
-                    let sinks = (0..exit.sinks.len()).collect();
-                    let outcome =
-                        exit.carry_out(Steps::new(plan, sinks), &timing).map(|()| departed);
-                    let failed = outcome.is_err();
-                    if outgoing.send(outcome).is_err() || failed {
-                        break;
-                    }
-                }
-                exit
-            })
-            .expect("the system has room for one more thread");
-        Outlet {
-            plans: Some(plans),
-            outcomes,
-            thread: Some(thread),
-            under_way: 0,
-            failed: None,
-            departed: None,
-            stop,
-        }
+    pub(super) fn new(exit: Exit, carriage: Carriage) -> Outlet {
+        let (clock, stop) = (exit.clock.clone(), exit.stop.clone());
+        let hands = match carriage {
+            Carriage::Threads => Hands::on_a_thread(exit),
+            Carriage::Inline(pace) => Hands::Inline { exit: Box::new(exit), pace, leaving: None },
+        };
+        Outlet { hands, under_way: 0, failed: None, departed: None, clock, stop }
     }
 
     /// Hands a plan over, once the one before it has left. `false`: it was told to stop while it
     /// waited, and the plan is dropped; nothing of it was written.
     pub(super) fn hand_over(&mut self, plan: Plan, timing: Timing) -> Result<bool, EngineError> {
         while self.under_way > 0 {
-            match self.outcomes.recv_timeout(LOOK_UP) {
-                Ok(outcome) => self.note(outcome),
-                Err(_) if self.stop.is_requested() => return Ok(false),
-                Err(_) => {}
+            match self.hands.outcome_within(LOOK_UP, Moment::HandOver) {
+                Some(outcome) => self.note(outcome),
+                None if self.stop.is_requested() => return Ok(false),
+                None => {}
             }
             self.fail()?;
         }
         self.fail()?;
-        let plans = self.plans.as_ref().expect("nothing is handed over after the end");
-        // The thread only ends after a failure, which was looked at just now.
-        plans.send((plan, timing)).expect("the outlet takes plans until it fails");
+        self.hands.take(plan, timing);
         self.under_way += 1;
         Ok(true)
     }
@@ -129,21 +160,24 @@ impl Outlet {
     /// Waits for the batch under way, for as long as nobody asks to stop and then for `patience`;
     /// after it for its commit, at most for `patience`.
     pub(super) fn finish(&mut self, patience: Duration) -> Result<Left, EngineError> {
-        self.plans = None;
+        if let Hands::Thread { plans, .. } = &mut self.hands {
+            *plans = None;
+        }
         let mut deadline = None;
         while self.under_way > 0 {
-            match self.outcomes.recv_timeout(LOOK_UP) {
-                Ok(outcome) => self.note(outcome),
-                Err(_) if self.stop.is_requested() => {
-                    let now = Instant::now();
+            match self.hands.outcome_within(LOOK_UP, Moment::Finish) {
+                Some(outcome) => self.note(outcome),
+                None if self.stop.is_requested() => {
+                    let now = self.clock.uptime();
                     if now >= *deadline.get_or_insert(now + patience) {
                         return self.fail().map(|()| Left::Pending);
                     }
                 }
-                Err(_) => {}
+                None => {}
             }
         }
-        if let Some(thread) = self.thread.take()
+        if let Hands::Thread { thread, .. } = &mut self.hands
+            && let Some(thread) = thread.take()
             && let Ok(exit) = thread.join()
         {
             exit.commits.finish(patience);
@@ -152,9 +186,12 @@ impl Outlet {
     }
 
     fn look(&mut self) {
-        match self.outcomes.try_recv() {
-            Ok(outcome) => self.note(outcome),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        let outcome = match &self.hands {
+            Hands::Thread { outcomes, .. } => outcomes.try_recv().ok(),
+            Hands::Inline { .. } => self.hands.outcome_within(Duration::ZERO, Moment::Look),
+        };
+        if let Some(outcome) = outcome {
+            self.note(outcome);
         }
     }
 
@@ -171,49 +208,129 @@ impl Outlet {
     }
 }
 
-impl Exit {
-    /// Carries out everything that is left of a batch, and then tells of it.
-    pub(super) fn carry_out(
+impl Hands {
+    fn on_a_thread(mut exit: Exit) -> Hands {
+        let (plans, incoming) = sync_channel::<(Plan, Timing)>(1);
+        let (outgoing, outcomes) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("outlet".to_owned())
+            .spawn(move || {
+                while let Ok((plan, timing)) = incoming.recv() {
+                    let mut leaving = exit.begin(plan, timing);
+                    let outcome = exit.carry_out_all(&mut leaving).map(|()| leaving.departed);
+                    let failed = outcome.is_err();
+                    if outgoing.send(outcome).is_err() || failed {
+                        break;
+                    }
+                }
+                exit
+            })
+            .expect("the system has room for one more thread");
+        Hands::Thread { plans: Some(plans), outcomes, thread: Some(thread) }
+    }
+
+    fn take(&mut self, plan: Plan, timing: Timing) {
+        match self {
+            Hands::Thread { plans, .. } => {
+                let plans = plans.as_ref().expect("nothing is handed over after the end");
+                // The thread only ends after a failure, which was looked at just now.
+                plans.send((plan, timing)).expect("the outlet takes plans until it fails");
+            }
+            Hands::Inline { exit, leaving, .. } => *leaving = Some(exit.begin(plan, timing)),
+        }
+    }
+
+    /// What came of the batch under way, if that is known by then.
+    fn outcome_within(
         &mut self,
-        mut steps: Steps,
-        timing: &Timing,
-    ) -> Result<(), EngineError> {
-        let started = Instant::now();
-        let mut way_out = WayOut::default();
-        let mut left = None;
-        while let Some(effect) = steps.next_effect() {
-            let began = Instant::now();
-            match effect {
-                Effect::Persist(plan) => {
-                    steps.persisted(self.checkpoint.persist(*plan)?);
-                    way_out.persist += began.elapsed();
-                }
-                Effect::Announce(durable) => {
-                    steps.announced(&self.checkpoint.announce(durable)?);
-                    way_out.announce += began.elapsed();
-                }
-                Effect::Publish(sink, batch) => {
-                    self.publish(sink, &batch)?;
-                    way_out.publish += began.elapsed();
-                }
-                Effect::Commit(batch) => {
-                    log_batch(&batch, started.elapsed());
-                    left = Some(batch.clone());
-                    self.commits.commit(batch);
-                    way_out.mark += began.elapsed();
-                }
-                Effect::Mark(sink, batch) => {
-                    let name = self.sinks[sink].name();
-                    self.checkpoint.mark(name, batch.identity().batch)?;
-                    way_out.mark += began.elapsed();
+        patience: Duration,
+        moment: Moment,
+    ) -> Option<Result<Departed, EngineError>> {
+        let (exit, pace, leaving) = match self {
+            Hands::Thread { outcomes, .. } => return outcomes.recv_timeout(patience).ok(),
+            Hands::Inline { exit, pace, leaving } => (exit, pace, leaving),
+        };
+        let under_way = leaving.as_mut()?;
+        for _ in 0..pace.effects(moment) {
+            match exit.carry_out_next(under_way) {
+                Ok(true) => {}
+                Ok(false) => return leaving.take().map(|left| Ok(left.departed)),
+                Err(error) => {
+                    *leaving = None;
+                    return Some(Err(error));
                 }
             }
         }
-        if let (Some(batch), Some(reporter)) = (left, &mut self.reporter) {
-            let (identity, record) = (*batch.identity(), batch.record());
-            reporter.report(&Report { identity, record, timing, way_out });
-        }
+        None
+    }
+}
+
+impl Exit {
+    fn begin(&self, plan: Plan, timing: Timing) -> Leaving {
+        let record = &plan.publication.record;
+        let departed = Departed { batch: record.batch, totals: record.totals };
+        self.leaving(Steps::new(plan, (0..self.sinks.len()).collect()), departed, timing)
+    }
+
+    fn leaving(&self, steps: Steps, departed: Departed, timing: Timing) -> Leaving {
+        let (started, way_out) = (self.clock.uptime(), WayOut::default());
+        Leaving { steps, departed, timing, started, way_out, left: None }
+    }
+
+    /// Publishes the newest batch of earlier runs again, and then tells of it.
+    pub(super) fn carry_out_again(
+        &mut self,
+        steps: Steps,
+        departed: Departed,
+    ) -> Result<(), EngineError> {
+        let mut leaving = self.leaving(steps, departed, Timing::default());
+        self.carry_out_all(&mut leaving)
+    }
+
+    fn carry_out_all(&mut self, leaving: &mut Leaving) -> Result<(), EngineError> {
+        while self.carry_out_next(leaving)? {}
         Ok(())
+    }
+
+    /// Carries out the next thing that is left of a batch; when nothing is, tells of it and returns
+    /// false.
+    fn carry_out_next(&mut self, leaving: &mut Leaving) -> Result<bool, EngineError> {
+        let Leaving { steps, way_out, left, started, timing, .. } = leaving;
+        let began = self.clock.uptime();
+        let since = |clock: &dyn Clock, then: Duration| clock.uptime().saturating_sub(then);
+        let Some(effect) = steps.next_effect() else {
+            if let (Some(batch), Some(reporter)) = (left, &mut self.reporter) {
+                let (identity, record, way_out) = (*batch.identity(), batch.record(), *way_out);
+                reporter.report(&Report { identity, record, timing, way_out });
+            }
+            return Ok(false);
+        };
+        match effect {
+            Effect::Persist(plan) => {
+                steps.persisted(self.checkpoint.persist(*plan)?);
+                way_out.persist += since(&*self.clock, began);
+            }
+            Effect::Announce(durable) => {
+                steps.announced(&self.checkpoint.announce(durable)?);
+                way_out.announce += since(&*self.clock, began);
+            }
+            Effect::Publish(sink, batch) => {
+                self.publish(sink, &batch)?;
+                way_out.publish += since(&*self.clock, began);
+            }
+            Effect::Commit(batch) => {
+                log_batch(&batch, since(&*self.clock, *started));
+                *left = Some(batch.clone());
+                self.commits.commit(batch);
+                way_out.mark += since(&*self.clock, began);
+            }
+            Effect::Mark(sink, batch) => {
+                let name = self.sinks[sink].name();
+                self.checkpoint.mark(name, batch.identity().batch)?;
+                way_out.mark += since(&*self.clock, began);
+            }
+        }
+        Ok(true)
     }
 
     /// Gives a batch to a sink until it takes it. Meanwhile the source is not read beyond the next
@@ -228,7 +345,7 @@ impl Exit {
                 Err(SinkError::Retry(problem)) if !self.stop.is_requested() => {
                     let batch = batch.identity().batch.0;
                     tracing::warn!(sink = %sink.name(), batch, problem, "a sink does not take a batch; trying again");
-                    self.stop.wait_timeout(RETRY_PAUSE);
+                    self.clock.wait(&self.stop, RETRY_PAUSE);
                 }
                 Err(error) => {
                     return Err(EngineError::Sink { sink: sink.name().0.clone(), error });

@@ -5,13 +5,11 @@
 //!
 //! Not here: how it is written down (`progress`).
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     batch::{BatchRecord, Identity},
+    engine::Clock,
     types::{Keeper, Offset, Partition, Work},
 };
 
@@ -58,24 +56,24 @@ pub struct OperatorTiming {
 }
 
 /// Measures what is done while a batch is closed, with a clock reading for each thing.
-#[derive(Debug)]
-pub(super) struct Stopwatch {
-    since: Instant,
+pub(super) struct Stopwatch<'a> {
+    clock: &'a dyn Clock,
+    since: Duration,
     work: Work,
     pub(super) groups: OperatorTiming,
     pub(super) keys: OperatorTiming,
 }
 
-impl Stopwatch {
-    pub(super) fn start() -> Stopwatch {
+impl Stopwatch<'_> {
+    pub(super) fn start(clock: &dyn Clock) -> Stopwatch<'_> {
         let none = OperatorTiming::default();
-        Stopwatch { since: Instant::now(), work: Work::Rest, groups: none, keys: none }
+        Stopwatch { clock, since: clock.uptime(), work: Work::Rest, groups: none, keys: none }
     }
 
     /// From now on `work` is done.
     pub(super) fn turn_to(&mut self, work: Work) {
-        let now = Instant::now();
-        let passed = now - self.since;
+        let now = self.clock.uptime();
+        let passed = now.saturating_sub(self.since);
         match self.work {
             Work::Updates(keeper) => self.of(keeper).updates += passed,
             Work::Removals(keeper) => self.of(keeper).removals += passed,

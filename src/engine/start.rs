@@ -1,11 +1,6 @@
 //! A start: read every fact, decide, and only then change anything.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use crate::{
     batch::{
@@ -14,15 +9,15 @@ use crate::{
     },
     checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
     engine::{
-        Clock, EngineError, Parts, Settings, Steps, Timing,
+        Clock, EngineError, Parts, Settings, Steps,
         commits::Commits,
-        outlet::{Exit, Outlet},
+        outlet::{Carriage, Departed, Exit, Outlet},
     },
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
+    types::{LeaderEpoch, Offset, Partition, Position, SinkName},
     window::Watermarks,
 };
 
@@ -51,11 +46,12 @@ pub(super) struct Ready {
 }
 
 pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, EngineError> {
-    let Parts { pipeline, mut source, recovered, open, mut sinks, reporter, clock, stop } = parts;
+    let Parts { pipeline, mut source, recovered, open, mut sinks, reporter, clock, carriage, stop } =
+        parts;
     if let Some(genesis) = &recovered.genesis {
         check_identity(genesis, &pipeline)?;
     }
-    let mut brokers = Brokers::new(settings, &stop);
+    let mut brokers = Brokers::new(settings, &*clock, &stop);
     let described =
         brokers.ask(|| source.describe()).map_err(|error| lost_topic(error, &recovered));
     let Some(topic) = described? else { return Ok(Started::Stopped) };
@@ -82,12 +78,12 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
             };
             let Some(found) = asked else { return Ok(Started::Stopped) };
             let starting = resolve(settings, &pipeline.topic, &bounds, &found)?;
-            Some(new_genesis(&pipeline, &topic, settings, superseded.clone(), starting, clock))
+            Some(new_genesis(&pipeline, &topic, settings, superseded.clone(), starting, &*clock))
         }
         Decision::RollBack { superseded, .. } => {
             let old = recovered.genesis.as_ref().expect("only a history is rolled back");
             let began_after = recovered.last.as_ref().map(|last| last.batch);
-            let (lineage, superseded) = (new_lineage(), superseded.clone());
+            let (lineage, superseded) = (clock.new_lineage(), superseded.clone());
             let begun = Begun::AcceptedRollback;
             Some(Genesis { lineage, begun, superseded, began_after, ..old.clone() })
         }
@@ -112,17 +108,23 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
             .map_err(|error| EngineError::Sink { sink: name, error })?;
     }
     settle_marks(&mut *checkpoint, &recovered, &names, &job)?;
-    let commits = Commits::new(source.committer(genesis.begun));
-    let mut exit = Exit { checkpoint, sinks, commits, reporter, stop };
+    let committer = source.committer(genesis.begun);
+    let commits = match &carriage {
+        Carriage::Threads => Commits::on_a_thread(committer),
+        Carriage::Inline(_) => Commits::inline(committer),
+    };
+    let mut exit = Exit { checkpoint, sinks, commits, reporter, clock, stop };
     if let (Some(pending), Some(publication)) = (pending(&decision), again) {
         let durable = exit.checkpoint.durable_again(publication)?;
         let sinks = (0..names.len()).filter(|&index| pending.contains(&names[index])).collect();
         tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
-        exit.carry_out(Steps::again(durable, sinks), &Timing::default())?;
+        let last = job.head().last.as_ref().expect("there is a batch to publish again");
+        let departed = Departed { batch: last.batch, totals: last.totals };
+        exit.carry_out_again(Steps::again(durable, sinks), departed)?;
         job.note_run_again();
     }
     announce_start(&job, &topic, settings);
-    let (outlet, topic_id) = (Outlet::new(exit), topic.topic_id);
+    let (outlet, topic_id) = (Outlet::new(exit, carriage), topic.topic_id);
     Ok(Started::Ready(Box::new(Ready { job, source, ahead, outlet, topic_id })))
 }
 
@@ -137,14 +139,19 @@ fn pending(decision: &Decision) -> Option<&[SinkName]> {
 /// Asks the brokers until they answer, the time is up, or the run is told to stop.
 struct Brokers<'a> {
     settings: &'a Settings,
+    clock: &'a dyn Clock,
     stop: &'a Stop,
-    started: Instant,
+    started: Duration,
     told: bool,
 }
 
 impl<'a> Brokers<'a> {
-    fn new(settings: &'a Settings, stop: &'a Stop) -> Brokers<'a> {
-        Brokers { settings, stop, started: Instant::now(), told: false }
+    fn new(settings: &'a Settings, clock: &'a dyn Clock, stop: &'a Stop) -> Brokers<'a> {
+        Brokers { settings, clock, stop, started: clock.uptime(), told: false }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.uptime().saturating_sub(self.started)
     }
 
     fn ask<T>(
@@ -158,7 +165,7 @@ impl<'a> Brokers<'a> {
                 Err(error) => return Err(error.into()),
             };
             let timeout = self.settings.startup_timeout;
-            if timeout.is_some_and(|timeout| self.started.elapsed() + NO_TIME_LEFT >= timeout) {
+            if timeout.is_some_and(|timeout| self.elapsed() + NO_TIME_LEFT >= timeout) {
                 return Err(EngineError::Source(SourceError::Unreachable(problem)));
             }
             if !self.told {
@@ -170,10 +177,9 @@ impl<'a> Brokers<'a> {
                     self.settings.brokers
                 );
             }
-            let left = timeout.map_or(ASK_AGAIN, |timeout| {
-                timeout.saturating_sub(self.started.elapsed()).min(ASK_AGAIN)
-            });
-            if self.stop.wait_timeout(left) {
+            let left = timeout
+                .map_or(ASK_AGAIN, |timeout| timeout.saturating_sub(self.elapsed()).min(ASK_AGAIN));
+            if self.clock.wait(self.stop, left) {
                 return Ok(None);
             }
         }
@@ -398,13 +404,6 @@ fn resolve(
     Ok(positions)
 }
 
-fn new_lineage() -> Lineage {
-    let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .expect("the system gives 16 random bytes");
-    Lineage(u128::from_le_bytes(bytes))
-}
-
 fn new_genesis(
     pipeline: &Pipeline,
     topic: &TopicDescription,
@@ -414,7 +413,7 @@ fn new_genesis(
     clock: &dyn Clock,
 ) -> Genesis {
     Genesis {
-        lineage: new_lineage(),
+        lineage: clock.new_lineage(),
         begun: if superseded.is_empty() { Begun::Freely } else { Begun::StartOver },
         superseded,
         began_after: None,

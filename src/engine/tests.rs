@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use super::*;
@@ -98,13 +99,13 @@ impl World {
     }
 
     fn run(&self, settings: &Settings) -> Result<Summary, EngineError> {
-        self.run_with(settings, &Fixed, Stop::new())
+        self.run_with(settings, Arc::new(Fixed), Stop::new())
     }
 
     fn run_with(
         &self,
         settings: &Settings,
-        clock: &dyn Clock,
+        clock: Arc<dyn Clock>,
         stop: Stop,
     ) -> Result<Summary, EngineError> {
         self.run_told(settings, clock, stop, None)
@@ -113,7 +114,7 @@ impl World {
     fn run_told(
         &self,
         settings: &Settings,
-        clock: &dyn Clock,
+        clock: Arc<dyn Clock>,
         stop: Stop,
         reporter: Option<Box<dyn Reporter>>,
     ) -> Result<Summary, EngineError> {
@@ -132,6 +133,7 @@ impl World {
             sinks: vec![Box::new(self.sink.clone())],
             reporter,
             clock,
+            carriage: Carriage::Threads,
             stop,
         };
         super::run(parts, settings)
@@ -261,8 +263,8 @@ fn a_wall_clock_that_jumps_changes_no_result() {
     let straight = World::with_sales(Keeps::Marker);
     straight.run(&World::settings()).expect("nothing is in its way");
     let world = World::with_sales(Keeps::Marker);
-    let clock = Erratic(std::sync::atomic::AtomicI64::new(0));
-    let summary = world.run_with(&World::settings(), &clock, Stop::new()).expect("it runs");
+    let clock = Arc::new(Erratic(std::sync::atomic::AtomicI64::new(0)));
+    let summary = world.run_with(&World::settings(), clock, Stop::new()).expect("it runs");
     assert!(summary.batches > 5, "{summary:?}");
     assert_eq!(world.rows(), straight.rows());
 }
@@ -640,12 +642,12 @@ fn records_deleted_while_their_batch_is_read_drop_it_and_it_is_cut_anew() {
         before: Offset(7),
     };
     let world = World::with_sales(Keeps::Marker);
-    world.run_with(&lenient(), &deleting(&world), Stop::new()).expect("the loss is borne");
+    world.run_with(&lenient(), Arc::new(deleting(&world)), Stop::new()).expect("the loss is borne");
     let first = read_since(&world, 0, 0)[0];
     assert_eq!(first, (0, 30, 23 + 30, 7));
 
     let world = World::with_sales(Keeps::Marker);
-    let ended = world.run_with(&World::settings(), &deleting(&world), Stop::new());
+    let ended = world.run_with(&World::settings(), Arc::new(deleting(&world)), Stop::new());
     let error = ended.expect_err("data is lost");
     assert_eq!(error.exit_code(), 20);
     assert!(error.to_string().contains("cannot be read from offset 0"), "{error}");
@@ -679,7 +681,7 @@ fn followed_while_it_is_read(bounded: &Settings) {
     let settings = Settings { trigger, ..bounded.clone() };
     let stop = Stop::new();
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| world.run_with(&settings, &Fixed, stop.clone()));
+        let running = scope.spawn(|| world.run_with(&settings, Arc::new(Fixed), stop.clone()));
         let wait_for = |rows_in: u64| {
             let deadline = Instant::now() + Duration::from_secs(60);
             let read = || world.sink.published().last().map(|last| last.record.totals.rows_in);
@@ -736,7 +738,7 @@ fn what_a_batch_took_and_keeps_is_measured_for_each_operator() {
         let measured = Arc::new(Mutex::new(Vec::new()));
         let reporter = Box::new(Measured(measured.clone()));
         world
-            .run_told(&settings, &Fixed, Stop::new(), Some(reporter))
+            .run_told(&settings, Arc::new(Fixed), Stop::new(), Some(reporter))
             .expect("nothing is in its way");
         let measured = measured.lock().expect("nobody panics");
         assert!(measured.len() > 5);

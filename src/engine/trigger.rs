@@ -1,13 +1,10 @@
 //! What there is to read at a trigger: the ends of all partitions, new partitions included.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     batch::{Bounds, Job},
-    engine::Settings,
+    engine::{Clock, Settings},
     source::{Source, SourceError},
     spec::Trigger,
     stop::Stop,
@@ -28,7 +25,8 @@ const DOUBTS: u32 = 5;
 pub(super) struct Ends {
     /// For runs that end by themselves: read once per process.
     fixed: Option<Option<BTreeMap<Partition, Offset>>>,
-    looked_for_partitions: Option<Instant>,
+    clock: Arc<dyn Clock>,
+    looked_for_partitions: Option<Duration>,
     /// The topic's id as it was last told.
     topic_id: Option<String>,
     /// The id of a topic that was made anew and is followed, until it is noted in the checkpoint.
@@ -41,11 +39,16 @@ pub(super) struct Ends {
 
 impl Ends {
     /// `topic_id` is that of the topic that was found at the start.
-    pub(super) fn new(settings: &Settings, topic_id: Option<String>) -> Ends {
+    pub(super) fn new(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        topic_id: Option<String>,
+    ) -> Ends {
         let fixed =
             matches!(settings.trigger, Trigger::AvailableNow | Trigger::Once).then_some(None);
         Ends {
             fixed,
+            clock,
             looked_for_partitions: None,
             topic_id,
             new_topic: None,
@@ -154,12 +157,13 @@ impl Ends {
         job: &mut Job,
         now_ms: i64,
     ) -> Result<(), SourceError> {
-        if self.looked_for_partitions.is_some_and(|at| at.elapsed() < PARTITIONS_EVERY) {
+        let now = self.clock.uptime();
+        if self.looked_for_partitions.is_some_and(|at| now < at + PARTITIONS_EVERY) {
             return Ok(());
         }
         let described = source.describe()?;
         let found = described.partitions;
-        self.looked_for_partitions = Some(Instant::now());
+        self.looked_for_partitions = Some(self.clock.uptime());
         self.follow_topic(described.topic_id, source, job)?;
         self.part_with(&found, source, job)?;
         let known = &job.head().positions;
@@ -240,8 +244,8 @@ impl Ends {
         source: &mut dyn Source,
         stop: &Stop,
     ) -> Result<(), SourceError> {
-        let patience = Instant::now() + DATA_PATIENCE;
-        while Instant::now() < patience && !stop.is_requested() {
+        let patience = self.clock.uptime() + DATA_PATIENCE;
+        while self.clock.uptime() < patience && !stop.is_requested() {
             if source.wait(Duration::from_millis(20))? {
                 break;
             }

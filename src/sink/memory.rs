@@ -68,6 +68,12 @@ impl MemorySink {
         MemorySink { name: SinkName(name.to_owned()), keeps, store: Arc::default() }
     }
 
+    /// What it keeps of its own.
+    #[must_use]
+    pub fn keeps(&self) -> Keeps {
+        self.keeps
+    }
+
     /// What was published, in order.
     #[must_use]
     pub fn published(&self) -> Vec<Publication> {

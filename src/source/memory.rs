@@ -36,6 +36,9 @@ pub enum Call {
     Commit,
 }
 
+/// A record that is there: its offset and value.
+pub type Held = (Offset, Option<Arc<[u8]>>);
+
 /// A topic with the commits of one group. Clones are the same topic.
 #[derive(Clone, Default)]
 pub struct MemoryTopic {
@@ -203,6 +206,65 @@ impl MemoryTopic {
             log.slots.truncate(kept);
             log.epoch += 1;
         });
+    }
+
+    /// Makes a record one that no reader sees, as the abort of its transaction does.
+    pub fn abort(&self, partition: Partition, offset: Offset) {
+        self.log(partition, |log| {
+            let index = usize::try_from(offset.0 - log.earliest).ok();
+            if let Some(slot) = index.and_then(|index| log.slots.get_mut(index)) {
+                slot.content = Content::Nothing;
+            }
+        });
+    }
+
+    /// First offset that is there, end of what may be read, and end of all.
+    #[must_use]
+    pub fn ends(&self, partition: Partition) -> (Offset, Offset, Offset) {
+        self.log(partition, |log| (Offset(log.earliest), Offset(log.latest()), Offset(log.end())))
+    }
+
+    /// Every record in `[from, to)` that a reader would see.
+    #[must_use]
+    pub fn records(&self, partition: Partition, from: Offset, to: Offset) -> Vec<Held> {
+        self.log(partition, |log| {
+            let offsets = from.0.max(log.earliest)..to.0.min(log.latest());
+            let held = |offset| match &log.slot(offset)?.content {
+                Content::Record(value) => Some((Offset(offset), value.clone())),
+                Content::Nothing => None,
+            };
+            offsets.filter_map(held).collect()
+        })
+    }
+
+    /// How many partitions there are.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        self.lock().partitions.len()
+    }
+
+    /// Commits what a committer would.
+    pub fn commit_as(
+        &self,
+        positions: BTreeMap<Partition, Position>,
+        identity: Identity,
+        begun: Begun,
+    ) {
+        self.change(|state| {
+            state.commits.push((positions, identity));
+            state.begun = begun;
+        });
+    }
+
+    /// What the newest commit names.
+    #[must_use]
+    pub fn newest_commit(&self) -> Option<Identity> {
+        self.lock().commits.last().map(|(_, identity)| *identity)
+    }
+
+    /// Forgets every commit, as when a group's offsets expire.
+    pub fn forget_commits(&self) {
+        self.change(|state| state.commits.clear());
     }
 
     /// Nothing from this offset on may be read, as if a transaction began there; `None` ends it.
