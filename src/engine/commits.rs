@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{checkpoint::Visible, source::Committer};
+use crate::{
+    checkpoint::Visible,
+    faults::{Point, reach},
+    source::Committer,
+};
 
 /// The thread that commits.
 pub(super) struct Commits {
@@ -98,7 +102,10 @@ impl Shared {
 fn commit_all(shared: &Shared, mut committer: Box<dyn Committer>) {
     let mut failing = false;
     while let Some(batch) = shared.take() {
-        match committer.commit(&batch) {
+        reach(Point::Committing);
+        let committed = committer.commit(&batch);
+        reach(Point::Committed);
+        match committed {
             Ok(()) => failing = false,
             Err(error) if !failing => {
                 failing = true;

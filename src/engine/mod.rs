@@ -44,6 +44,7 @@ use crate::{
         outlet::{Departed, Left, Outlet},
         trigger::Ends,
     },
+    faults::{Point, reach},
     sink::Sink,
     source::{Progress, Source, SourceError},
     spec::{MaxOffsets, Pipeline, StartingOffsets, Trigger},
@@ -197,6 +198,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         warned: Warned { first_window: before.is_some(), ..Warned::default() },
     };
     let end = run.batches();
+    reach(Point::Ending);
     let left = run.outlet.finish(settings.shutdown_timeout);
     let end = match (end, left) {
         (Err(EngineError::Closed), _) | (_, Err(EngineError::Closed)) => End::Closed,
@@ -374,6 +376,7 @@ impl Run<'_> {
         let planning = Instant::now();
         let plan = self.job.close(open, &reached, self.clock.now_ms())?;
         let plan = Plan { ahead: self.ahead.written(), ..plan };
+        reach(Point::Planned);
         timing.plan = planning.elapsed();
         self.hint_at_first_window();
         if !self.outlet.hand_over(plan, timing)? {

@@ -10,6 +10,7 @@ use crate::{
     batch::{Counts, Plan},
     checkpoint::{Checkpoint, Visible},
     engine::{Effect, EngineError, Report, Reporter, Steps, Timing, WayOut, commits::Commits},
+    faults::{Point, reach},
     sink::{Sink, SinkError},
     stop::Stop,
     types::BatchId,
@@ -185,18 +186,25 @@ impl Exit {
             let began = Instant::now();
             match effect {
                 Effect::Persist(plan) => {
+                    reach(Point::BeforePersist);
                     steps.persisted(self.checkpoint.persist(*plan)?);
+                    reach(Point::AfterPersist);
                     way_out.persist += began.elapsed();
                 }
                 Effect::Announce(durable) => {
+                    reach(Point::BeforeAnnounce);
                     steps.announced(&self.checkpoint.announce(durable)?);
+                    reach(Point::AfterAnnounce);
                     way_out.announce += began.elapsed();
                 }
                 Effect::Publish(sink, batch) => {
+                    reach(Point::BeforePublish);
                     self.publish(sink, &batch)?;
+                    reach(Point::AfterPublish);
                     way_out.publish += began.elapsed();
                 }
                 Effect::Commit(batch) => {
+                    reach(Point::BeforeCommit);
                     log_batch(&batch, started.elapsed());
                     left = Some(batch.clone());
                     self.commits.commit(batch);
@@ -204,15 +212,19 @@ impl Exit {
                 }
                 Effect::Mark(sink, batch) => {
                     let name = self.sinks[sink].name();
+                    reach(Point::BeforeMark);
                     self.checkpoint.mark(name, batch.identity().batch)?;
+                    reach(Point::AfterMark);
                     way_out.mark += began.elapsed();
                 }
             }
         }
         if let (Some(batch), Some(reporter)) = (left, &mut self.reporter) {
             let (identity, record) = (*batch.identity(), batch.record());
+            reach(Point::BeforeReport);
             reporter.report(&Report { identity, record, timing, way_out });
         }
+        reach(Point::AfterReport);
         Ok(())
     }
 

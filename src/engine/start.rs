@@ -18,6 +18,7 @@ use crate::{
         commits::Commits,
         outlet::{Exit, Outlet},
     },
+    faults::{Point, reach},
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
@@ -64,7 +65,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let asked = brokers.ask(|| source.witness(&topic.partitions))?;
     let Some(witness) = asked else { return Ok(Started::Stopped) };
     let facts = facts(&recovered, witness, &mut sinks, settings)?;
+    reach(Point::FactsRead);
     let decision = recover(&facts);
+    reach(Point::Decided);
     let genesis = match &decision {
         Decision::Refuse(refusal) => {
             let (refusal, ways_out) = (refusal.clone(), ways_out(&facts, refusal));
@@ -92,12 +95,18 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         Decision::Resume | Decision::Republish { .. } => None,
     };
     let mut checkpoint = open()?;
+    reach(Point::Opened);
     let names: Vec<SinkName> = sinks.iter().map(|sink| sink.name().clone()).collect();
     if let Some(genesis) = &genesis {
         checkpoint.begin(genesis, &names)?;
+        reach(match genesis.begun {
+            Begun::AcceptedRollback => Point::RollbackBegun,
+            Begun::Freely | Begun::StartOver => Point::FreshBegun,
+        });
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
     let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
+    reach(Point::Loaded);
     if !same_topic {
         job.forget_epochs();
     }
@@ -106,6 +115,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         let name = sink.name().0.clone();
         sink.begin(genesis.lineage, newest)
             .map_err(|error| EngineError::Sink { sink: name, error })?;
+        reach(Point::SinkBegun);
     }
     settle_marks(&mut *checkpoint, &recovered, &names, &job)?;
     let commits = Commits::new(source.committer(genesis.begun));
@@ -114,7 +124,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         let durable = exit.checkpoint.durable_again(publication)?;
         let sinks = (0..names.len()).filter(|&index| pending.contains(&names[index])).collect();
         tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
+        reach(Point::BeforeRepublish);
         exit.carry_out(Steps::again(durable, sinks), &Timing::default())?;
+        reach(Point::AfterRepublish);
         job.note_run_again();
     }
     announce_start(&job, &topic, settings);
@@ -432,6 +444,7 @@ fn restore(
     settings: &Settings,
 ) -> Result<(Job, Option<crate::batch::Publication>), EngineError> {
     let incarnation = checkpoint.next_incarnation()?;
+    reach(Point::IncarnationCounted);
     let pipeline = Arc::new(pipeline);
     let head = Head {
         lineage: genesis.lineage,
@@ -470,6 +483,7 @@ fn settle_marks(
     for mark in &recovered.marks {
         if !names.contains(&mark.sink) {
             checkpoint.forget_sink(&mark.sink)?;
+            reach(Point::SinkForgotten);
         }
     }
     let last = job.head().last.as_ref().map(|last| last.batch);
@@ -478,6 +492,7 @@ fn settle_marks(
         let known = recovered.marks.iter().any(|mark| mark.sink == *name);
         if let (false, false, Some(last)) = (known, pending, last) {
             checkpoint.mark(name, last)?;
+            reach(Point::SinkAdmitted);
         }
     }
     Ok(())

@@ -31,6 +31,7 @@ use crate::{
         ledger::{Contents, Durability, Edit, Families, corrupt, link_problem},
         visible,
     },
+    faults::{Point, reach},
     types::BatchId,
 };
 
@@ -259,10 +260,12 @@ pub fn backup(directory: &Path, destination: &Path) -> Result<Backup, Checkpoint
     }
     make_empty(destination)?;
     copy_database(source, &view.contents.orphans, destination)?;
+    reach(Point::BackupCopied);
     if let Some(newest) = view.newest_announced_within() {
         VisibleFile::create_announced(destination, &newest)
             .map_err(|error| storage(destination, "writing the announce file", &error))?;
     }
+    reach(Point::BackupAnnounced);
     let copied = Contents::read(&Database::read_only(destination, LogEnd::Whole)?)?;
     if copied.head != view.contents.head {
         return Err(corrupt(destination, "the copy is not what was copied"));
@@ -280,6 +283,7 @@ pub fn backup(directory: &Path, destination: &Path) -> Result<Backup, Checkpoint
     };
     write_manifest(destination, &manifest)
         .map_err(|error| storage(destination, "writing the manifest", &error))?;
+    reach(Point::BackupWritten);
     Ok(summary(&manifest))
 }
 
@@ -410,17 +414,21 @@ pub fn restore(
     for (name, described) in &manifest.files {
         copy_file(backup, &staging, name, described)?;
     }
+    reach(Point::RestoreStaged);
     if rollback == Rollback::AcceptOnce {
         let database = Database::open(&staging, LogEnd::Whole)?;
         let permission = vec![Edit::Put(codec::encode_rollback_accepted())];
         database.write(permission, Durability::Synced)?;
+        reach(Point::RestorePermitted);
     }
     Contents::read(&Database::read_only(&staging, LogEnd::Whole)?)?;
     let moved = sync_directory(&database_path(&staging)).and_then(|()| {
         if VisibleFile::path(&staging).exists() {
             fs::rename(VisibleFile::path(&staging), VisibleFile::path(directory))?;
         }
+        reach(Point::RestoreVisibleMoved);
         fs::rename(database_path(&staging), database_path(directory))?;
+        reach(Point::RestoreMoved);
         sync_directory(directory)?;
         fs::remove_dir_all(&staging)
     });
