@@ -24,7 +24,7 @@ use super::{
     view,
 };
 use crate::{
-    batch::BatchRecord,
+    batch::{BatchRecord, VisibleFact},
     checkpoint::{
         Announcement, CheckpointError, VisibleFile,
         codec::{self, Family},
@@ -118,6 +118,9 @@ pub fn verify(directory: &Path) -> Result<Report, CheckpointError> {
         }
         Err(error) => return Err(error),
     }
+    // A torn announcement had not returned, and the next one is written over it.
+    let is_torn = !report.problems.is_empty() && report.problems == reading.problems();
+    report.next_start_drops_it |= is_torn && !matches!(reading.fact(), VisibleFact::Unreadable(_));
     name_files(directory, &mut report)?;
     Ok(report)
 }
