@@ -1,8 +1,9 @@
 //! Fail points: named places of a batch, of recovery and of a checkpoint's care where a run can be
 //! made to end.
 //!
-//! `SALES_STREAM_FAULT=NAME[#OCCURRENCE]=ACTION` plants one; OCCURRENCE counts from 1 (the default)
-//! over all threads. ACTION is `kill` (SIGKILL), `panic` or `exit` (at once, with code 99).
+//! `SALES_STREAM_FAULT=NAME[#OCCURRENCE]=ACTION[,…]` plants some; OCCURRENCE counts from 1 (the default)
+//! over all threads. ACTION is `kill` (SIGKILL), `panic`, `exit` (at once, with code 99) or `stop`
+//! (SIGTERM, and the run goes on to see it).
 //! `SALES_STREAM_FAULT=list` prints the names.
 //!
 //! Not here: faults that fall between two places (a test can preload those between any two calls of
@@ -191,13 +192,15 @@ mod planted {
         Kill,
         Panic,
         Exit,
+        Stop,
     }
 
-    #[derive(Debug, PartialEq, Eq)]
+    #[derive(Debug)]
     struct Fault {
         name: &'static str,
         occurrence: usize,
         action: Action,
+        reached: AtomicUsize,
     }
 
     fn parse(text: &str) -> Option<Fault> {
@@ -210,38 +213,41 @@ mod planted {
             "kill" => Action::Kill,
             "panic" => Action::Panic,
             "exit" => Action::Exit,
+            "stop" => Action::Stop,
             _ => return None,
         };
         let name = NAMES.iter().copied().find(|known| *known == name)?;
-        Some(Fault { name, occurrence, action })
+        Some(Fault { name, occurrence, action, reached: AtomicUsize::new(0) })
     }
 
-    fn planted() -> Option<&'static Fault> {
-        static PLANTED: OnceLock<Option<Fault>> = OnceLock::new();
-        let plant = || {
-            let text = std::env::var(VARIABLE).ok()?;
-            let fault = parse(&text);
-            Some(fault.unwrap_or_else(|| panic!("{VARIABLE}={text} names no fault")))
-        };
-        PLANTED.get_or_init(plant).as_ref()
+    fn planted() -> &'static [Fault] {
+        static PLANTED: OnceLock<Vec<Fault>> = OnceLock::new();
+        PLANTED.get_or_init(|| {
+            let text = std::env::var(VARIABLE).unwrap_or_default();
+            let faults = text.split(',').filter(|text| !text.is_empty());
+            faults
+                .map(|text| parse(text).unwrap_or_else(|| panic!("{VARIABLE}={text} is no fault")))
+                .collect()
+        })
     }
 
     pub(super) fn reach(point: Point) {
-        static REACHED: AtomicUsize = AtomicUsize::new(0);
-        let Some(fault) = planted().filter(|fault| fault.name == NAMES[point as usize]) else {
-            return;
-        };
-        if REACHED.fetch_add(1, Ordering::SeqCst) + 1 != fault.occurrence {
-            return;
-        }
-        match fault.action {
-            Action::Panic => panic!("planted at {}", fault.name),
-            // SAFETY: neither has preconditions.
-            Action::Exit => unsafe { libc::_exit(EXIT_CODE) },
-            Action::Kill => unsafe {
-                libc::kill(libc::getpid(), libc::SIGKILL);
-                libc::pause();
-            },
+        for fault in planted().iter().filter(|fault| fault.name == NAMES[point as usize]) {
+            if fault.reached.fetch_add(1, Ordering::SeqCst) + 1 != fault.occurrence {
+                continue;
+            }
+            match fault.action {
+                Action::Panic => panic!("planted at {}", fault.name),
+                // SAFETY: none of these has preconditions.
+                Action::Exit => unsafe { libc::_exit(EXIT_CODE) },
+                Action::Kill => unsafe {
+                    libc::kill(libc::getpid(), libc::SIGKILL);
+                    libc::pause();
+                },
+                Action::Stop => unsafe {
+                    libc::kill(libc::getpid(), libc::SIGTERM);
+                },
+            }
         }
     }
 
@@ -251,11 +257,12 @@ mod planted {
 
         #[test]
         fn a_fault_is_a_name_an_occurrence_and_an_action() {
-            let fault = |name, occurrence, action| Some(Fault { name, occurrence, action });
-            assert_eq!(parse("opened=kill"), fault("opened", 1, Action::Kill));
-            assert_eq!(parse("after-mark#12=panic"), fault("after-mark", 12, Action::Panic));
-            for wrong in ["opened", "opened=stop", "open=kill", "opened#x=exit", ""] {
-                assert_eq!(parse(wrong), None, "{wrong}");
+            let parsed =
+                |text| parse(text).map(|fault| (fault.name, fault.occurrence, fault.action));
+            assert_eq!(parsed("opened=kill"), Some(("opened", 1, Action::Kill)));
+            assert_eq!(parsed("after-mark#12=panic"), Some(("after-mark", 12, Action::Panic)));
+            for wrong in ["opened", "opened=end", "open=kill", "opened#x=exit", ""] {
+                assert_eq!(parsed(wrong), None, "{wrong}");
             }
         }
 

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Broker, Process, copy_dir, sales_stream, sale_json, send, succeed};
+use crate::{
+    points,
+    support::{Broker, Process, copy_dir, sale_json, sales_stream, send, succeed},
+};
 
 /// No run may take longer; an undisturbed one takes a tenth of a second.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,8 +48,9 @@ impl Ground {
         let root = tempfile::tempdir_in(fast).or_else(|_| tempfile::tempdir());
         let root = root.expect("a directory can be made");
         let shim = compile(root.path())?;
-        let broker = Broker::start(&["sales:3"]);
+        let broker = Broker::start(&["sales:3", "real-time-transactions:3"]);
         fill(&broker.address);
+        points::fill_transactions(&broker.address);
         let (trials, kills, faults) = Default::default();
         let mut ground = Ground { broker, shim, root, right: Files::new(), trials, kills, faults };
         let straight = Trial::new(&ground);
@@ -167,11 +171,16 @@ impl<'a> Trial<'a> {
 
     /// The run itself; paths are relative, so that a copy of what it left is as good.
     pub fn command(&self) -> Command {
+        self.command_on("sales", LIMIT)
+    }
+
+    /// The same on another topic, with so many records a batch.
+    pub fn command_on(&self, topic: &str, limit: &str) -> Command {
         let mut command = self.program();
         command
-            .args(["--brokers", &self.ground.broker.address, "--topic", "sales"])
+            .args(["--brokers", &self.ground.broker.address, "--topic", topic])
             .args(["--starting-offsets", "earliest", "--trigger", "available-now"])
-            .args(["--max-offsets-per-trigger", LIMIT, "--group-id", &self.group])
+            .args(["--max-offsets-per-trigger", limit, "--group-id", &self.group])
             .args(["--checkpoint-dir", "checkpoint", "--sink", "files:out"])
             .args(["--dead-letter", "files:letters", "--progress", "jsonl:progress"]);
         command
@@ -179,7 +188,12 @@ impl<'a> Trial<'a> {
 
     /// The program with planted faults, in this trial's directory.
     pub fn program(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sales-stream-faults"));
+        self.program_of(env!("CARGO_BIN_EXE_sales-stream-faults"))
+    }
+
+    /// Another program there.
+    pub fn program_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SALES_STREAM_") {
                 command.env_remove(name);
@@ -200,11 +214,7 @@ impl<'a> Trial<'a> {
     }
 
     /// One run of this command with the library preloaded.
-    pub fn carry_out_under(
-        &self,
-        command: &mut Command,
-        variables: &[(&str, String)],
-    ) -> Ended {
+    pub fn carry_out_under(&self, command: &mut Command, variables: &[(&str, String)]) -> Ended {
         command
             .env("LD_PRELOAD", &self.ground.shim)
             .env("IO_FAULTS_BELOW", self.below())

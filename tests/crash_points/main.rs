@@ -19,6 +19,8 @@ mod support;
 
 mod calls;
 mod ground;
+mod limits;
+mod points;
 
 use std::{
     fmt::Write as _,
@@ -33,9 +35,6 @@ use std::{
 };
 
 use ground::Ground;
-
-/// So many failures are shown of each section.
-const SHOWN: usize = 25;
 
 /// How much is tried.
 pub struct Tier {
@@ -56,25 +55,20 @@ impl Tier {
     }
 }
 
-/// What did not hold.
+/// What did not hold; told at once, and counted.
 #[derive(Default)]
 pub struct Failures {
     count: usize,
-    first: Vec<String>,
 }
 
 impl Failures {
-    pub fn add(&mut self, problem: String) {
+    pub fn add(&mut self, problem: &str) {
+        println!("FAILED {problem}");
         self.count += 1;
-        if self.first.len() < SHOWN {
-            self.first.push(problem);
-        }
     }
 
-    pub fn extend(&mut self, more: Failures) {
+    pub fn extend(&mut self, more: &Failures) {
         self.count += more.count;
-        let room = SHOWN.saturating_sub(self.first.len());
-        self.first.extend(more.first.into_iter().take(room));
     }
 }
 
@@ -92,7 +86,7 @@ pub fn every<T: Sync>(
             scope.spawn(|| {
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(problem) = attempt(item) {
-                        failures.lock().unwrap_or_else(PoisonError::into_inner).add(problem);
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).add(&problem);
                     }
                 }
             });
@@ -118,12 +112,17 @@ fn main() -> ExitCode {
     };
     let (mut counts, mut failures) = (calls::Counts::default(), Failures::default());
     if is_wanted("calls") {
-        failures.extend(calls::singles(&ground, &tier, &mut counts));
+        failures.extend(&calls::singles(&ground, &tier, &mut counts));
     }
     if is_wanted("pairs") {
-        failures.extend(calls::pairs(&ground, &tier, &mut counts));
+        failures.extend(&calls::pairs(&ground, &tier, &mut counts));
     }
-    failures.first.iter().for_each(|problem| println!("FAILED {problem}"));
+    if is_wanted("points") {
+        failures.extend(&points::points(&ground, &tier, &mut counts));
+    }
+    if is_wanted("limits") {
+        failures.extend(&limits::limits(&ground, &tier, &mut counts));
+    }
     let ok = failures.count == 0;
     report(&result(&ground, &tier, &counts, ok, began.elapsed().as_secs()));
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -140,6 +139,7 @@ fn result(ground: &Ground, tier: &Tier, counts: &calls::Counts, ok: bool, second
         ("crash_points", counts.tried),
         ("crash_points_total", counts.total),
         ("pairs", counts.pairs),
+        ("named_points", counts.points),
         ("batches", counts.batches),
     ];
     for (name, number) in numbers {

@@ -8,8 +8,8 @@
  *   IO_FAULTS_CLASS=write|read   which calls count: those that change files (the default), or those that read
  *   IO_FAULTS_AT=K               the fault is planted at call K, or the first one behind it that it can befall
  *   IO_FAULTS_KIND=KIND          kill-before, kill-after, torn (half of a write, then SIGKILL), short (half of
- *                                a write), eio, eio-forever, enospc, enospc-forever
- *   IO_FAULTS_SYNC_MS=N          every sync takes so much longer
+ *                                a write), eio, eio-forever, enospc, enospc-forever, slow (a sync)
+ *   IO_FAULTS_SLOW_MS=N          a slow sync takes so much longer
  *   IO_FAULTS_THREAD_AT=K        the K-th thread, and every one after it, cannot be made
  *   IO_FAULTS_LOG=FILE           one line for each faulted call, `F NUMBER CALL PATH`, and with
  *   IO_FAULTS_LOG_ALL=1          one for every call that counts, `. NUMBER CALL PATH`
@@ -37,9 +37,9 @@
 
 enum { FDS = 4096, PATHS = 320, DIRECTORIES = 4 };
 enum class_of_call { WRITES, READS };
-enum kind { NONE, KILL_BEFORE, KILL_AFTER, TORN, SHORT, EIO_ONCE, EIO_EVER, ENOSPC_ONCE, ENOSPC_EVER };
+enum kind { NONE, KILL_BEFORE, KILL_AFTER, TORN, SHORT, EIO_ONCE, EIO_EVER, ENOSPC_ONCE, ENOSPC_EVER, SLOW };
 /* What a call is, for kinds of faults that befall only some. */
-enum { ALLOCATES = 1, TRANSFERS = 2 };
+enum { ALLOCATES = 1, TRANSFERS = 2, SYNCS = 4 };
 
 static char below[DIRECTORIES][PATH_MAX];
 /* Where relative paths begin, if that is below one of them. */
@@ -47,7 +47,7 @@ static char here[PATHS];
 static int directories;
 static enum class_of_call wanted;
 static enum kind kind;
-static long at, thread_at, sync_ms;
+static long at, thread_at, slow_ms;
 static int log_fd = -1, log_all;
 static atomic_long calls, threads;
 static atomic_int struck;
@@ -77,7 +77,8 @@ static int is_below(const char *path) {
 
 __attribute__((constructor)) static void start(void) {
     static const char *const kinds[] = {"none", "kill-before", "kill-after", "torn", "short",
-                                        "eio", "eio-forever", "enospc", "enospc-forever"};
+                                        "eio", "eio-forever", "enospc", "enospc-forever",
+                                        "slow"};
     const char *text = getenv("IO_FAULTS_BELOW");
     while (text && *text && directories < DIRECTORIES) {
         size_t length = strcspn(text, ":");
@@ -95,7 +96,7 @@ __attribute__((constructor)) static void start(void) {
         if (strcmp(text, kinds[i]) == 0) kind = (enum kind)i;
     at = number("IO_FAULTS_AT");
     thread_at = number("IO_FAULTS_THREAD_AT");
-    sync_ms = number("IO_FAULTS_SYNC_MS");
+    slow_ms = number("IO_FAULTS_SLOW_MS");
     log_all = (int)number("IO_FAULTS_LOG_ALL");
     text = getenv("IO_FAULTS_LOG");
     if (text) {
@@ -142,6 +143,7 @@ static int can_befall(int what) {
     case NONE: return 0;
     case TORN: case SHORT: return what & TRANSFERS;
     case ENOSPC_ONCE: case ENOSPC_EVER: return what & ALLOCATES;
+    case SLOW: return what & SYNCS;
     default: return 1;
     }
 }
@@ -156,6 +158,10 @@ static enum kind befalls(enum class_of_call class, const char *name, const char 
     note(strikes ? 'F' : '.', call, name, path);
     if (!strikes) return NONE;
     if (kind == KILL_BEFORE) end_now();
+    if (kind == SLOW) {
+        struct timespec time = {slow_ms / 1000, (slow_ms % 1000) * 1000000};
+        nanosleep(&time, NULL);
+    }
     return kind;
 }
 
@@ -355,22 +361,13 @@ ssize_t copy_file_range(int in, off64_t *in_at, int out, off64_t *out_at, size_t
         DONE(fault, outcome);                                                                                \
     } while (0)
 
-static void take_long(int fd) {
-    if (sync_ms > 0 && path_of_fd(fd)) {
-        struct timespec time = {sync_ms / 1000, (sync_ms % 1000) * 1000000};
-        nanosleep(&time, NULL);
-    }
-}
-
 int fsync(int fd) {
     REAL(int, "fsync", int);
-    take_long(fd);
-    CALL(WRITES, "fsync", 0, path_of_fd(fd), int, real(fd));
+    CALL(WRITES, "fsync", SYNCS, path_of_fd(fd), int, real(fd));
 }
 int fdatasync(int fd) {
     REAL(int, "fdatasync", int);
-    take_long(fd);
-    CALL(WRITES, "fdatasync", 0, path_of_fd(fd), int, real(fd));
+    CALL(WRITES, "fdatasync", SYNCS, path_of_fd(fd), int, real(fd));
 }
 int sync_file_range(int fd, off64_t offset, off64_t count, unsigned flags) {
     REAL(int, "sync_file_range", int, off64_t, off64_t, unsigned);

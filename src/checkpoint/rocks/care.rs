@@ -477,6 +477,13 @@ fn read_manifest(backup: &Path) -> Result<Manifest, CheckpointError> {
     Ok(manifest)
 }
 
+/// Removes what an interrupted restore left, so that restoring again cannot take a history that was
+/// begun or gone on with since for a part of it.
+pub(super) fn forget_unfinished_restore(directory: &Path) -> Result<(), CheckpointError> {
+    remove(&directory.join(STAGING))
+        .map_err(|error| storage(directory, "removing an unfinished restore", &error))
+}
+
 /// Makes sure nothing is overwritten but what an interrupted restore left.
 fn clear_unfinished(directory: &Path, staging: &Path) -> Result<(), CheckpointError> {
     let (database, visible) = (database_path(directory), VisibleFile::path(directory));
