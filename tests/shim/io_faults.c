@@ -10,7 +10,7 @@
  *   IO_FAULTS_KIND=KIND          kill-before, kill-after, torn (half of a write, then SIGKILL), short (half of
  *                                a write), eio, eio-forever, enospc, enospc-forever, slow (a sync)
  *   IO_FAULTS_SLOW_MS=N          a slow sync takes so much longer
- *   IO_FAULTS_THREAD_AT=K        the K-th thread, and every one after it, cannot be made
+ *   IO_FAULTS_THREADS=K          no more than K threads can be alive, besides the first
  *   IO_FAULTS_LOG=FILE           one line for each faulted call, `F NUMBER CALL PATH`, and with
  *   IO_FAULTS_LOG_ALL=1          one for every call that counts, `. NUMBER CALL PATH`
  *
@@ -32,6 +32,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,7 +48,7 @@ static char here[PATHS];
 static int directories;
 static enum class_of_call wanted;
 static enum kind kind;
-static long at, thread_at, slow_ms;
+static long at, slow_ms, most_threads = -1;
 static int log_fd = -1, log_all;
 static atomic_long calls, threads;
 static atomic_int struck;
@@ -95,7 +96,7 @@ __attribute__((constructor)) static void start(void) {
     for (int i = 0; text && i < (int)(sizeof kinds / sizeof *kinds); i++)
         if (strcmp(text, kinds[i]) == 0) kind = (enum kind)i;
     at = number("IO_FAULTS_AT");
-    thread_at = number("IO_FAULTS_THREAD_AT");
+    if (getenv("IO_FAULTS_THREADS")) most_threads = number("IO_FAULTS_THREADS");
     slow_ms = number("IO_FAULTS_SLOW_MS");
     log_all = (int)number("IO_FAULTS_LOG_ALL");
     text = getenv("IO_FAULTS_LOG");
@@ -484,12 +485,45 @@ READDIR(readdir64, dirent64)
 
 /* threads */
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument) {
+struct thread {
+    void *(*run)(void *);
+    int (*run_c11)(void *);
+    void *argument;
+};
+
+/* Room for one more, or NULL. */
+static struct thread *take_room(struct thread wanted_thread) {
+    struct thread *thread = NULL;
+    if (atomic_fetch_add(&threads, 1) < most_threads) thread = malloc(sizeof *thread);
+    if (thread) *thread = wanted_thread;
+    else atomic_fetch_sub(&threads, 1);
+    return thread;
+}
+
+static void *run_counted(void *argument) {
+    struct thread thread = *(struct thread *)argument;
+    free(argument);
+    void *result = thread.run(thread.argument);
+    atomic_fetch_sub(&threads, 1);
+    return result;
+}
+static int run_counted_c11(void *argument) {
+    struct thread thread = *(struct thread *)argument;
+    free(argument);
+    int result = thread.run_c11(thread.argument);
+    atomic_fetch_sub(&threads, 1);
+    return result;
+}
+
+int pthread_create(pthread_t *made, const pthread_attr_t *attributes, void *(*run)(void *), void *argument) {
     REAL(int, "pthread_create", pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-    long made = atomic_fetch_add(&threads, 1) + 1;
-    if (thread_at > 0 && made >= thread_at) {
-        note('F', made, "pthread_create", "-");
-        return EAGAIN;
-    }
-    return real(thread, attributes, run, argument);
+    if (most_threads < 0) return real(made, attributes, run, argument);
+    struct thread *thread = take_room((struct thread){run, NULL, argument});
+    return thread ? real(made, attributes, run_counted, thread) : EAGAIN;
+}
+int thrd_create(thrd_t *made, thrd_start_t run, void *argument) {
+    REAL(int, "thrd_create", thrd_t *, thrd_start_t, void *);
+    if (most_threads < 0) return real(made, run, argument);
+    struct thread *thread = take_room((struct thread){NULL, run, argument});
+    return thread ? real(made, run_counted_c11, thread) : thrd_error;
 }
