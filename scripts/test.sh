@@ -43,6 +43,7 @@ cargo build --release --locked
 step "format and lints"
 cargo fmt --check
 cargo clippy --release --locked --all-targets -- -D warnings
+cargo clippy --release --locked --all-targets --features faults -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --quiet
 
 step "dependencies"
@@ -65,6 +66,12 @@ fi
 
 step "unit tests, laws, and the real binary over the embedded broker"
 cargo test --release --locked
+
+# SALES_STREAM_TIER=long tries every call with every kind of fault, and every pair (see the test's head).
+step "every crash point: I/O calls, named places, pairs, limits"
+cargo test --release --locked --features faults --test crash_points --test planted_faults
+# The ordinary binaries take their places again.
+cargo build --release --locked
 
 if [[ $kafka == yes ]]; then
     ensure_java_and_maven

@@ -15,6 +15,8 @@ mod points;
 
 pub use mutants::{Mutant, is_planted};
 pub use points::{Point, reach};
+#[cfg(feature = "faults")]
+pub use points::{is_list_asked, names};
 
 /// Stands in every binary with planted faults and in no other.
 #[cfg(feature = "faults")]

@@ -39,6 +39,7 @@ use crate::{
             StateHead,
         },
     },
+    faults::{Point, reach},
     types::{BatchId, Digest, Incarnation, Keeper, Place, Rows, SinkName, Timestamp},
     window::{Changes, Watermarks},
 };
@@ -179,6 +180,7 @@ impl<S: Store> Ledger<S> {
             );
             let edits = orphans.into_iter().map(|key| Edit::Delete(Family::Outbox, key)).collect();
             writer.write(edits, Durability::Unsynced)?;
+            reach(Point::OrphansDeleted);
         }
         Ok(Ledger { writer, store, contents })
     }

@@ -108,6 +108,7 @@ impl Examined {
     /// # Errors
     /// `Storage`, or `Corrupt` when it does not hold what was read before.
     pub fn into_open(self) -> Result<RocksCheckpoint, CheckpointError> {
+        care::forget_unfinished_restore(self.directory.path())?;
         if self.presence == Presence::Nothing {
             database::remove_leftovers(self.directory.path())?;
         }

@@ -69,7 +69,7 @@ Where an option may be given several times, its variable takes one value a line.
 Exit codes: 0 clean, 2 usage or spec, 10 state in use, 11 state damaged, 12 state of another pipeline,
 13 state older than what was seen, 14 storage failed, 20 data lost, 21 refused by Kafka, 22 no broker in
 time, 30 refused by a sink, 40 bad record in fail-fast mode, 41 a value that does not fit with ANSI on,
-130 or 143 ended by a signal, 134 a bug.";
+50 too few threads or open files, 130 or 143 ended by a signal, 134 a bug.";
 
 const BROKER_EXAMPLES: &str = "\
 Examples:

@@ -7,6 +7,7 @@ mod checkpoints;
 mod clients;
 mod demo;
 mod inspect;
+mod limits;
 mod pipeline;
 mod run;
 mod simulate;
@@ -62,6 +63,12 @@ pub fn main() -> u8 {
         }
     };
     cli::logging::start(arguments.log);
+    if arguments.command.is_none()
+        && let Err(Failure { code, message }) = limits::check()
+    {
+        say(format_args!("error: {message}"));
+        return code;
+    }
     let signals = match Signals::start() {
         Ok(signals) => signals,
         Err(problem) => {

@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{checkpoint::Visible, source::Committer};
+use crate::{
+    checkpoint::Visible,
+    faults::{Point, reach},
+    source::Committer,
+};
 
 /// Who commits.
 pub(super) enum Commits {
@@ -121,7 +125,10 @@ pub(super) struct Committing {
 
 impl Committing {
     fn commit(&mut self, batch: &Visible) {
-        match self.committer.commit(batch) {
+        reach(Point::Committing);
+        let committed = self.committer.commit(batch);
+        reach(Point::Committed);
+        match committed {
             Ok(()) => self.failing = false,
             Err(error) if !self.failing => {
                 self.failing = true;

@@ -45,6 +45,7 @@ use crate::{
         report::Stopwatch,
         trigger::Ends,
     },
+    faults::{Point, reach},
     sink::Sink,
     source::{Progress, Source, SourceError},
     spec::{MaxOffsets, Pipeline, StartingOffsets, Trigger},
@@ -200,6 +201,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         warned: Warned { first_window: before.is_some(), ..Warned::default() },
     };
     let end = run.batches();
+    reach(Point::Ending);
     let left = run.outlet.finish(settings.shutdown_timeout);
     let end = match (end, left) {
         (Err(EngineError::Closed), _) | (_, Err(EngineError::Closed)) => End::Closed,
@@ -392,6 +394,7 @@ impl Run<'_> {
         let now_ms = self.clock.now_ms();
         let plan = self.job.close(open, &reached, now_ms, &mut |work| stopwatch.turn_to(work))?;
         let plan = Plan { ahead: self.ahead.written(), ..plan };
+        reach(Point::Planned);
         timing.plan = self.since(planning);
         for keeper in [Keeper::Groups, Keeper::Keys] {
             let bytes = u64::try_from(self.job.memory_bytes(keeper)).unwrap_or(u64::MAX);

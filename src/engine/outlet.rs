@@ -15,6 +15,7 @@ use crate::{
     engine::{
         Clock, Effect, EngineError, Report, Reporter, Steps, Timing, WayOut, commits::Commits,
     },
+    faults::{Point, reach},
     sink::{Sink, SinkError},
     stop::Stop,
     types::BatchId,
@@ -301,24 +302,33 @@ impl Exit {
         let Some(effect) = steps.next_effect() else {
             if let (Some(batch), Some(reporter)) = (left, &mut self.reporter) {
                 let (identity, record, way_out) = (*batch.identity(), batch.record(), *way_out);
+                reach(Point::BeforeReport);
                 reporter.report(&Report { identity, record, timing, way_out });
             }
+            reach(Point::AfterReport);
             return Ok(false);
         };
         match effect {
             Effect::Persist(plan) => {
+                reach(Point::BeforePersist);
                 steps.persisted(self.checkpoint.persist(*plan)?);
+                reach(Point::AfterPersist);
                 way_out.persist += since(&*self.clock, began);
             }
             Effect::Announce(durable) => {
+                reach(Point::BeforeAnnounce);
                 steps.announced(&self.checkpoint.announce(durable)?);
+                reach(Point::AfterAnnounce);
                 way_out.announce += since(&*self.clock, began);
             }
             Effect::Publish(sink, batch) => {
+                reach(Point::BeforePublish);
                 self.publish(sink, &batch)?;
+                reach(Point::AfterPublish);
                 way_out.publish += since(&*self.clock, began);
             }
             Effect::Commit(batch) => {
+                reach(Point::BeforeCommit);
                 log_batch(&batch, since(&*self.clock, *started));
                 *left = Some(batch.clone());
                 self.commits.commit(batch);
@@ -326,7 +336,9 @@ impl Exit {
             }
             Effect::Mark(sink, batch) => {
                 let name = self.sinks[sink].name();
+                reach(Point::BeforeMark);
                 self.checkpoint.mark(name, batch.identity().batch)?;
+                reach(Point::AfterMark);
                 way_out.mark += since(&*self.clock, began);
             }
         }

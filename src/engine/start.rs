@@ -13,6 +13,7 @@ use crate::{
         commits::Commits,
         outlet::{Carriage, Departed, Exit, Outlet},
     },
+    faults::{Point, reach},
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
@@ -62,7 +63,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let asked = brokers.ask(|| source.witness(&topic.partitions))?;
     let Some(witness) = asked else { return Ok(Started::Stopped) };
     let facts = facts(&recovered, witness, &mut sinks, settings)?;
+    reach(Point::FactsRead);
     let decision = recover(&facts);
+    reach(Point::Decided);
     let genesis = match &decision {
         Decision::Refuse(refusal) => {
             let (refusal, ways_out) = (refusal.clone(), ways_out(&facts, refusal));
@@ -90,12 +93,18 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         Decision::Resume | Decision::Republish { .. } => None,
     };
     let mut checkpoint = open()?;
+    reach(Point::Opened);
     let names: Vec<SinkName> = sinks.iter().map(|sink| sink.name().clone()).collect();
     if let Some(genesis) = &genesis {
         checkpoint.begin(genesis, &names)?;
+        reach(match genesis.begun {
+            Begun::AcceptedRollback => Point::RollbackBegun,
+            Begun::Freely | Begun::StartOver => Point::FreshBegun,
+        });
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
     let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
+    reach(Point::Loaded);
     let mut ahead = checkpoint.ahead();
     if let (false, Some(topic_id)) = (same_topic, &topic.topic_id) {
         job.forget_log();
@@ -106,6 +115,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         let name = sink.name().0.clone();
         sink.begin(genesis.lineage, newest)
             .map_err(|error| EngineError::Sink { sink: name, error })?;
+        reach(Point::SinkBegun);
     }
     settle_marks(&mut *checkpoint, &recovered, &names, &job)?;
     let committer = source.committer(genesis.begun);
@@ -120,7 +130,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
         let last = job.head().last.as_ref().expect("there is a batch to publish again");
         let departed = Departed { batch: last.batch, totals: last.totals };
+        reach(Point::BeforeRepublish);
         exit.carry_out_again(Steps::again(durable, sinks), departed)?;
+        reach(Point::AfterRepublish);
         job.note_run_again();
     }
     announce_start(&job, &topic, settings);
@@ -435,6 +447,7 @@ fn restore(
     settings: &Settings,
 ) -> Result<(Job, Option<crate::batch::Publication>), EngineError> {
     let incarnation = checkpoint.next_incarnation()?;
+    reach(Point::IncarnationCounted);
     let pipeline = Arc::new(pipeline);
     let head = Head {
         lineage: genesis.lineage,
@@ -473,6 +486,7 @@ fn settle_marks(
     for mark in &recovered.marks {
         if !names.contains(&mark.sink) {
             checkpoint.forget_sink(&mark.sink)?;
+            reach(Point::SinkForgotten);
         }
     }
     let last = job.head().last.as_ref().map(|last| last.batch);
@@ -481,6 +495,7 @@ fn settle_marks(
         let known = recovered.marks.iter().any(|mark| mark.sink == *name);
         if let (false, false, Some(last)) = (known, pending, last) {
             checkpoint.mark(name, last)?;
+            reach(Point::SinkAdmitted);
         }
     }
     Ok(())

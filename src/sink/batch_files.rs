@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     batch::{MarkerFact, Shared},
     checkpoint::CheckpointError,
+    faults::{Point, reach},
     sink::SinkError,
     types::{BatchId, Lineage},
     umask,
@@ -308,7 +309,9 @@ impl BatchFiles {
         self.place(directory, QUERY, |out| {
             serde_json::to_writer(&mut *out, &query).map_err(io::Error::from)?;
             Ok(out.write_all(b"\n")?)
-        })
+        })?;
+        reach(Point::OwnerWritten);
+        Ok(())
     }
 
     /// The batches that have a file, in no order. Whatever bears such a name counts.
@@ -373,6 +376,7 @@ impl BatchFiles {
         let target = open_or_create(&aside, &holder).map_err(failed)?;
         for batch in &above {
             self.move_aside(directory, &target, &target_path, &file_name(*batch))?;
+            reach(Point::FileMovedAside);
         }
         for changed in [&target, &aside, directory] {
             sync(changed).map_err(failed)?;
@@ -422,6 +426,9 @@ impl BatchFiles {
             fs::renameat(directory, temporary.as_str(), directory, name)
                 .map_err(|errno| WriteError::Output(errno.into()))
         });
+        if placed.is_ok() {
+            reach(Point::FileRenamed);
+        }
         if let Err(error) = placed {
             // Makes room on a full disk; what stays is removed at the next start.
             let _ = fs::unlinkat(directory, temporary.as_str(), AtFlags::empty());
@@ -455,6 +462,7 @@ impl BatchFiles {
         if !comparison.is_at_end().map_err(failed)? {
             return Err(self.diverged(name));
         }
+        reach(Point::FileFound);
         there.sync_all().map_err(|error| self.storage("syncing", &self.path.join(name), error))?;
         self.sync_directory(directory)
     }
@@ -589,7 +597,10 @@ fn write_synced(
     umask::share(&file, 0o666)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::from(file));
     write(&mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    reach(Point::FileWritten);
+    file.sync_all()?;
+    reach(Point::FileSynced);
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use crate::{
         Ahead, CheckpointError,
         codec::{self, Descriptor, Entry, Family, OutboxKey},
     },
+    faults::{Point, reach},
     types::{BatchId, Column, Digest, Rows},
 };
 
@@ -86,7 +87,9 @@ impl Ahead for AheadWriter {
             OutputChunk::Rows(encoded) => encode_rows(batch, rows, encoded),
             OutputChunk::DeadLetters(letters) => encode_letters(batch, dead_letters, letters),
         };
-        self.writer.write(vec![Edit::Put(entry)], Durability::Unsynced)
+        self.writer.write(vec![Edit::Put(entry)], Durability::Unsynced)?;
+        reach(Point::ChunkWritten);
+        Ok(())
     }
 
     fn written(&self) -> WrittenAhead {
@@ -110,7 +113,9 @@ impl Ahead for AheadWriter {
         if edits.is_empty() {
             return Ok(());
         }
-        self.writer.write(edits, Durability::Unsynced)
+        self.writer.write(edits, Durability::Unsynced)?;
+        reach(Point::ChunksDiscarded);
+        Ok(())
     }
 }
 

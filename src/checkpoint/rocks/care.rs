@@ -25,13 +25,14 @@ use super::{
     view,
 };
 use crate::{
-    batch::BatchRecord,
+    batch::{BatchRecord, VisibleFact},
     checkpoint::{
         Announcement, CheckpointError, VisibleFile,
         codec::{self, Family},
         ledger::{Contents, Durability, Edit, Families, corrupt, link_problem},
         visible,
     },
+    faults::{Point, reach},
     spec::check_pipeline_name,
     types::BatchId,
 };
@@ -119,6 +120,9 @@ pub fn verify(directory: &Path) -> Result<Report, CheckpointError> {
         }
         Err(error) => return Err(error),
     }
+    // A torn announcement had not returned, and the next one is written over it.
+    let is_torn = !report.problems.is_empty() && report.problems == reading.problems();
+    report.next_start_drops_it |= is_torn && !matches!(reading.fact(), VisibleFact::Unreadable(_));
     name_files(directory, &mut report)?;
     Ok(report)
 }
@@ -261,10 +265,12 @@ pub fn backup(directory: &Path, destination: &Path) -> Result<Backup, Checkpoint
     }
     make_empty(destination)?;
     copy_database(source, &view.contents.orphans, destination)?;
+    reach(Point::BackupCopied);
     if let Some(newest) = view.newest_announced_within() {
         VisibleFile::create_announced(destination, &newest)
             .map_err(|error| storage(destination, "writing the announce file", &error))?;
     }
+    reach(Point::BackupAnnounced);
     let copied = Contents::read(&Database::read_only(destination, LogEnd::Whole)?)?;
     if copied.head != view.contents.head {
         return Err(corrupt(destination, "the copy is not what was copied"));
@@ -282,6 +288,7 @@ pub fn backup(directory: &Path, destination: &Path) -> Result<Backup, Checkpoint
     };
     write_manifest(destination, &manifest)
         .map_err(|error| storage(destination, "writing the manifest", &error))?;
+    reach(Point::BackupWritten);
     Ok(summary(&manifest))
 }
 
@@ -413,17 +420,21 @@ pub fn restore(
     for (name, described) in &manifest.files {
         copy_file(backup, &staging, name, described)?;
     }
+    reach(Point::RestoreStaged);
     if rollback == Rollback::AcceptOnce {
         let database = Database::open(&staging, LogEnd::Whole)?;
         let permission = vec![Edit::Put(codec::encode_rollback_accepted())];
         database.write(permission, Durability::Synced)?;
+        reach(Point::RestorePermitted);
     }
     Contents::read(&Database::read_only(&staging, LogEnd::Whole)?)?;
     let moved = sync_directory(&database_path(&staging)).and_then(|()| {
         if VisibleFile::path(&staging).exists() {
             fs::rename(VisibleFile::path(&staging), VisibleFile::path(directory))?;
         }
+        reach(Point::RestoreVisibleMoved);
         fs::rename(database_path(&staging), database_path(directory))?;
+        reach(Point::RestoreMoved);
         sync_directory(directory)?;
         fs::remove_dir_all(&staging)
     });
@@ -470,6 +481,13 @@ fn read_manifest(backup: &Path) -> Result<Manifest, CheckpointError> {
     check_pipeline_name(&manifest.pipeline)
         .map_err(|error| corrupt(backup, format!("{MANIFEST}: {error}")))?;
     Ok(manifest)
+}
+
+/// Removes what an interrupted restore left, so that restoring again cannot take a history that was
+/// begun or gone on with since for a part of it.
+pub(super) fn forget_unfinished_restore(directory: &Path) -> Result<(), CheckpointError> {
+    remove(&directory.join(STAGING))
+        .map_err(|error| storage(directory, "removing an unfinished restore", &error))
 }
 
 /// Makes sure nothing is overwritten but what an interrupted restore left.

@@ -101,6 +101,29 @@ fn a_changed_backup_is_refused_and_an_interrupted_restore_done_again() {
 }
 
 #[test]
+fn a_torn_announcement_is_told_as_what_the_next_start_drops() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = state_dir(&root);
+    filled(&directory, 3);
+    let path = VisibleFile::path(&directory);
+    let whole = fs::read(&path).unwrap();
+    for slot in 0..2 {
+        let mut torn = whole.clone();
+        torn[slot * 4096 + 20] ^= 1;
+        fs::write(&path, torn).unwrap();
+        let report = verify(&directory).unwrap();
+        assert!(report.next_start_drops_it && report.problems.len() == 1, "{report:?}");
+        RocksCheckpoint::examine(&directory).unwrap();
+    }
+    let mut gone = whole.clone();
+    (gone[20], gone[4096 + 20]) = (!gone[20], !gone[4096 + 20]);
+    fs::write(&path, gone).unwrap();
+    assert!(!verify(&directory).unwrap().next_start_drops_it);
+    fs::write(&path, whole).unwrap();
+    assert_eq!(verify(&directory).unwrap().problems, Vec::<String>::new());
+}
+
+#[test]
 fn names_in_a_manifest_cannot_lead_elsewhere() {
     let root = Path::new("/state");
     for name in ["../x", "db/../../x", "/etc/passwd", "db/", "db/.x", "db/a/b", ""] {
