@@ -412,7 +412,7 @@ impl Life<'_> {
 #[test]
 fn what_a_killed_process_had_not_synced_is_safe_before_the_next_one_shows_it() {
     let started = Instant::now();
-    let calls = support::results::number("SALES_STREAM_SYNCS", 14, 150);
+    let calls = support::results::number("SALES_STREAM_SYNCS", 10, 150);
     let Some(first) = disk("power cuts before a sync", MOUNTS[1]) else { return };
     let library = match before_sync(first.beside()) {
         Ok(library) => library,
