@@ -7,9 +7,9 @@
 //! protect itself. Three histories together fill every family. Each is made in several starts, so that
 //! there are sorted files, logs and older copies of both.
 //!
-//! The short tier tries a sample and `SALES_STREAM_TIER=long` every byte and every length of every file (but
-//! RocksDB's log of messages, which nothing reads);
-//! `SALES_STREAM_DAMAGE_STRIDE` and `SALES_STREAM_SEED` choose the distance of samples and the first.
+//! The short tier tries a sample and `SALES_STREAM_TIER=long` every byte and every length of every file
+//! that is read (RocksDB's LOG and OPTIONS are not); `SALES_STREAM_DAMAGE_STRIDE` and
+//! `SALES_STREAM_SEED` choose the distance of samples and the first one.
 //! `checkpoint/rocks/damage.rs` looks deeper into single files and at what `verify` says of them.
 
 mod support;
@@ -373,24 +373,20 @@ impl Golden {
     }
 }
 
-/// RocksDB's log of messages, which nothing reads.
+/// RocksDB's log of messages and its note of the options, which nothing reads.
 fn is_note(name: &Path) -> bool {
-    name.to_string_lossy().contains("LOG")
+    ["LOG", "OPTIONS"].iter().any(|note| name.to_string_lossy().contains(note))
 }
 
 /// How many bytes apart samples are: closer where something is read.
 fn stride(name: &Path) -> usize {
-    let given = |short| {
-        let stride = support::results::number("SALES_STREAM_DAMAGE_STRIDE", short, 1);
-        usize::try_from(stride).expect("it is small").max(1)
-    };
-    match name.to_string_lossy() {
-        // Nothing reads it.
-        name if name.contains("LOG") => 20_011,
-        name if name.contains("OPTIONS") => given(8_009),
-        name if name == "visible" => given(1_021),
+    let given = |short| support::results::number("SALES_STREAM_DAMAGE_STRIDE", short, 1).max(1);
+    let stride = match name {
+        name if is_note(name) => 8_009,
+        name if name == Path::new("visible") => given(1_021),
         _ => given(211),
-    }
+    };
+    usize::try_from(stride).expect("it is small")
 }
 
 fn try_everything(what: &str, spec_text: String, record: fn(u32) -> String, families: &[&str]) {
