@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test: format, lints, documentation, unit tests and laws, the real binary over the embedded
-# broker with SIGKILLs, every recorded run of real Spark (tests/golden; GOLDEN_DIR names others), and the
-# main paths on real Kafka (KRaft and ZooKeeper), which it starts and stops.
+# broker with SIGKILLs, power cuts and full disks (on loop devices, as root), every recorded run of real
+# Spark (tests/golden; GOLDEN_DIR names others), and the main paths on real Kafka (KRaft and ZooKeeper),
+# which it starts and stops.
 #
 #   scripts/test.sh [--no-kafka]
 #

@@ -207,6 +207,16 @@ pub enum CheckpointError {
         /// What was found.
         problem: String,
     },
+    /// It is not where it was when it was opened (exit 14).
+    #[error(
+        "the state directory {} was taken away or exchanged while it was in use. Nothing more was shown; \
+         bring it back as it was and start again, or restore the newest backup (`sales-stream \
+         checkpoints restore`)", directory.display()
+    )]
+    TakenAway {
+        /// The state directory.
+        directory: PathBuf,
+    },
     /// The disk or the file system failed (exit 14).
     #[error(
         "{attempt} in {} failed: {problem}. Make room or mend the disk and start again; no step by \

@@ -124,7 +124,7 @@ impl Examined {
             .map_err(|error| self.directory.storage("opening the announce file", &error))?;
         self.directory.sync()?;
         let (expected, path) = (self.contents.head, self.directory.path().to_owned());
-        let held = Arc::new(HeldDatabase { database, _directory: self.directory });
+        let held = Arc::new(HeldDatabase { database, state: self.directory });
         let ledger = Ledger::over(RocksStore { held, visible })?;
         if ledger.contents().head != expected {
             return Err(corrupt(&path, "opened for writing it is not what was read before"));
@@ -216,7 +216,7 @@ pub struct RocksStore {
 struct HeldDatabase {
     database: Database,
     /// Unlocked when this is dropped, after the database.
-    _directory: StateDirectory,
+    state: StateDirectory,
 }
 
 impl Families for HeldDatabase {
@@ -249,6 +249,8 @@ impl Store for RocksStore {
     }
 
     fn announce(&mut self, announcement: &Announcement) -> Result<(), CheckpointError> {
+        // Files that have lost their names still take every write.
+        self.held.state.check_in_place()?;
         self.visible.announce(announcement).map_err(|error| CheckpointError::Storage {
             directory: self.held.directory().to_owned(),
             attempt: "announcing a batch",

@@ -111,7 +111,9 @@ impl EngineError {
             EngineError::Refused { refusal, .. } if refusal.is_misfit() => 12,
             EngineError::Checkpoint(CheckpointError::Stale { .. })
             | EngineError::Refused { .. } => 13,
-            EngineError::Checkpoint(CheckpointError::Storage { .. }) => 14,
+            EngineError::Checkpoint(
+                CheckpointError::Storage { .. } | CheckpointError::TakenAway { .. },
+            ) => 14,
             EngineError::Source(SourceError::Unreachable(_) | SourceError::NoTopic(_)) => 22,
             EngineError::Source(SourceError::Refused(_)) => 21,
             EngineError::Source(SourceError::Usage(_)) => 2,
@@ -121,7 +123,9 @@ impl EngineError {
             EngineError::Failure(_) | EngineError::Value(_) => 41,
             EngineError::Sink { error, .. } => match error {
                 SinkError::Closed => 0,
-                SinkError::Checkpoint(CheckpointError::Storage { .. }) => 14,
+                SinkError::Checkpoint(
+                    CheckpointError::Storage { .. } | CheckpointError::TakenAway { .. },
+                ) => 14,
                 SinkError::Checkpoint(_) => 11,
                 SinkError::Diverged(_) => 13,
                 SinkError::Foreign(_) => 12,

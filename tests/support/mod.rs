@@ -4,6 +4,9 @@
 
 #![allow(dead_code, reason = "each test target uses its own part")]
 
+pub mod ext4;
+pub mod results;
+
 use std::{
     collections::BTreeMap,
     fs,

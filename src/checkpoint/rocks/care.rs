@@ -99,7 +99,7 @@ pub fn verify(directory: &Path) -> Result<Report, CheckpointError> {
         let error = io::Error::from(io::ErrorKind::NotFound);
         return Err(storage(directory, "looking into the state directory", &error));
     }
-    let _locked = StateDirectory::lock(directory)?;
+    let _locked = StateDirectory::lock_to_look(directory)?;
     let reading = VisibleFile::read(directory)
         .map_err(|error| storage(directory, "reading the announce file", &error))?;
     let newest = reading.newest().map(|(_, newest)| newest);

@@ -31,6 +31,13 @@ const OTHER_BUFFER_BYTES: usize = 2 << 20;
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
 const WAL_BYTES: u64 = 64 << 20;
 
+/// Each log names the one before it, so that a closed one that was cut is noticed. What recovery read out
+/// of a log whose end was never synced is durable when it returns, because it may be shown next. And
+/// files take the space they need: laid out ahead, a log and a MANIFEST of a few kilobytes would take
+/// 20 MB, so that a small disk is full before the first batch.
+const OPTIONS_AS_TEXT: &str =
+    "track_and_verify_wals=true;avoid_flush_during_recovery=false;allow_fallocate=false";
+
 /// How the write-ahead log may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogEnd {
@@ -260,10 +267,9 @@ fn read_options() -> ReadOptions {
 }
 
 fn options(directory: &Path, log_end: LogEnd) -> Result<Options, CheckpointError> {
-    // Each log names the one before it, so that a closed one that was cut is noticed. Only reached
-    // through text.
+    // Only reached through text.
     let mut options = Options::default()
-        .get_options_from_string("track_and_verify_wals=true")
+        .get_options_from_string(OPTIONS_AS_TEXT)
         .map_err(|error| failed(directory, "setting up the database", &error))?;
     // The default mode opens at the first damaged record and drops the rest without a word.
     options.set_wal_recovery_mode(match log_end {

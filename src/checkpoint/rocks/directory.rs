@@ -57,6 +57,21 @@ impl StateDirectory {
     ///
     /// Taken away again when dropped, as far as it was made here and nothing else came into it.
     pub fn lock(path: &Path) -> Result<StateDirectory, CheckpointError> {
+        StateDirectory::lock_by(path, open_lock)
+    }
+
+    /// The same for one who only looks, so that it works on a read-only file system too.
+    pub fn lock_to_look(path: &Path) -> Result<StateDirectory, CheckpointError> {
+        StateDirectory::lock_by(path, |path| match open_lock(path) {
+            Err(Errno::ROFS) => open_lock_as(path, OFlags::RDONLY).map(|lock| (lock, false)),
+            opened => opened,
+        })
+    }
+
+    fn lock_by(
+        path: &Path,
+        open: impl Fn(&Path) -> Result<(File, bool), Errno>,
+    ) -> Result<StateDirectory, CheckpointError> {
         let deadline = Instant::now() + LOCK_PATIENCE;
         let (mut made, mut made_lock) = (Vec::new(), false);
         loop {
@@ -64,7 +79,7 @@ impl StateDirectory {
                 make(path).map_err(|error| storage(path, "making the state directory", &error))?;
             made.extend(more);
             check(path)?;
-            let (lock, is_new) = match open_lock(path) {
+            let (lock, is_new) = match open(path) {
                 // Another process has just taken away what it had made.
                 Err(Errno::NOENT) if Instant::now() < deadline => continue,
                 opened => {
@@ -88,6 +103,21 @@ impl StateDirectory {
                 }
             }
         }
+    }
+
+    /// Refuses when the directory, or the database in it, no longer has its name.
+    pub fn check_in_place(&self) -> Result<(), CheckpointError> {
+        let current = super::database_path(&self.path).join("CURRENT");
+        let lock = self.path.join(LOCK_FILE);
+        let is_ours = match fs::symlink_metadata(&lock) {
+            Err(error) => !is_absence(&error),
+            Ok(_) => is_named(&self.lock, &lock),
+        };
+        let is_gone = fs::symlink_metadata(current).is_err_and(|error| is_absence(&error));
+        if is_ours && !is_gone {
+            return Ok(());
+        }
+        Err(CheckpointError::TakenAway { directory: self.path.clone() })
     }
 
     pub fn path(&self) -> &Path {
@@ -219,15 +249,20 @@ fn make(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Opens the lock file; whether it had to be made.
 fn open_lock(path: &Path) -> Result<(File, bool), Errno> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = |more| {
-        rustix::fs::open(path.join(LOCK_FILE), flags | more, Mode::RUSR | Mode::WUSR)
-            .map(File::from)
-    };
-    match open(OFlags::CREATE | OFlags::EXCL) {
-        Err(Errno::EXIST) => open(OFlags::empty()).map(|lock| (lock, false)),
+    match open_lock_as(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+        Err(Errno::EXIST) => open_lock_as(path, OFlags::RDWR).map(|lock| (lock, false)),
         made => made.map(|lock| (lock, true)),
     }
+}
+
+fn open_lock_as(path: &Path, flags: OFlags) -> Result<File, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path.join(LOCK_FILE), flags, Mode::RUSR | Mode::WUSR).map(File::from)
+}
+
+/// Whether an error says that there is no such file; what else it may be is for the next write to tell.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Whether an open file is the one of this name, and not one that was taken away.

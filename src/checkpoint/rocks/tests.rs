@@ -100,6 +100,26 @@ fn a_second_opener_is_told_so_and_changes_nothing() {
 }
 
 #[test]
+fn a_directory_that_is_taken_away_takes_no_announcement() {
+    for part in [".lock", "db/CURRENT", "db", ""] {
+        let root = tempfile::tempdir().unwrap();
+        let directory = state_dir(&root);
+        let (mut checkpoint, mut trial) = begun(&directory);
+        run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap();
+        let last = trial.last.clone();
+        let taken = root.path().join("taken");
+        fs::rename(directory.join(part), &taken).unwrap();
+        let refused = run(&mut checkpoint, trial.plan(&[(0, "a")], 0)).unwrap_err();
+        assert!(matches!(refused, CheckpointError::TakenAway { .. }), "{part:?}: {refused}");
+        drop(checkpoint);
+        fs::rename(&taken, directory.join(part)).unwrap();
+        let recovered = RocksCheckpoint::examine(&directory).unwrap().facts().clone();
+        let VisibleFact::At(_, batch, _) = recovered.visible else { panic!("one was announced") };
+        assert_eq!(Some(batch), last.map(|last| last.batch), "{part:?}");
+    }
+}
+
+#[test]
 fn a_directory_that_others_could_exchange_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let directory = state_dir(&root);
