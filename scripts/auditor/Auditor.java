@@ -8,6 +8,7 @@ import com.fasterxml.jackson.core.json.JsonReadFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.math.BigDecimal;
 import java.math.RoundingMode;
@@ -61,8 +62,10 @@ public final class Auditor {
                 boolean isClean = new Audit(options, topics).run();
                 clean += isClean ? 1 : 0;
                 worst = Math.max(worst, isClean ? 0 : 1);
-            } catch (CannotAudit problem) {
-                System.out.println(options.prefix() + "cannot audit: " + problem.getMessage());
+            } catch (RuntimeException problem) {
+                // Anything else is the auditor's own mistake, which is no verdict either.
+                String words = problem instanceof CannotAudit ? problem.getMessage() : trace(problem);
+                System.out.println(options.prefix() + "cannot audit: " + words);
                 System.out.println(options.prefix() + "verdict: none");
                 worst = 2;
             }
@@ -73,6 +76,12 @@ public final class Auditor {
         System.out.flush();
         // Threads of a client that lost its broker must not hold the process up.
         Runtime.getRuntime().halt(worst);
+    }
+
+    private static String trace(RuntimeException problem) {
+        StringWriter words = new StringWriter();
+        problem.printStackTrace(new PrintWriter(words));
+        return "a mistake in the auditor: " + words;
     }
 
     /** Something is missing without which nothing can be said. */
@@ -1046,7 +1055,7 @@ public final class Auditor {
                     missing = missing.stream().limit(Math.max(0, Math.min(expected.size(), published.size()) - here.size()))
                         .toList();
                 }
-                if (!missing.isEmpty() && !published.isEmpty() && missing.size() < expected.size()
+                if (!missing.isEmpty() && !published.isEmpty() && published.size() < expected.size()
                         && published.stream().map(Row::window).toList().equals(expected.subList(0, published.size()))) {
                     violation("torn batch", where + "only the first " + published.size() + " of " + expected.size()
                         + " rows are there");
