@@ -87,7 +87,7 @@ run_once() {
     shift
     # In a group, so that the shell's own word about a killed run goes to the log too.
     {
-        timeout 60 "$FAULTS" --brokers "$BROKERS" --topic "$TOPIC" --checkpoint-dir "$directory/state" \
+        timeout --signal "${SIGNAL:-TERM}" "${LIMIT:-60}" "$FAULTS" --brokers "$BROKERS" --topic "$TOPIC" --checkpoint-dir "$directory/state" \
             --group-id "$(basename "$directory")-$$" --starting-offsets earliest --trigger available-now \
             --startup-timeout 10s --log-level error "${SINKS[@]}" "$@" >>"$directory/console" || status=$?
     } 2>>"$directory/log"
@@ -112,6 +112,13 @@ schedule() {
         restart | console)
             killed_after "$step:$KILLED" "$directory" --max-offsets-per-trigger 250
             run_once "$directory" --max-offsets-per-trigger 170
+            ;;
+        random)
+            # Instants that nobody chose: within the start and the first second of each run.
+            for _ in 1 2 3 4; do
+                SIGNAL=KILL LIMIT=0.$((RANDOM % 70 + 20)) run_once "$directory" --max-offsets-per-trigger 20
+            done
+            run_once "$directory" --max-offsets-per-trigger 250
             ;;
         small)
             # Many batches to a window, so that the checkpoint merges what they wrote.
@@ -211,20 +218,26 @@ lines_of_work() {
     while IFS='|' read -r name schedule what; do
         printf 'clean-%s - %s\n' "${schedule// /-}" "$schedule"
     done <<<"$CHOSEN" | sort -u
+    echo 'clean-random - random'
     while IFS='|' read -r name schedule what; do
         printf '%s %s %s\n' "$name" "$name" "$schedule"
     done <<<"$CHOSEN"
 }
 
+# Loads a topic (its name, partitions, records, seed, first record). A transaction that fails on a busy machine is no
+# matter: what is sent again is more input, and the audit takes whatever is there.
 load() {
-    local aborted
-    aborted=$("$(java_command)" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$JARS" "$HERE/auditor/Loader.java" \
-        "$BROKERS" "$@" 2>>"$HOME_DIR/loader.log") || {
-        tail -n 5 "$HOME_DIR/loader.log" >&2
-        die "loading topic $1 failed"
-    }
-    ABORTED=$((ABORTED + aborted))
-    RECORDS=$((RECORDS + $3))
+    local aborted attempt
+    for attempt in 1 2 3; do
+        if aborted=$("$(java_command)" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$JARS" "$HERE/auditor/Loader.java" \
+            "$BROKERS" "$@" 2>"$HOME_DIR/loader.log"); then
+            ABORTED=$((ABORTED + aborted))
+            RECORDS=$((RECORDS + $3))
+            return
+        fi
+        say "loading topic $1 failed (attempt $attempt): $(grep -m 1 Exception "$HOME_DIR/loader.log" || true)"
+    done
+    die "loading topic $1 failed"
 }
 
 run_all() {
