@@ -300,6 +300,10 @@ impl Exit {
         let began = self.clock.uptime();
         let since = |clock: &dyn Clock, then: Duration| clock.uptime().saturating_sub(then);
         let Some(effect) = steps.next_effect() else {
+            #[cfg(feature = "faults")]
+            if let Some(batch) = &*left {
+                crate::faults::end_after(crate::faults::Step::Marked, batch.identity().batch.0);
+            }
             if let (Some(batch), Some(reporter)) = (left, &mut self.reporter) {
                 let (identity, record, way_out) = (*batch.identity(), batch.record(), *way_out);
                 reach(Point::BeforeReport);
@@ -308,6 +312,8 @@ impl Exit {
             reach(Point::AfterReport);
             return Ok(false);
         };
+        #[cfg(feature = "faults")]
+        let Some(effect) = self.misbehave(effect)? else { return Ok(true) };
         match effect {
             Effect::Persist(plan) => {
                 reach(Point::BeforePersist);
@@ -347,7 +353,7 @@ impl Exit {
 
     /// Gives a batch to a sink until it takes it. Meanwhile the source is not read beyond the next
     /// batch, and a request to stop is heeded.
-    fn publish(&mut self, sink: usize, batch: &Visible) -> Result<(), EngineError> {
+    pub(super) fn publish(&mut self, sink: usize, batch: &Visible) -> Result<(), EngineError> {
         let sink = &mut self.sinks[sink];
         loop {
             match sink.publish(batch) {

@@ -13,7 +13,7 @@ use crate::{
         commits::Commits,
         outlet::{Carriage, Departed, Exit, Outlet},
     },
-    faults::{Point, reach},
+    faults::{Mutant, Point, is_planted, reach},
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
@@ -63,6 +63,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let asked = brokers.ask(|| source.witness(&topic.partitions))?;
     let Some(witness) = asked else { return Ok(Started::Stopped) };
     let facts = facts(&recovered, witness, &mut sinks, settings)?;
+    #[cfg(feature = "faults")]
+    let facts = planted_facts(facts);
     reach(Point::FactsRead);
     let decision = recover(&facts);
     reach(Point::Decided);
@@ -131,9 +133,18 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         let last = job.head().last.as_ref().expect("there is a batch to publish again");
         let departed = Departed { batch: last.batch, totals: last.totals };
         reach(Point::BeforeRepublish);
+        #[cfg(feature = "faults")]
+        super::planted::note_again(true);
         exit.carry_out_again(Steps::again(durable, sinks), departed)?;
+        #[cfg(feature = "faults")]
+        super::planted::note_again(false);
         reach(Point::AfterRepublish);
         job.note_run_again();
+    }
+    if is_planted(Mutant::ResetToLatest) && newest.is_some() {
+        for (partition, bounds) in source.bounds(&topic.partitions)? {
+            job.move_to(partition, bounds.latest);
+        }
     }
     announce_start(&job, &topic, settings);
     let (outlet, topic_id) = (Outlet::new(exit, carriage), topic.topic_id);
@@ -142,6 +153,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
 
 /// The sinks that lack the newest batch; `None` when it need not even be announced again.
 fn pending(decision: &Decision) -> Option<&[SinkName]> {
+    if is_planted(Mutant::SkipRepublish) {
+        return None;
+    }
     match decision {
         Decision::Republish { sinks } | Decision::RollBack { sinks, .. } => Some(sinks),
         Decision::Resume | Decision::Fresh { .. } | Decision::Refuse(_) => None,
@@ -322,6 +336,23 @@ fn facts(
         markers,
         permissions: settings.permissions,
     })
+}
+
+/// The facts as a mutant wants them: nobody has seen more than the database holds.
+#[cfg(feature = "faults")]
+fn planted_facts(facts: Facts) -> Facts {
+    use crate::batch::{MarkerFact, VisibleFact};
+    if !is_planted(Mutant::AcceptOlderState) {
+        return facts;
+    }
+    let visible = match &facts.database {
+        DatabaseFact::History { lineage, last: Some((batch, digest)), .. } => {
+            VisibleFact::At(*lineage, *batch, *digest)
+        }
+        _ => VisibleFact::Absent,
+    };
+    let markers = facts.markers.into_iter().map(|(sink, _)| (sink, MarkerFact::NotKept)).collect();
+    Facts { visible, markers, witness: WitnessFact::None, ..facts }
 }
 
 /// The times from which a new query reads, if it is told as times; partitions that are not named
