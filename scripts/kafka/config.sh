@@ -1,13 +1,15 @@
 # shellcheck shell=bash
 # What a cluster consists of, and what its nodes' configuration files say. Sourced by kafka.sh.
 #
-# Invariants: every port follows from --port; everything listens on the loopback address only; a cluster's settings are
+# Invariants: every port follows from --port; everything listens on the loopback address only, clients' ports
+# also on the address of --listen; a cluster's settings are
 # written to DIR/cluster once and outlive restarts. Start at `load_cluster`. Not here: the processes (process.sh).
 
 broker_dir() { printf '%s/broker-%s\n' "$DIR" "$1"; }
 broker_port() { printf '%s\n' "$((PORT + $1 - 1))"; }
 controller_port() { printf '%s\n' "$((PORT + 9 + $1))"; }
 zookeeper_dir() { printf '%s/zookeeper\n' "$DIR"; }
+outside_port() { printf '%s\n' "$((PORT + 29 + $1))"; }
 zookeeper_port() { printf '%s\n' "$((PORT + 20))"; }
 
 # localhost:9092,localhost:9093,...
@@ -30,6 +32,7 @@ load_cluster() {
             brokers) BROKERS=$value ;;
             port) PORT=$value ;;
             cluster_id) CLUSTER_ID=$value ;;
+            listen) LISTEN=$value ;;
             option) OPTIONS+=("$value") ;;
         esac
     done <"$DIR/cluster"
@@ -39,6 +42,7 @@ load_cluster() {
 save_cluster() {
     {
         printf 'mode=%s\nbrokers=%s\nport=%s\ncluster_id=%s\n' "$MODE" "$BROKERS" "$PORT" "$CLUSTER_ID"
+        [ -z "$LISTEN" ] || printf 'listen=%s\n' "$LISTEN"
         [ "${#OPTIONS[@]}" -eq 0 ] || printf 'option=%s\n' "${OPTIONS[@]}"
     } >"$DIR/cluster.new"
     mv "$DIR/cluster.new" "$DIR/cluster"
@@ -123,6 +127,25 @@ controlled.shutdown.retry.backoff.ms=300
 PROPERTIES
 }
 
+# A second door for clients: who comes in by it is sent on to the other brokers' second doors.
+listen_properties() {
+    local port outside controller='' map=PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT
+    port=$(broker_port "$1")
+    # Kafka refuses two doors with one port, though their addresses differ.
+    outside=$(outside_port "$1")
+    if [ "$MODE" = kraft ]; then
+        controller=,CONTROLLER://127.0.0.1:$(controller_port "$1")
+        map+=,CONTROLLER:PLAINTEXT
+    fi
+    cat <<PROPERTIES
+
+listeners=PLAINTEXT://127.0.0.1:$port,OUTSIDE://$LISTEN:$outside$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,OUTSIDE://$LISTEN:$outside
+listener.security.protocol.map=$map
+inter.broker.listener.name=PLAINTEXT
+PROPERTIES
+}
+
 # Writes the broker's server.properties. Options from --kafka-option come last: in a properties file the last one counts.
 write_broker_properties() {
     local id=$1 node
@@ -132,6 +155,7 @@ write_broker_properties() {
         printf '# Written by scripts/kafka.sh at each start; change it with --kafka-option.\n'
         if [ "$MODE" = kraft ]; then kraft_properties "$id"; else zookeeper_mode_properties "$id"; fi
         common_properties "$id"
+        [ -z "$LISTEN" ] || listen_properties "$id"
         [ "${#OPTIONS[@]}" -eq 0 ] || printf '%s\n' "${OPTIONS[@]}"
     } >"$node/server.properties"
 }
