@@ -36,6 +36,7 @@ Commands
               --describe NAME      --alter NAME --partitions N      --delete NAME
   tool CLASS [ARGUMENT...]   run a class of Kafka's own tools, such as org.apache.kafka.tools.GetOffsetShell;
             {} in an argument stands for the brokers' addresses
+  classpath  where the jars of Kafka and its clients are, as Java's -cp wants it; needs no cluster
 
 Options
   --port N            port of the first broker (default 9092); the others follow from it: brokers N, N+1, N+2,
@@ -348,6 +349,12 @@ command_tool() {
     run_tool "${TOOL[@]//\{\}/$(bootstrap)}"
 }
 
+command_classpath() {
+    load_cluster || true
+    ensure_jars
+    printf '%s/*\n' "$(jars_dir)"
+}
+
 require_number() {
     case $2 in '' | *[!0-9]*) misuse "$1 wants a number, not '$2'." ;; esac
 }
@@ -394,7 +401,7 @@ parse_options() {
 main() {
     COMMAND=${1:-}
     case $COMMAND in
-        start | stop | kill | status | topics | tool) shift ;;
+        start | stop | kill | status | topics | tool | classpath) shift ;;
         '' | help | --help | -h) usage; [ -n "$COMMAND" ] || exit 2; exit 0 ;;
         *) misuse "Unknown command '$COMMAND'." ;;
     esac

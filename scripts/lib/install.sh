@@ -95,6 +95,20 @@ java_package() {
     printf 'default-jre-headless\n'
 }
 
+# Makes sure that this Java can run a program from its source, which takes a JDK. Fails, saying what to install,
+# where it cannot.
+ensure_java_compiler() {
+    local package
+    has_compiler() { "$(java_command)" --list-modules 2>/dev/null | grep -q '^jdk\.compiler@'; }
+    have_java 17 && has_compiler && return 0
+    package=$(java_package)
+    if have apt-get && apt_install "${package/-jre/-jdk}" && have_java 17 && has_compiler; then
+        return 0
+    fi
+    say "This needs a JDK of release 17 or later. On Debian, as root: apt-get install openjdk-17-jdk-headless"
+    return 1
+}
+
 # Makes sure of Java 17 or later and, unless `--no-maven` is given, of Maven. Fails, saying exactly what to
 # install, where it cannot.
 ensure_java_and_maven() {

@@ -28,6 +28,7 @@ const INSPECT_EXAMPLES: &str = "\
 Examples:
   sales-stream inspect
   sales-stream inspect --checkpoint-dir D --json | jq .windows
+  sales-stream inspect --json --history all | jq .batches[].ranges
   sales-stream inspect --window 2025-09-02T10:30:00Z --key store-1";
 
 /// `inspect`.
@@ -43,6 +44,9 @@ pub struct InspectArguments {
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub json: bool,
+    /// How many of the newest batches to list, or all: a checkpoint remembers 10,000
+    #[arg(long, value_name = "BATCHES", default_value = "10", value_parser = values::history)]
+    pub history: usize,
     /// Which checkpoint.
     #[command(flatten)]
     pub state: StateArguments,

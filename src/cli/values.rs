@@ -104,6 +104,17 @@ pub(super) fn window_start(text: &str) -> Result<Timestamp, String> {
     })
 }
 
+/// How many batches of history: a number or `all`.
+///
+/// # Errors
+/// Says what may be written.
+pub(super) fn history(text: &str) -> Result<usize, String> {
+    match text {
+        "all" => Ok(usize::MAX),
+        number => number.parse().map_err(|_| "write a number of batches, or all".to_owned()),
+    }
+}
+
 /// The settings in one `--kafka-option` or its variable: usually one, in a text of several lines one
 /// a line where every line is a setting (so that a certificate stays whole).
 ///

@@ -24,9 +24,6 @@ use crate::{
     window::Table,
 };
 
-/// How many of the newest batches are listed.
-const BATCHES_SHOWN: usize = 10;
-
 /// How long to knock at a broker before lag is left out.
 const KNOCK: Duration = Duration::from_millis(300);
 
@@ -47,7 +44,7 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         .map_err(failure)?;
     let log = stored.log().map_err(failure)?;
     let mut history = stored.history().map_err(failure)?;
-    history.drain(..history.len().saturating_sub(BATCHES_SHOWN));
+    history.drain(..history.len().saturating_sub(arguments.history));
     let problem = stored.problem().map_err(failure)?;
     if stored.recovered().genesis.is_none() && problem.is_some() {
         return behind(&directory, &stored);

@@ -1,0 +1,1456 @@
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonGenerator;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.core.exc.InputCoercionException;
+import com.fasterxml.jackson.core.exc.StreamConstraintsException;
+import com.fasterxml.jackson.core.json.JsonReadFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.io.StringWriter;
+import java.math.BigDecimal;
+import java.math.RoundingMode;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDateTime;
+import java.time.ZoneOffset;
+import java.util.*;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+
+/**
+ * Recomputes every result of a run from the topic and compares it with what the run published.
+ *
+ * <p>Shares no code with sales-stream: another language, another Kafka client, another JSON parser. It takes the
+ * batch boundaries that the checkpoint recorded, reads the topic (read_committed), and applies the rules of the
+ * README again: batch n adds events of windows that end after W(n-1), publishes windows that end at or before
+ * W(n), and W(n+1) = max(W(n), newest event time - delay), W(0) = 0. Sums are exact (BigDecimal).
+ *
+ * <p>Run by scripts/audit.sh, whose --help lists the options. Start at {@link #main}; an audit is {@link Audit#run}.
+ * Not here: getting the boundaries out of a checkpoint (audit.sh does).
+ */
+public final class Auditor {
+    private Auditor() {}
+
+    /** 0: every audit clean. 1: violations. 2: at least one could not be made. */
+    public static void main(String[] arguments) {
+        int worst = 0;
+        List<Options> audits;
+        try {
+            audits = Options.all(arguments);
+        } catch (CannotAudit problem) {
+            System.err.println("auditor: " + problem.getMessage());
+            System.exit(2);
+            return;
+        }
+        Topics topics = new Topics(audits.stream().anyMatch(options -> !options.deadLetters.isEmpty()));
+        int clean = 0;
+        for (Options options : audits) {
+            try {
+                boolean isClean = new Audit(options, topics).run();
+                clean += isClean ? 1 : 0;
+                worst = Math.max(worst, isClean ? 0 : 1);
+            } catch (CannotAudit problem) {
+                System.out.println(options.prefix() + "cannot audit: " + problem.getMessage());
+                System.out.println(options.prefix() + "verdict: none");
+                worst = 2;
+            }
+        }
+        if (audits.size() > 1) {
+            System.out.println(clean + " of " + audits.size() + " audits clean");
+        }
+        System.out.flush();
+        // Threads of a client that lost its broker must not hold the process up.
+        Runtime.getRuntime().halt(worst);
+    }
+
+    /** Something is missing without which nothing can be said. */
+    static final class CannotAudit extends RuntimeException {
+        CannotAudit(String message) {
+            super(message);
+        }
+    }
+
+    // ---- options ------------------------------------------------------------------------------------------------
+
+    /** What one audit is about. */
+    static final class Options {
+        String name = "";
+        String brokers = "localhost:9092";
+        String topic = "sales";
+        String group;
+        long windowUs = 30_000_000;
+        long slideUs;
+        long delayMs = 30_000;
+        String keyField = "store";
+        String valueField = "price";
+        String timeField = "ts";
+        long timeUnitUs = 1_000_000;
+        String result = "total_revenue_int";
+        String cast = "int";
+        Path boundaries;
+        Path progress;
+        final List<Path> files = new ArrayList<>();
+        Path console;
+        final List<Path> deadLetters = new ArrayList<>();
+        boolean partial;
+        boolean fromEarliest;
+        int shown = 20;
+
+        String prefix() {
+            return name.isEmpty() ? "" : name + ": ";
+        }
+
+        /** One audit from the arguments, or one for each line (tab between words) of --list FILE. */
+        static List<Options> all(String[] arguments) {
+            List<String> words = new ArrayList<>(List.of(arguments));
+            int list = words.indexOf("--list");
+            if (list < 0) {
+                return List.of(new Options().parse(words));
+            }
+            if (list + 1 >= words.size()) {
+                throw new CannotAudit("--list wants a file");
+            }
+            Path file = Path.of(words.get(list + 1));
+            words.subList(list, list + 2).clear();
+            List<Options> all = new ArrayList<>();
+            for (String line : read(file).split("\n")) {
+                if (!line.isBlank()) {
+                    List<String> both = new ArrayList<>(words);
+                    both.addAll(List.of(line.split("\t")));
+                    all.add(new Options().parse(both));
+                }
+            }
+            return all;
+        }
+
+        private Options parse(List<String> words) {
+            Iterator<String> rest = words.iterator();
+            while (rest.hasNext()) {
+                String option = rest.next();
+                switch (option) {
+                    case "--partial" -> partial = true;
+                    default -> {
+                        if (!rest.hasNext()) {
+                            throw new CannotAudit("unknown option, or one that wants a value: " + option);
+                        }
+                        set(option, rest.next());
+                    }
+                }
+            }
+            slideUs = slideUs == 0 ? windowUs : slideUs;
+            return this;
+        }
+
+        private void set(String option, String value) {
+            switch (option) {
+                case "--name" -> name = value;
+                case "--brokers" -> brokers = value;
+                case "--topic" -> topic = value;
+                case "--group" -> group = value;
+                case "--window" -> windowUs = micros(value);
+                case "--slide" -> slideUs = micros(value);
+                case "--delay" -> delayMs = micros(value) / 1000;
+                case "--key" -> keyField = value;
+                case "--value" -> valueField = value;
+                case "--time" -> timeField = value;
+                case "--time-unit" -> timeUnitUs = switch (value) {
+                    case "seconds" -> 1_000_000;
+                    case "milliseconds" -> 1000;
+                    default -> throw new CannotAudit("--time-unit is seconds or milliseconds, not " + value);
+                };
+                case "--result" -> result = value;
+                case "--cast" -> cast = value;
+                case "--boundaries" -> boundaries = Path.of(value);
+                case "--progress" -> progress = Path.of(value);
+                case "--sink" -> {
+                    if (!value.startsWith("files:")) {
+                        throw new CannotAudit("--sink is files:DIR, not " + value);
+                    }
+                    files.add(Path.of(value.substring("files:".length())));
+                }
+                case "--console" -> console = Path.of(value);
+                case "--dead-letters" ->
+                    deadLetters.add(Path.of(value.startsWith("files:") ? value.substring(6) : value));
+                case "--starting" -> fromEarliest = switch (value) {
+                    case "earliest" -> true;
+                    case "recorded" -> false;
+                    default -> throw new CannotAudit("--starting is earliest or recorded, not " + value);
+                };
+                case "--show" -> shown = Integer.parseInt(value);
+                default -> throw new CannotAudit("unknown option " + option);
+            }
+        }
+
+        private static long micros(String text) {
+            String[] parts = text.trim().split("(?<=\\d)\\s*(?=[a-z])", 2);
+            long number = Long.parseLong(parts[0]);
+            return switch (parts.length < 2 ? "s" : parts[1].trim()) {
+                case "ms", "milliseconds" -> number * 1000;
+                case "s", "second", "seconds" -> number * 1_000_000;
+                case "m", "minute", "minutes" -> number * 60_000_000;
+                case "h", "hour", "hours" -> number * 3_600_000_000L;
+                case "d", "day", "days" -> number * 86_400_000_000L;
+                default -> throw new CannotAudit("not a duration: " + text);
+            };
+        }
+    }
+
+    static String read(Path file) {
+        try {
+            return Files.readString(file);
+        } catch (IOException error) {
+            throw new CannotAudit("reading " + file + " failed: " + error);
+        }
+    }
+
+    // ---- the topic ----------------------------------------------------------------------------------------------
+
+    /** One committed record as the pipeline's columns read it. */
+    static final class Event {
+        final int partition;
+        final long offset;
+        /** Microseconds since 1970. */
+        Long time;
+        String key;
+        BigDecimal value;
+        /** The value is a number that no exact sum can hold. */
+        boolean isInexact;
+        /** The first thing wrong with it, or null. */
+        String fault;
+        /** Which field that was, or null. */
+        String faultField;
+        /** Kept for dead letters only. */
+        byte[] payload;
+
+        Event(int partition, long offset) {
+            this.partition = partition;
+            this.offset = offset;
+        }
+
+        String at() {
+            return partition + ":" + offset;
+        }
+    }
+
+    /** All there is of one topic: committed records by partition, in order of offset. */
+    static final class Topic {
+        final TreeMap<Integer, List<Event>> events = new TreeMap<>();
+        final TreeMap<Integer, Long> begins = new TreeMap<>();
+        /** Last stable offsets. */
+        final TreeMap<Integer, Long> ends = new TreeMap<>();
+        long records;
+    }
+
+    /** Reads each topic once. */
+    static final class Topics {
+        private final Map<String, Topic> read = new HashMap<>();
+        private final boolean keepsPayloads;
+
+        Topics(boolean keepsPayloads) {
+            this.keepsPayloads = keepsPayloads;
+        }
+
+        Topic of(Options options) {
+            String id = String.join(
+                "\n", options.brokers, options.topic, options.keyField, options.valueField, options.timeField,
+                String.valueOf(options.timeUnitUs));
+            return read.computeIfAbsent(id, unused -> readAll(options));
+        }
+
+        private Topic readAll(Options options) {
+            Topic topic = new Topic();
+            Decoder decoder = new Decoder(options);
+            try (KafkaConsumer<byte[], byte[]> consumer = consumer(options)) {
+                List<TopicPartition> partitions = consumer.partitionsFor(options.topic).stream()
+                    .map(info -> new TopicPartition(info.topic(), info.partition()))
+                    .sorted(Comparator.comparingInt(TopicPartition::partition))
+                    .toList();
+                if (partitions.isEmpty()) {
+                    throw new CannotAudit("there is no topic " + options.topic + " at " + options.brokers);
+                }
+                consumer.assign(partitions);
+                consumer.seekToBeginning(partitions);
+                consumer.beginningOffsets(partitions).forEach((p, at) -> topic.begins.put(p.partition(), at));
+                // Of a consumer that reads committed records these are the last stable offsets.
+                Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
+                ends.forEach((p, at) -> topic.ends.put(p.partition(), at));
+                partitions.forEach(p -> topic.events.put(p.partition(), new ArrayList<>()));
+                long quietSince = System.nanoTime();
+                while (partitions.stream().anyMatch(p -> consumer.position(p) < ends.get(p))) {
+                    var records = consumer.poll(Duration.ofMillis(200));
+                    for (ConsumerRecord<byte[], byte[]> record : records) {
+                        if (record.offset() < ends.get(new TopicPartition(record.topic(), record.partition()))) {
+                            Event event = decoder.decode(record);
+                            event.payload = keepsPayloads ? record.value() : null;
+                            topic.events.get(record.partition()).add(event);
+                            topic.records++;
+                        }
+                    }
+                    if (!records.isEmpty()) {
+                        quietSince = System.nanoTime();
+                    } else if (System.nanoTime() - quietSince > 60_000_000_000L) {
+                        throw new CannotAudit("topic " + options.topic + " gave nothing for 60 s before its end");
+                    }
+                }
+            } catch (org.apache.kafka.common.KafkaException error) {
+                throw new CannotAudit("reading topic " + options.topic + " at " + options.brokers + " failed: " + error);
+            }
+            return topic;
+        }
+
+        private static KafkaConsumer<byte[], byte[]> consumer(Options options) {
+            Properties properties = new Properties();
+            properties.put(ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, options.brokers);
+            properties.put(ConsumerConfig.ISOLATION_LEVEL_CONFIG, "read_committed");
+            properties.put(ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, "false");
+            properties.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "none");
+            properties.put(ConsumerConfig.ALLOW_AUTO_CREATE_TOPICS_CONFIG, "false");
+            properties.put(ConsumerConfig.MAX_POLL_RECORDS_CONFIG, "10000");
+            properties.put(ConsumerConfig.DEFAULT_API_TIMEOUT_MS_CONFIG, "30000");
+            return new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        }
+    }
+
+    /** Reads a record's JSON by Spark's rules for permissive mode, with Jackson itself. */
+    static final class Decoder {
+        /** No sum is exact beyond this many places. */
+        private static final int PLACES = 9;
+
+        private final JsonFactory factory = JsonFactory.builder()
+            .enable(JsonReadFeature.ALLOW_SINGLE_QUOTES)
+            .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
+            .build();
+        private final Options options;
+
+        Decoder(Options options) {
+            this.options = options;
+        }
+
+        Event decode(ConsumerRecord<byte[], byte[]> record) {
+            Event event = new Event(record.partition(), record.offset());
+            if (record.value() == null) {
+                event.fault = "null_value";
+                return event;
+            }
+            try (JsonParser parser = factory.createParser(new String(record.value(), StandardCharsets.UTF_8))) {
+                read(parser, event);
+            } catch (StreamConstraintsException error) {
+                forget(event, error.getMessage().contains("nesting") ? "too_deep" : "too_large");
+            } catch (IOException error) {
+                forget(event, "syntax");
+            }
+            boolean hasData = !"empty".equals(event.fault);
+            if (event.time == null && event.fault == null && hasData) {
+                event.fault = "no_event_time";
+                event.faultField = options.timeField;
+            }
+            return event;
+        }
+
+        private static void forget(Event event, String fault) {
+            event.time = null;
+            event.key = null;
+            event.value = null;
+            event.isInexact = false;
+            event.fault = fault;
+            event.faultField = null;
+        }
+
+        private void read(JsonParser parser, Event event) throws IOException {
+            JsonToken first = parser.nextToken();
+            if (first == null) {
+                event.fault = "empty";
+                return;
+            }
+            if (first != JsonToken.START_OBJECT) {
+                // A text must be whole to be one.
+                parser.getText();
+                event.fault = "not_an_object";
+                return;
+            }
+            while (parser.nextToken() != JsonToken.END_OBJECT) {
+                String field = parser.currentName();
+                parser.nextToken();
+                String fault = readField(parser, field, event);
+                parser.skipChildren();
+                if (fault != null && event.fault == null) {
+                    event.fault = fault;
+                    event.faultField = field;
+                }
+            }
+        }
+
+        private String readField(JsonParser parser, String field, Event event) throws IOException {
+            if (field.equals(options.keyField)) {
+                event.key = text(parser);
+                return null;
+            }
+            if (field.equals(options.valueField)) {
+                return readValue(parser, event);
+            }
+            if (field.equals(options.timeField)) {
+                return readTime(parser, event);
+            }
+            return null;
+        }
+
+        private String text(JsonParser parser) throws IOException {
+            if (parser.currentToken() == JsonToken.VALUE_STRING) {
+                return parser.getText();
+            }
+            if (parser.currentToken() == JsonToken.VALUE_NULL) {
+                return null;
+            }
+            StringWriter text = new StringWriter();
+            try (JsonGenerator generator = factory.createGenerator(text)) {
+                generator.copyCurrentStructure(parser);
+            }
+            return text.toString();
+        }
+
+        private String readValue(JsonParser parser, Event event) throws IOException {
+            switch (parser.currentToken()) {
+                case VALUE_NULL -> event.value = null;
+                case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT -> {
+                    if (parser.isNaN()) {
+                        event.value = null;
+                        event.isInexact = true;
+                        return null;
+                    }
+                    BigDecimal value = parser.getDecimalValue();
+                    event.isInexact = value.stripTrailingZeros().scale() > PLACES || value.precision() > 29;
+                    event.value = value;
+                }
+                case VALUE_STRING -> {
+                    boolean isNumber = Set.of("NaN", "Infinity", "+INF", "+Infinity", "-INF", "-Infinity")
+                        .contains(parser.getText());
+                    if (!isNumber) {
+                        return "wrong_type";
+                    }
+                    event.value = null;
+                    event.isInexact = true;
+                }
+                default -> {
+                    return "wrong_type";
+                }
+            }
+            return null;
+        }
+
+        private String readTime(JsonParser parser, Event event) throws IOException {
+            switch (parser.currentToken()) {
+                case VALUE_NULL -> event.time = null;
+                case VALUE_NUMBER_INT -> {
+                    long number;
+                    try {
+                        number = parser.getLongValue();
+                    } catch (InputCoercionException error) {
+                        return "out_of_range";
+                    }
+                    event.time = saturatingMultiply(number, options.timeUnitUs);
+                }
+                default -> {
+                    return "wrong_type";
+                }
+            }
+            return null;
+        }
+
+        private static long saturatingMultiply(long left, long right) {
+            long high = Math.multiplyHigh(left, right);
+            long low = left * right;
+            if ((high == 0 && low >= 0) || (high == -1 && low < 0)) {
+                return low;
+            }
+            return left < 0 ? Long.MIN_VALUE : Long.MAX_VALUE;
+        }
+    }
+
+    // ---- what was recorded --------------------------------------------------------------------------------------
+
+    /** One batch as the checkpoint remembers it. */
+    static final class Recorded {
+        long batch;
+        long incarnation;
+        long watermarkMs;
+        String digest;
+        final TreeMap<Integer, long[]> ranges = new TreeMap<>();
+        final Map<String, Long> counts = new TreeMap<>();
+        final Map<String, Long> faults = new TreeMap<>();
+        /** It came from a line of progress, which knows less. */
+        boolean isFromProgress;
+    }
+
+    /** The checkpoint, as `sales-stream inspect --json --history all` shows it. */
+    static final class Checkpoint {
+        String lineage;
+        String problem;
+        Long newest;
+        Long nextWatermarkMs;
+        final List<Recorded> batches = new ArrayList<>();
+        final Map<String, Long> marks = new TreeMap<>();
+
+        static Checkpoint read(Options options) {
+            Checkpoint checkpoint = new Checkpoint();
+            if (options.boundaries == null) {
+                throw new CannotAudit("no recorded batch boundaries: give --checkpoint-dir (or --boundaries FILE)");
+            }
+            String text = Auditor.read(options.boundaries);
+            if (text.startsWith("none")) {
+                // What audit.sh writes where inspect shows nothing: the first line says why.
+                checkpoint.problem = text.substring(4).trim();
+                return checkpoint;
+            }
+            try {
+                checkpoint.take(new ObjectMapper().readTree(text));
+            } catch (IOException error) {
+                throw new CannotAudit(options.boundaries + " is not what `inspect --json` writes: " + error);
+            }
+            return checkpoint;
+        }
+
+        private void take(JsonNode root) {
+            lineage = root.path("lineage").asText(null);
+            problem = root.path("problem").asText(null);
+            newest = root.path("batch").isNumber() ? root.path("batch").asLong() : null;
+            nextWatermarkMs = root.path("watermark").isTextual() ? millis(root.path("watermark").asText()) : null;
+            for (JsonNode sink : root.path("sinks")) {
+                JsonNode published = sink.path("published");
+                marks.put(sink.path("sink").asText(), published.isNumber() ? published.asLong() : null);
+            }
+            for (JsonNode node : root.path("batches")) {
+                Recorded recorded = new Recorded();
+                recorded.batch = node.path("batch").asLong();
+                recorded.incarnation = node.path("incarnation").asLong();
+                recorded.watermarkMs = millis(node.path("watermark").asText());
+                recorded.digest = node.path("digest").asText();
+                for (JsonNode range : node.path("ranges")) {
+                    long[] ends = {range.path("begin").asLong(), range.path("end").asLong()};
+                    recorded.ranges.put(range.path("partition").asInt(), ends);
+                }
+                for (String count : List.of(
+                        "rows_in", "filtered", "late", "duplicates", "malformed", "rows_out", "dead_letters", "lost",
+                        "inexact_sums")) {
+                    recorded.counts.put(count, node.path(count).asLong());
+                }
+                node.path("malformed_by_reason").properties()
+                    .forEach(entry -> recorded.faults.put(entry.getKey(), entry.getValue().asLong()));
+                batches.add(recorded);
+            }
+        }
+
+        private static long millis(String text) {
+            return Instant.parse(text).toEpochMilli();
+        }
+    }
+
+    // ---- one audit ----------------------------------------------------------------------------------------------
+
+    /** A window of one key. */
+    record Window(long startUs, String key) implements Comparable<Window> {
+        @Override
+        public int compareTo(Window other) {
+            int order = Long.compare(startUs, other.startUs);
+            return order != 0 ? order : compareKeys(key, other.key);
+        }
+
+        /** NULL first, then by bytes of UTF-8. */
+        static int compareKeys(String left, String right) {
+            if (left == null || right == null) {
+                return Boolean.compare(left != null, right != null);
+            }
+            return Arrays.compareUnsigned(
+                left.getBytes(StandardCharsets.UTF_8), right.getBytes(StandardCharsets.UTF_8));
+        }
+    }
+
+    /** What a window has come to. */
+    static final class Total {
+        BigDecimal sum;
+        boolean isInexact;
+        long events;
+    }
+
+    /** A row as a sink shows it; {@code value} is the text of a number, or null. */
+    record Row(Window window, long endUs, String value) {}
+
+    /** A row that must be published by a batch. */
+    record Due(long batch, String value, boolean isInexact) {}
+
+    /** A dead letter that must be published by a batch. */
+    record Letter(long batch, String reason, String column, byte[] payload) {}
+
+    static final class Audit {
+        private final Options options;
+        private final Topics topics;
+        private final TreeMap<String, List<String>> violations = new TreeMap<>();
+        private final List<String> notes = new ArrayList<>();
+        private Topic topic;
+        private Checkpoint checkpoint;
+        /** Where each window is due. */
+        private final Map<Window, Due> due = new HashMap<>();
+        /** Rows of each batch in order. */
+        private final TreeMap<Long, List<Window>> rows = new TreeMap<>();
+        private final TreeMap<Long, Map<String, Letter>> letters = new TreeMap<>();
+        private final Map<String, Letter> allLetters = new HashMap<>();
+        /** Groups that are still open behind the newest batch. */
+        private final Map<Window, Total> open = new HashMap<>();
+        private long recordsCounted;
+        private long late;
+        private long faulty;
+        private long lastWatermarkMs;
+        private long rowsRead;
+        private long lettersRead;
+        private long inexact;
+
+        Audit(Options options, Topics topics) {
+            this.options = options;
+            this.topics = topics;
+        }
+
+        boolean run() {
+            // In this order: what is behind is read before what is ahead of it, so that a live run is not accused.
+            Map<Integer, OffsetAndMetadata> commits = options.group == null ? Map.of() : commits();
+            checkpoint = Checkpoint.read(options);
+            topic = topics.of(options);
+            checkCompleteness();
+            checkHistory();
+            recompute();
+            checkEnd();
+            checkCommits(commits);
+            for (Path directory : options.files) {
+                checkFiles(directory);
+            }
+            for (Path directory : options.deadLetters) {
+                checkDeadLetters(directory);
+            }
+            if (options.console != null) {
+                checkConsole(options.console);
+            }
+            if (options.progress != null) {
+                checkProgress(options.progress);
+            }
+            return conclude();
+        }
+
+        private void violation(String kind, String detail) {
+            violations.computeIfAbsent(kind, unused -> new ArrayList<>()).add(detail);
+        }
+
+        private Long newest() {
+            return checkpoint.batches.isEmpty() ? null : checkpoint.batches.get(checkpoint.batches.size() - 1).batch;
+        }
+
+        // -- the checkpoint itself
+
+        private void checkCompleteness() {
+            if (checkpoint.problem != null) {
+                violation("rollback", "the checkpoint is older than what was announced, or gone: " + checkpoint.problem);
+            }
+            if (checkpoint.batches.isEmpty()) {
+                if (checkpoint.newest != null) {
+                    throw new CannotAudit("no batch boundaries are recorded although there are batches");
+                }
+                return;
+            }
+            long first = checkpoint.batches.get(0).batch;
+            if (first != 0) {
+                throw new CannotAudit(
+                    "history begins with batch " + first + ": the boundaries of earlier ones are not recorded any more"
+                        + " (the checkpoint keeps 10,000 batches)");
+            }
+        }
+
+        private void checkHistory() {
+            Recorded before = null;
+            for (Recorded now : checkpoint.batches) {
+                if (before == null) {
+                    checkBeginning(now);
+                } else {
+                    checkSuccession(before, now);
+                }
+                for (var range : now.ranges.entrySet()) {
+                    Long end = topic.ends.get(range.getKey());
+                    if (end == null) {
+                        violation("offset gap", "batch " + now.batch + " read partition " + range.getKey()
+                            + ", which the topic does not have");
+                    } else if (range.getValue()[1] > end) {
+                        violation("offset gap", "batch " + now.batch + " ends at " + range.getKey() + ":"
+                            + range.getValue()[1] + ", beyond the partition's end " + end);
+                    }
+                }
+                before = now;
+            }
+        }
+
+        private void checkBeginning(Recorded first) {
+            for (var range : first.ranges.entrySet()) {
+                Long earliest = topic.begins.get(range.getKey());
+                if (earliest == null) {
+                    continue;
+                }
+                long begin = range.getValue()[0];
+                if (begin < earliest) {
+                    throw new CannotAudit("records " + range.getKey() + ":" + begin + " to " + (earliest - 1)
+                        + " are not in the topic any more (retention)");
+                }
+                if (options.fromEarliest && begin > earliest) {
+                    violation("lost", "the first batch begins at " + range.getKey() + ":" + begin
+                        + " and not at the partition's first record " + earliest);
+                }
+            }
+        }
+
+        private void checkSuccession(Recorded before, Recorded now) {
+            if (now.batch != before.batch + 1) {
+                violation("rollback", "batch " + now.batch + " follows batch " + before.batch + " in history");
+            }
+            if (now.incarnation < before.incarnation) {
+                violation("rollback", "batch " + now.batch + " is of start " + now.incarnation + ", the batch before it"
+                    + " of start " + before.incarnation);
+            }
+            if (now.watermarkMs < before.watermarkMs) {
+                violation("rollback", "the watermark goes back from " + instant(before.watermarkMs * 1000) + " to "
+                    + instant(now.watermarkMs * 1000) + " in batch " + now.batch);
+            }
+            for (var range : now.ranges.entrySet()) {
+                int partition = range.getKey();
+                long[] last = before.ranges.get(partition);
+                // A partition that is new is read from its first record on.
+                Long expected = last != null ? Long.valueOf(last[1]) : topic.begins.get(partition);
+                if (expected != null && range.getValue()[0] != expected) {
+                    violation("offset gap", "batch " + now.batch + " begins at " + partition + ":" + range.getValue()[0]
+                        + (last != null ? ", the batch before it ended at " : ", the new partition begins at ")
+                        + expected);
+                }
+                if (range.getValue()[1] < range.getValue()[0]) {
+                    violation("offset gap", "batch " + now.batch + " goes back in partition " + partition + ": "
+                        + range.getValue()[0] + " to " + range.getValue()[1]);
+                }
+            }
+            for (int partition : before.ranges.keySet()) {
+                if (!now.ranges.containsKey(partition)) {
+                    violation("offset gap", "batch " + now.batch + " does not know partition " + partition
+                        + " any more");
+                }
+            }
+        }
+
+        // -- what must have come of it
+
+        private void recompute() {
+            long lateBoundMs = 0;
+            long closingBoundMs = 0;
+            for (Recorded recorded : checkpoint.batches) {
+                compare(recorded, "watermark", recorded.watermarkMs, closingBoundMs, "wrong watermark");
+                Map<String, Long> faults = new TreeMap<>();
+                Map<String, Letter> batchLetters = new LinkedHashMap<>();
+                long rowsIn = 0;
+                long lateHere = 0;
+                Long newestUs = null;
+                for (var range : recorded.ranges.entrySet()) {
+                    for (Event event : between(range.getKey(), range.getValue()[0], range.getValue()[1])) {
+                        rowsIn++;
+                        boolean isLate = add(event, lateBoundMs);
+                        lateHere += isLate ? 1 : 0;
+                        if (event.time != null && (newestUs == null || event.time > newestUs)) {
+                            newestUs = event.time;
+                        }
+                        if (event.fault != null) {
+                            faults.merge(event.fault, 1L, Long::sum);
+                        }
+                        if (event.fault != null || isLate) {
+                            String reason = event.fault != null ? event.fault : "late";
+                            Letter letter = new Letter(recorded.batch, reason, event.faultField, event.payload);
+                            batchLetters.put(event.at(), letter);
+                            allLetters.put(event.at(), letter);
+                        }
+                    }
+                }
+                recordsCounted += rowsIn;
+                late += lateHere;
+                close(recorded.batch, closingBoundMs);
+                letters.put(recorded.batch, batchLetters);
+                long faultsHere = faults.values().stream().mapToLong(Long::longValue).sum();
+                faulty += faultsHere;
+                check(recorded, "rows_in", rowsIn);
+                check(recorded, "late", lateHere);
+                check(recorded, "malformed", faultsHere);
+                check(recorded, "filtered", 0);
+                check(recorded, "rows_out", rows.get(recorded.batch).size());
+                if (!options.deadLetters.isEmpty()) {
+                    check(recorded, "dead_letters", batchLetters.size());
+                }
+                for (var reason : recorded.faults.entrySet()) {
+                    long expected = faults.getOrDefault(reason.getKey(), 0L);
+                    compare(recorded, "malformed (" + reason.getKey() + ")", reason.getValue(), expected, "wrong count");
+                }
+                lateBoundMs = closingBoundMs;
+                if (newestUs != null) {
+                    long candidate = Math.floorDiv(newestUs, 1000L) - options.delayMs;
+                    closingBoundMs = Math.max(closingBoundMs, candidate);
+                }
+            }
+            lastWatermarkMs = closingBoundMs;
+            if (checkpoint.nextWatermarkMs != null && !checkpoint.batches.isEmpty()
+                    && checkpoint.nextWatermarkMs != closingBoundMs) {
+                violation("wrong watermark", "the watermark behind batch " + newest() + " is "
+                    + instant(checkpoint.nextWatermarkMs * 1000) + ", must be " + instant(closingBoundMs * 1000));
+            }
+        }
+
+        private void check(Recorded recorded, String count, long expected) {
+            Long found = recorded.counts.get(count);
+            if (found != null) {
+                compare(recorded, count, found, expected, "wrong count");
+            }
+        }
+
+        private void compare(Recorded recorded, String what, long found, long expected, String kind) {
+            if (found != expected) {
+                boolean isTime = what.equals("watermark");
+                violation(kind, "batch " + recorded.batch + ": " + what + " is recorded as "
+                    + (isTime ? instant(found * 1000) : found) + ", must be "
+                    + (isTime ? instant(expected * 1000) : expected));
+            }
+        }
+
+        private List<Event> between(int partition, long begin, long end) {
+            List<Event> events = topic.events.getOrDefault(partition, List.of());
+            int from = indexOf(events, begin);
+            return events.subList(from, Math.max(from, indexOf(events, end)));
+        }
+
+        /** Index of the first event at or behind an offset. */
+        private static int indexOf(List<Event> events, long offset) {
+            int low = 0;
+            int high = events.size();
+            while (low < high) {
+                int middle = (low + high) >>> 1;
+                if (events.get(middle).offset < offset) {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            return low;
+        }
+
+        private List<Long> windowsOf(long timeUs) {
+            List<Long> starts = new ArrayList<>();
+            long last = Math.floorDiv(timeUs, options.slideUs) * options.slideUs;
+            for (long start = last; start > timeUs - options.windowUs; start -= options.slideUs) {
+                starts.add(start);
+            }
+            return starts;
+        }
+
+        private boolean closes(long watermarkMs, long startUs) {
+            return startUs + options.windowUs <= watermarkMs * 1000;
+        }
+
+        /** Adds an event to its windows; true when it is late for one of them. */
+        private boolean add(Event event, long lateBoundMs) {
+            if (event.time == null) {
+                return false;
+            }
+            boolean isLate = false;
+            for (long start : windowsOf(event.time)) {
+                if (closes(lateBoundMs, start)) {
+                    isLate = true;
+                    continue;
+                }
+                Total total = open.computeIfAbsent(new Window(start, event.key), unused -> new Total());
+                total.events++;
+                total.isInexact |= event.isInexact;
+                if (event.value != null) {
+                    total.sum = total.sum == null ? event.value : total.sum.add(event.value);
+                }
+            }
+            return isLate;
+        }
+
+        private void close(long batch, long closingBoundMs) {
+            List<Window> closed = open.keySet().stream()
+                .filter(window -> closes(closingBoundMs, window.startUs)).sorted().toList();
+            for (Window window : closed) {
+                Total total = open.remove(window);
+                Due before = due.put(window, new Due(batch, resultOf(total.sum), total.isInexact));
+                inexact += total.isInexact ? 1 : 0;
+                if (before != null) {
+                    throw new IllegalStateException("the auditor's own rules close " + window + " twice");
+                }
+            }
+            rows.put(batch, closed);
+        }
+
+        private String resultOf(BigDecimal sum) {
+            if (sum == null) {
+                return null;
+            }
+            if (options.cast.startsWith("decimal:")) {
+                int scale = Integer.parseInt(options.cast.substring("decimal:".length()));
+                return sum.setScale(scale, RoundingMode.HALF_UP).toPlainString();
+            }
+            BigDecimal whole = sum.setScale(0, RoundingMode.DOWN);
+            int bits = switch (options.cast) {
+                case "int" -> 31;
+                case "long" -> 63;
+                default -> throw new CannotAudit("--cast is int, long or decimal:SCALE, not " + options.cast);
+            };
+            BigDecimal limit = BigDecimal.valueOf(2).pow(bits);
+            boolean fits = whole.compareTo(limit) < 0 && whole.compareTo(limit.negate()) >= 0;
+            return fits ? whole.toPlainString() : null;
+        }
+
+        /** Of a finished run: everything was read, and every window that can close has been published. */
+        private void checkEnd() {
+            if (options.partial || checkpoint.batches.isEmpty()) {
+                return;
+            }
+            Recorded last = checkpoint.batches.get(checkpoint.batches.size() - 1);
+            for (var end : topic.ends.entrySet()) {
+                long[] range = last.ranges.get(end.getKey());
+                long from = range == null ? topic.begins.get(end.getKey()) : range[1];
+                List<Event> left = between(end.getKey(), from, end.getValue());
+                if (!left.isEmpty()) {
+                    violation("lost", left.size() + " record(s) of partition " + end.getKey() + " from offset "
+                        + left.get(0).offset + " on were never read");
+                }
+            }
+            long due = open.keySet().stream().filter(window -> closes(lastWatermarkMs, window.startUs)).count();
+            if (due > 0) {
+                violation("lost", due + " window(s) are closed by the watermark behind the last batch and no batch"
+                    + " published them");
+            }
+        }
+
+        // -- Kafka's copy
+
+        private Map<Integer, OffsetAndMetadata> commits() {
+            Map<String, Object> settings = Map.of("bootstrap.servers", options.brokers, "default.api.timeout.ms", "30000");
+            try (Admin admin = Admin.create(settings)) {
+                Map<Integer, OffsetAndMetadata> found = new TreeMap<>();
+                admin.listConsumerGroupOffsets(options.group).partitionsToOffsetAndMetadata().get()
+                    .forEach((partition, commit) -> {
+                        if (partition.topic().equals(options.topic) && commit != null) {
+                            found.put(partition.partition(), commit);
+                        }
+                    });
+                return found;
+            } catch (java.util.concurrent.ExecutionException error) {
+                throw new CannotAudit("asking for the commits of group " + options.group + " failed: " + error.getCause());
+            } catch (InterruptedException error) {
+                throw new CannotAudit("interrupted");
+            }
+        }
+
+        private void checkCommits(Map<Integer, OffsetAndMetadata> commits) {
+            if (options.group != null && commits.isEmpty() && !options.partial) {
+                violation("wrong commit", "group " + options.group + " has no commit for topic " + options.topic);
+            }
+            for (var commit : commits.entrySet()) {
+                String[] parts = commit.getValue().metadata().split(":");
+                String at = "partition " + commit.getKey() + " of group " + options.group;
+                if (parts.length < 3) {
+                    violation("rollback", "the commit of " + at + " names no batch: " + commit.getValue());
+                    continue;
+                }
+                long batch = Long.parseLong(parts[1]);
+                Long newest = newest();
+                if (!parts[0].equals(checkpoint.lineage)) {
+                    violation("rollback", "the commit of " + at + " is of history " + parts[0]
+                        + ", the checkpoint of " + checkpoint.lineage);
+                } else if (newest == null || batch > newest) {
+                    violation("rollback", "the commit of " + at + " is ahead of state: it names batch " + batch
+                        + ", the checkpoint ends with " + (newest == null ? "none" : "batch " + newest));
+                } else {
+                    Recorded recorded = checkpoint.batches.get((int) batch);
+                    if (!parts[2].equals(recorded.digest)) {
+                        violation("rollback", "the commit of " + at + " names another batch " + batch
+                            + " than the checkpoint holds (their digests differ)");
+                    }
+                    long[] range = recorded.ranges.get(commit.getKey());
+                    if (range == null || range[1] != commit.getValue().offset()) {
+                        violation("wrong commit", at + " is committed at " + commit.getValue().offset() + " for batch "
+                            + batch + ", which ends at " + (range == null ? "no offset there" : range[1]));
+                    }
+                }
+                committed = Math.max(committed, batch);
+            }
+        }
+
+        /** The newest batch that a commit names. */
+        private long committed = -1;
+
+        // -- sinks
+
+        /** Whether a batch may be missing in a sink: only the newest of an unfinished run, and not once it was committed. */
+        private boolean mayBeMissing(long batch, String sink) {
+            Long mark = sink == null ? null : checkpoint.marks.get(sink);
+            return options.partial && Objects.equals(batch, newest()) && committed < batch && (mark == null || mark < batch);
+        }
+
+        /** What rows of one sink have been seen so far. */
+        private final class Seen {
+            final String sink;
+            final Map<Window, Long> batches = new HashMap<>();
+
+            Seen(String sink) {
+                this.sink = sink;
+            }
+
+            /** Compares the rows published as a batch with those due. */
+            void take(long batch, List<Row> published, boolean isCut) {
+                String where = sink + ", batch " + batch + ": ";
+                List<Window> expected = rows.getOrDefault(batch, List.of());
+                Set<Window> here = new HashSet<>();
+                for (Row row : published) {
+                    rowsRead++;
+                    String name = name(row.window);
+                    Due isDue = due.get(row.window);
+                    Long earlier = batches.put(row.window, batch);
+                    if (!here.add(row.window) || earlier != null) {
+                        violation("duplicate window", where + name + " is published again"
+                            + (earlier == null || earlier == batch ? "" : ", after batch " + earlier));
+                    } else if (isDue == null) {
+                        boolean isOpen = open.containsKey(row.window);
+                        violation(isOpen ? "premature window" : "unexpected window", where + name + " is published"
+                            + (isOpen ? " and still open" : " and no event of it was counted"));
+                    } else if (isDue.batch > batch) {
+                        violation("premature window", where + name + " is published, due in batch " + isDue.batch);
+                    } else if (isDue.batch < batch) {
+                        violation("duplicate window", where + name + " is published, was due in batch " + isDue.batch);
+                    } else if (!isDue.isInexact && !Objects.equals(isDue.value, row.value)) {
+                        violation("changed window", where + name + " is " + row.value + ", must be " + isDue.value
+                            + explanation(row, isDue));
+                    }
+                    if (row.endUs != row.window.startUs + options.windowUs) {
+                        violation("changed window", where + name + " ends at " + instant(row.endUs));
+                    }
+                }
+                List<Window> missing = expected.stream().filter(window -> !here.contains(window)).toList();
+                if (isCut) {
+                    missing = missing.stream().limit(Math.max(0, Math.min(expected.size(), published.size()) - here.size()))
+                        .toList();
+                }
+                if (!missing.isEmpty() && !published.isEmpty() && missing.size() < expected.size()
+                        && published.stream().map(Row::window).toList().equals(expected.subList(0, published.size()))) {
+                    violation("torn batch", where + "only the first " + published.size() + " of " + expected.size()
+                        + " rows are there");
+                }
+                missing.forEach(window ->
+                    violation("lost window", where + name(window) + " is missing (" + due.get(window).value + ")"));
+            }
+
+            /** A batch that left nothing. */
+            void takeNothing(long batch) {
+                if (!mayBeMissing(batch, sink)) {
+                    take(batch, List.of(), false);
+                }
+            }
+        }
+
+        /** Which one record, left out or counted twice, would explain a changed sum. */
+        private String explanation(Row row, Due isDue) {
+            if (row.value == null || isDue.value == null || !options.cast.equals("int")) {
+                return "";
+            }
+            BigDecimal found;
+            try {
+                found = new BigDecimal(row.value);
+            } catch (NumberFormatException error) {
+                return " (not a number)";
+            }
+            BigDecimal sum = BigDecimal.ZERO;
+            List<Event> members = new ArrayList<>();
+            for (List<Event> events : topic.events.values()) {
+                for (Event event : events) {
+                    if (event.value != null && event.time != null && Objects.equals(event.key, row.window.key)
+                            && windowsOf(event.time).contains(row.window.startUs)) {
+                        members.add(event);
+                        sum = sum.add(event.value);
+                    }
+                }
+            }
+            List<String> candidates = new ArrayList<>();
+            for (Event event : members) {
+                if (sum.subtract(event.value).setScale(0, RoundingMode.DOWN).compareTo(found) == 0) {
+                    candidates.add("as if " + event.at() + " were missing");
+                } else if (sum.add(event.value).setScale(0, RoundingMode.DOWN).compareTo(found) == 0) {
+                    candidates.add("as if " + event.at() + " were counted twice");
+                }
+            }
+            return candidates.isEmpty() || candidates.size() > 3 ? "" : " (" + String.join(", or ", candidates) + ")";
+        }
+
+        private void checkFiles(Path directory) {
+            String sink = "files:" + directory;
+            TreeMap<Long, Path> found = batchFiles(directory, sink);
+            Seen seen = new Seen(sink);
+            Long newest = newest();
+            for (var file : found.entrySet()) {
+                if (newest == null || file.getKey() > newest) {
+                    violation("rollback", sink + " is ahead of state: it holds batch " + file.getKey()
+                        + ", the checkpoint ends with " + (newest == null ? "none" : "batch " + newest));
+                }
+            }
+            for (Recorded recorded : checkpoint.batches) {
+                Path file = found.get(recorded.batch);
+                if (file == null) {
+                    seen.takeNothing(recorded.batch);
+                    continue;
+                }
+                List<Row> published = new ArrayList<>();
+                for (JsonNode node : lines(file, sink, recorded.batch)) {
+                    published.add(new Row(
+                        new Window(micros(node.path("window_start")), textOf(node.path(options.keyField))),
+                        micros(node.path("window_end")), textOf(node.path(options.result))));
+                }
+                seen.take(recorded.batch, published, false);
+            }
+        }
+
+        private TreeMap<Long, Path> batchFiles(Path directory, String sink) {
+            TreeMap<Long, Path> found = new TreeMap<>();
+            if (!Files.isDirectory(directory)) {
+                if (!checkpoint.batches.isEmpty() && !options.partial) {
+                    violation("lost", sink + " is not there");
+                }
+                return found;
+            }
+            try (Stream<Path> names = Files.list(directory)) {
+                for (Path path : names.toList()) {
+                    String name = path.getFileName().toString();
+                    if (name.matches("batch-\\d{12}\\.jsonl")) {
+                        found.put(Long.parseLong(name.substring(6, 18)), path);
+                    } else if (name.equals("_query")) {
+                        checkLineage(path, sink);
+                    } else if (name.endsWith(".tmp") && !options.partial) {
+                        notes.add(sink + " holds " + name + ", left by a crash; the next start removes it");
+                    }
+                }
+            } catch (IOException error) {
+                throw new CannotAudit("listing " + directory + " failed: " + error);
+            }
+            return found;
+        }
+
+        private void checkLineage(Path path, String sink) {
+            try {
+                String lineage = new ObjectMapper().readTree(read(path)).path("lineage").asText();
+                if (!lineage.equals(checkpoint.lineage)) {
+                    violation("rollback", sink + " belongs to history " + lineage + ", the checkpoint to "
+                        + checkpoint.lineage);
+                }
+            } catch (IOException error) {
+                violation("torn batch", path + " cannot be read: " + error);
+            }
+        }
+
+        private List<JsonNode> lines(Path file, String sink, long batch) {
+            String text = read(file);
+            List<JsonNode> nodes = new ArrayList<>();
+            ObjectMapper mapper = new ObjectMapper()
+                .enable(com.fasterxml.jackson.databind.DeserializationFeature.USE_BIG_DECIMAL_FOR_FLOATS);
+            if (!text.isEmpty() && !text.endsWith("\n")) {
+                violation("torn batch", sink + ", batch " + batch + ": its last line has no end");
+            }
+            for (String line : text.split("\n")) {
+                try {
+                    JsonNode node = mapper.readTree(line);
+                    if (node.isObject()) {
+                        nodes.add(node);
+                    } else {
+                        violation("torn batch", sink + ", batch " + batch + ": a line is no object: " + line);
+                    }
+                } catch (IOException error) {
+                    violation("torn batch", sink + ", batch " + batch + ": a line is not whole: " + line);
+                }
+            }
+            return nodes;
+        }
+
+        private static String textOf(JsonNode node) {
+            return node.isNull() || node.isMissingNode() ? null : node.asText();
+        }
+
+        private static long micros(JsonNode node) {
+            try {
+                Instant instant = Instant.parse(node.asText());
+                return instant.getEpochSecond() * 1_000_000 + instant.getNano() / 1000;
+            } catch (java.time.DateTimeException error) {
+                return Long.MIN_VALUE;
+            }
+        }
+
+        private void checkDeadLetters(Path directory) {
+            String sink = "dead-letter:files:" + directory;
+            TreeMap<Long, Path> found = batchFiles(directory, sink);
+            Long newest = newest();
+            Set<String> seen = new HashSet<>();
+            for (var file : found.entrySet()) {
+                long batch = file.getKey();
+                if (newest == null || batch > newest) {
+                    violation("rollback", sink + " is ahead of state: it holds batch " + batch
+                        + ", the checkpoint ends with " + (newest == null ? "none" : "batch " + newest));
+                    continue;
+                }
+                for (JsonNode node : lines(file.getValue(), sink, batch)) {
+                    lettersRead++;
+                    String at = node.path("partition").asInt() + ":" + node.path("offset").asLong();
+                    String where = sink + ", batch " + batch + ": record " + at + " ";
+                    Letter letter = allLetters.get(at);
+                    if (!seen.add(at)) {
+                        violation("wrong dead letter", where + "is there twice");
+                    } else if (letter == null) {
+                        violation("wrong dead letter", where + "is neither late nor malformed");
+                    } else if (letter.batch != batch) {
+                        violation("wrong dead letter", where + "belongs to batch " + letter.batch);
+                    } else if (!letter.reason.equals(node.path("reason").asText())) {
+                        violation("wrong dead letter", where + "is told as " + node.path("reason").asText()
+                            + ", must be " + letter.reason);
+                    } else if (node.has("payload") && letter.payload != null && !Arrays.equals(
+                            node.path("payload").asText().getBytes(StandardCharsets.UTF_8), letter.payload)) {
+                        violation("wrong dead letter", where + "has another payload than in the topic");
+                    }
+                }
+            }
+            for (var batch : letters.entrySet()) {
+                if (!found.containsKey(batch.getKey()) && mayBeMissing(batch.getKey(), sink)) {
+                    continue;
+                }
+                batch.getValue().forEach((at, letter) -> {
+                    if (!seen.contains(at)) {
+                        violation("wrong dead letter", sink + ", batch " + batch.getKey() + ": record " + at + " ("
+                            + letter.reason + ") is missing");
+                    }
+                });
+            }
+        }
+
+        // -- stdout
+
+        /** A table as it was printed. */
+        private static final class Printed {
+            long batch;
+            final List<String> lines = new ArrayList<>();
+            boolean isWhole;
+        }
+
+        private void checkConsole(Path file) {
+            List<Printed> printed = printed(read(file));
+            Seen seen = new Seen("console");
+            Map<Long, Printed> first = new HashMap<>();
+            Map<Long, Integer> times = new HashMap<>();
+            Printed before = null;
+            for (Printed now : printed) {
+                String where = "console, batch " + now.batch + ": ";
+                if (!now.isWhole) {
+                    boolean isRepeated = printed.stream()
+                        .anyMatch(other -> other != now && other.isWhole && other.batch == now.batch);
+                    boolean isLast = now == printed.get(printed.size() - 1);
+                    if (isRepeated || (isLast && mayBeMissing(now.batch, null))) {
+                        notes.add(where + "its table was cut short by a crash");
+                    } else {
+                        violation("torn batch", where + "its table is not whole, and it is not printed again");
+                    }
+                    continue;
+                }
+                if (before == null && now.batch != 0) {
+                    violation("non-monotonic batch", where + "the first one printed");
+                } else if (before != null && now.batch != before.batch && now.batch != before.batch + 1) {
+                    violation("non-monotonic batch", where + "printed after batch " + before.batch);
+                }
+                before = now;
+                Long newest = newest();
+                if (newest == null || now.batch > newest) {
+                    violation("rollback", where + "printed, and the checkpoint ends with "
+                        + (newest == null ? "none" : "batch " + newest));
+                }
+                times.merge(now.batch, 1, Integer::sum);
+                Printed earlier = first.putIfAbsent(now.batch, now);
+                if (earlier == null) {
+                    takeTable(seen, now);
+                } else if (!earlier.lines.equals(now.lines)) {
+                    violation("changed window", where + "printed again with other rows");
+                    takeTable(seen, now);
+                }
+            }
+            for (Recorded recorded : checkpoint.batches) {
+                int count = times.getOrDefault(recorded.batch, 0);
+                if (count == 0) {
+                    if (!mayBeMissing(recorded.batch, "console")) {
+                        violation("lost", "console, batch " + recorded.batch + ": never printed");
+                        seen.takeNothing(recorded.batch);
+                    }
+                } else if (count - 1 > restartsAfter(recorded)) {
+                    violation("duplicate batch", "console, batch " + recorded.batch + ": printed " + count
+                        + " times, with " + restartsAfter(recorded) + " restart(s) behind it");
+                }
+            }
+        }
+
+        /** How many starts lie between a batch and the one after it; each may print it again. */
+        private long restartsAfter(Recorded recorded) {
+            int index = (int) recorded.batch + 1;
+            if (index >= checkpoint.batches.size()) {
+                return Long.MAX_VALUE;
+            }
+            return checkpoint.batches.get(index).incarnation - recorded.incarnation;
+        }
+
+        private static List<Printed> printed(String text) {
+            List<Printed> all = new ArrayList<>();
+            String[] lines = text.split("\n", -1);
+            String banner = "-".repeat(43);
+            Printed now = null;
+            for (int index = 0; index < lines.length; index++) {
+                String line = lines[index];
+                boolean begins = index + 1 < lines.length && line.endsWith(banner)
+                    && lines[index + 1].matches("Batch: \\d+");
+                if (begins) {
+                    now = new Printed();
+                    now.batch = Long.parseLong(lines[index + 1].substring("Batch: ".length()));
+                    all.add(now);
+                    index += 2;
+                } else if (now != null && !now.isWhole) {
+                    if (line.startsWith("+")) {
+                        now.isWhole = now.lines.stream().filter(other -> other.startsWith("+")).count() == 2;
+                    }
+                    now.lines.add(line);
+                } else if (now != null && line.startsWith("only showing top")) {
+                    now.lines.add(line);
+                }
+            }
+            return all;
+        }
+
+        private void takeTable(Seen seen, Printed table) {
+            List<String> names = null;
+            List<Row> published = new ArrayList<>();
+            boolean isCut = table.lines.stream().anyMatch(line -> line.startsWith("only showing top"));
+            for (String line : table.lines) {
+                if (!line.startsWith("|") || !line.endsWith("|")) {
+                    continue;
+                }
+                List<String> cells = Arrays.stream(line.substring(1, line.length() - 1).split("\\|", -1))
+                    .map(String::strip).collect(Collectors.toList());
+                if (names == null) {
+                    names = cells;
+                    continue;
+                }
+                Map<String, String> row = new HashMap<>();
+                for (int index = 0; index < Math.min(names.size(), cells.size()); index++) {
+                    row.put(names.get(index), cells.get(index).equals("NULL") ? null : cells.get(index));
+                }
+                published.add(new Row(
+                    new Window(printedMicros(row.get("window_start")), row.get(options.keyField)),
+                    printedMicros(row.get("window_end")), row.get(options.result)));
+            }
+            seen.take(table.batch, published, isCut);
+        }
+
+        private static long printedMicros(String text) {
+            try {
+                LocalDateTime time = LocalDateTime.parse(String.valueOf(text).replace(' ', 'T'));
+                return time.toEpochSecond(ZoneOffset.UTC) * 1_000_000 + time.getNano() / 1000;
+            } catch (java.time.DateTimeException error) {
+                return Long.MIN_VALUE;
+            }
+        }
+
+        // -- lines of progress
+
+        private void checkProgress(Path file) {
+            ObjectMapper mapper = new ObjectMapper();
+            long before = -1;
+            String[] lines = read(file).split("\n");
+            for (int index = 0; index < lines.length; index++) {
+                JsonNode line;
+                try {
+                    line = mapper.readTree(lines[index]);
+                } catch (IOException error) {
+                    if (index < lines.length - 1) {
+                        notes.add("progress, line " + (index + 1) + " was cut short by a crash");
+                    }
+                    continue;
+                }
+                long batch = line.path("batchId").asLong();
+                String where = "progress of batch " + batch + ": ";
+                if (batch != before && batch != before + 1) {
+                    // A line is written behind everything else, so that a crash may leave one out.
+                    if (batch < before || batch > before + 2) {
+                        violation("non-monotonic batch", where + "told after batch " + before);
+                    }
+                }
+                before = batch;
+                if (batch >= checkpoint.batches.size()) {
+                    violation("rollback", where + "the checkpoint does not know it");
+                    continue;
+                }
+                Recorded recorded = checkpoint.batches.get((int) batch);
+                if (!recorded.digest.equals(line.path("salesStream").path("digest").asText())) {
+                    violation("rollback", where + "its digest is not the one in history");
+                }
+                JsonNode ends = line.path("sources").path(0).path("endOffset").path(options.topic);
+                recorded.ranges.forEach((partition, range) -> {
+                    if (ends.path(String.valueOf(partition)).asLong(-1) != range[1]) {
+                        violation("offset gap", where + "partition " + partition + " ends at "
+                            + ends.path(String.valueOf(partition)) + ", in history at " + range[1]);
+                    }
+                });
+            }
+        }
+
+        // -- the end
+
+        private boolean conclude() {
+            String prefix = options.prefix();
+            int total = 0;
+            for (var kind : violations.entrySet()) {
+                List<String> details = kind.getValue();
+                total += details.size();
+                details.stream().limit(options.shown)
+                    .forEach(detail -> System.out.println(prefix + kind.getKey() + ": " + detail));
+                if (details.size() > options.shown) {
+                    System.out.println(prefix + kind.getKey() + ": and " + (details.size() - options.shown) + " more");
+                }
+            }
+            notes.stream().limit(options.shown).forEach(note -> System.out.println(prefix + "note: " + note));
+            long starts = checkpoint.batches.stream().mapToLong(batch -> batch.incarnation).distinct().count();
+            System.out.println(prefix + "checked " + recordsCounted + " of " + topic.records + " records in "
+                + topic.ends.size() + " partitions, " + checkpoint.batches.size() + " batches of " + starts + " starts, "
+                + due.size() + " closed and " + open.size() + " open windows, " + late + " late, " + faulty
+                + " malformed, " + rowsRead + " rows and " + lettersRead + " dead letters published"
+                + (inexact == 0 ? "" : ", " + inexact + " sums not exact and not compared"));
+            System.out.println(prefix + "verdict: " + (total == 0 ? "clean" : total + " violations ("
+                + String.join(", ", violations.keySet()) + ")"));
+            return total == 0;
+        }
+    }
+
+    static String instant(long microseconds) {
+        if (microseconds == Long.MIN_VALUE) {
+            return "no time";
+        }
+        return Instant.ofEpochSecond(
+            Math.floorDiv(microseconds, 1_000_000L), Math.floorMod(microseconds, 1_000_000L) * 1000).toString();
+    }
+
+    static String name(Window window) {
+        return (window.key == null ? "NULL" : window.key) + " from " + instant(window.startUs);
+    }
+}
