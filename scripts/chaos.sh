@@ -52,10 +52,10 @@ Options
   --minutes N        how long faults go on (default 1)
   --seed S           what everything random is drawn from (default 1): the same seed and options give the same order
                      of faults and the same pauses. What happens between them is the machine's
-  --kills N          SIGKILLs of the processor (default 12 a minute). The run goes on, at most twice as long, until
-                     all have been done
+  --kills N          SIGKILLs of the processor (default 12 a minute)
   --brokers 1|3      brokers (default 1); topics are copied to all of them, two must have a record before it counts
-  --broker-kills N   SIGKILLs of single brokers (default 2 a minute, with three brokers 4)
+  --broker-kills N   SIGKILLs of single brokers (default 2 a minute, with three brokers 4). The run goes on, at most twice
+                     as long, until as many as were asked for here and with --kills have been done
   --rate N           records a second, all producers together (default 150)
   --port N           first port of Kafka (default 35092; see scripts/kafka.sh)
   --no-network       leave the network alone
@@ -113,6 +113,8 @@ parse_options() {
         esac
         shift 2
     done
+    # What was asked for is done in full, though it take longer.
+    INSISTED=" ${KILLS:+processor }${BROKER_KILLS:+brokers }"
     KILLS=${KILLS:-$((12 * MINUTES))}
     BROKER_KILLS=${BROKER_KILLS:-$(((BROKERS + 1) * MINUTES))}
 }

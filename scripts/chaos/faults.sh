@@ -59,15 +59,20 @@ pause() {
     until=$(($(now_ms) + $1))
     while [ "$(now_ms)" -lt "$until" ]; do
         if [ -e "$WORLD/enough" ]; then return 1; fi
+        if [ -e "$WORLD/over" ] && [ "$INSISTED" = " " ]; then return 1; fi
         nap $(($1 > 200 ? 200 : $1))
     done
 }
 
-# Goes through plan $1, handing each action to function act_$1. Once time is over only the actions $2 go on.
+# Goes through plan $1, handing each action to function act_$1. Once time is over only kills that were asked for by
+# their number go on.
 follow_plan() {
-    local actor=$1 after_time=$2 before action arguments
+    local actor=$1 before action arguments
     while read -r -u 4 before action arguments; do
-        if [ -e "$WORLD/over" ] && [ "$action" != "$after_time" ]; then continue; fi
+        if [ -e "$WORLD/over" ]; then
+            case $INSISTED in *" $actor "*) ;; *) return 0 ;; esac
+            case $action in kill | again | together | all) ;; *) continue ;; esac
+        fi
         if [ -e "$WORLD/finding" ] || [ -e "$WORLD/enough" ]; then return 0; fi
         "pause_of_$actor" "$before" || return 0
         # shellcheck disable=SC2086 # arguments are words
@@ -81,7 +86,7 @@ act_on_processor() {
     LAUNCHES=0 PID=''
     mapfile -t TRIGGERS <"$WORLD/plan-triggers"
     launch_processor
-    follow_plan processor kill
+    follow_plan processor
     : >"$WORLD/done-processor"
     # Looked after until it is asked to end.
     while [ ! -e "$WORLD/finish" ] && watch_processor 200; do :; done
@@ -220,7 +225,7 @@ try_backup() {
 # ---- the brokers
 
 act_on_brokers() {
-    follow_plan brokers kill
+    follow_plan brokers
     : >"$WORLD/done-brokers"
 }
 
@@ -290,7 +295,7 @@ signal_broker() {
 
 act_on_clients() {
     PARTITIONS=3
-    follow_plan clients none
+    follow_plan clients
 }
 
 pause_of_clients() { pause "$1"; }
@@ -322,7 +327,7 @@ act_clients() {
 
 # ---- the network
 
-act_on_network() { follow_plan network none; }
+act_on_network() { follow_plan network; }
 
 pause_of_network() { pause "$1"; }
 

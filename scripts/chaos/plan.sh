@@ -88,8 +88,8 @@ plan_brokers() {
         kills=$(share "$minute" "$BROKER_KILLS")
         if [ $((minute % 2)) = 0 ]; then shuffle "${rare[@]}"; rare=("${SHUFFLED[@]}"); fi
         actions=("${rare[@]:minute % 2 * 2:2}")
-        # A minute with many kills has no time for both.
-        if [ "$kills" -gt 6 ]; then actions=("${actions[0]}"); fi
+        # A minute with many kills, or where one broker is all there is, has no time for both.
+        if [ "$kills" -gt 6 ] || [ "$BROKERS" = 1 ]; then actions=("${actions[0]}"); fi
         while [ "$kills" -gt 0 ]; do
             actions+=(kill)
             kills=$((kills - 1))
@@ -154,13 +154,14 @@ plan_network() {
     done
 }
 
-# How long batches are, start after start: their limits must not matter.
+# How long batches are, start after start: where they are cut must not matter. In a run of hours they are longer, for
+# the checkpoint remembers the boundaries of 10,000 batches, and the auditor needs them all.
 plan_triggers() {
-    local i triggers=(200ms 500ms 1s)
+    local i times=$(((MINUTES + 59) / 60)) triggers=(200 500 1000)
     seed_draws 5
     for ((i = 0; i < 97; i++)); do
         draw 3
-        printf '%s\n' "${triggers[DRAWN]}"
+        printf '%sms\n' $((triggers[DRAWN] * times))
     done
 }
 

@@ -47,10 +47,11 @@ find_fault() {
     tell chaos FOUND "$*"
 }
 
+# Brokers here live for seconds: small, and quick to start rather than quick.
 kafka() {
     local command=$1
     shift
-    KAFKA_HEAP_OPTS=${KAFKA_HEAP_OPTS:--Xms128m -Xmx256m} \
+    KAFKA_HEAP_OPTS=${KAFKA_HEAP_OPTS:--Xms128m -Xmx256m -XX:TieredStopAtLevel=1} \
         "$HERE/kafka.sh" "$command" --dir "$WORLD/kafka" --port "$PORT" --timeout 120 "$@"
 }
 
@@ -61,7 +62,8 @@ addresses_on() {
     for ((id = 0; id < BROKERS; id++)); do BOOTSTRAP+="${BOOTSTRAP:+,}$1:$(($2 + id))"; done
 }
 
-start_kafka() {
+start_# Brokers here live for seconds: small, and quick to start rather than quick.
+kafka() {
     local listen=()
     [ -z "$NAMESPACE" ] || listen=(--listen "$HOST_ADDRESS")
     say "Starting Kafka: $BROKERS broker(s) from port $PORT on"
