@@ -161,7 +161,7 @@ let_it_happen() {
     limit=$((over * 2 + 30000))
     while [ ! -e "$WORLD/finding" ]; do
         if [ "$(elapsed_ms)" -ge "$over" ] && [ ! -e "$WORLD/over" ]; then : >"$WORLD/over"; fi
-        if [ -e "$WORLD/over" ] && actors_are_done; then return; fi
+        if [ -e "$WORLD/over" ] && actors_are_done; then break; fi
         if [ "$(elapsed_ms)" -ge "$limit" ]; then
             tell chaos late "not all planned kills could be done in twice the time"
             break

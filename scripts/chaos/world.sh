@@ -62,8 +62,7 @@ addresses_on() {
     for ((id = 0; id < BROKERS; id++)); do BOOTSTRAP+="${BOOTSTRAP:+,}$1:$(($2 + id))"; done
 }
 
-start_# Brokers here live for seconds: small, and quick to start rather than quick.
-kafka() {
+start_kafka() {
     local listen=()
     [ -z "$NAMESPACE" ] || listen=(--listen "$HOST_ADDRESS")
     say "Starting Kafka: $BROKERS broker(s) from port $PORT on"
