@@ -57,7 +57,8 @@ Options
   --broker-kills N   SIGKILLs of single brokers (default 2 a minute, with three brokers 4). The run goes on, at most twice
                      as long, until as many as were asked for here and with --kills have been done
   --rate N           records a second, all producers together (default 150)
-  --port N           first port of Kafka (default 35092; see scripts/kafka.sh)
+  --port N           first port of Kafka (default 24092; see scripts/kafka.sh). Best below 32768: from there on Linux
+                     gives ports to whoever asks, and a broker that starts again may find its own taken
   --no-network       leave the network alone
   --binary FILE      try this sales-stream instead of building one
   --dir DIR          where everything is kept (default: a temporary directory)
@@ -88,7 +89,7 @@ require_number() {
 
 # Reads the options into the globals of the same name.
 parse_options() {
-    MINUTES=1 SEED=1 KILLS='' BROKERS=1 BROKER_KILLS='' RATE=150 PORT=35092 NETWORK=yes BINARY='' WORLD='' KEEP='' PLAN_ONLY=''
+    MINUTES=1 SEED=1 KILLS='' BROKERS=1 BROKER_KILLS='' RATE=150 PORT=24092 NETWORK=yes BINARY='' WORLD='' KEEP='' PLAN_ONLY=''
     while [ "$#" -gt 0 ]; do
         case $1 in
             --help | -h) usage; exit 0 ;;

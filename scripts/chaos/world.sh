@@ -136,13 +136,27 @@ start_producers() {
 end_producers() {
     local id deadline=$((SECONDS + 60))
     : >"$WORLD/quiet"
-    for id in 0 1 2; do signal_producer "$id" CONT || true; done
-    while [ "$SECONDS" -lt "$deadline" ]; do
-        for id in 0 1 2; do signal_producer "$id" TERM || true; done
-        if keepers_are_done; then return; fi
-        nap 300
+    # Once: at a second signal they would leave what is open.
+    for id in 0 1 2; do
+        signal_producer "$id" CONT || true
+        signal_producer "$id" TERM || true
     done
-    die "A producer does not end within 60 s: see $WORLD/producer-*.log"
+    until keepers_are_done; do
+        [ "$SECONDS" -lt "$deadline" ] || die "A producer does not end within 60 s: see $WORLD/producer-*.log"
+        nap 100
+    done
+    await_transactions
+}
+
+# Waits until no transaction is open any more: behind one nothing can be read, also when its producer is long dead.
+await_transactions() {
+    local deadline=$((SECONDS + 90)) list
+    while true; do
+        list=$(kafka tool org.apache.kafka.tools.TransactionsCommand --bootstrap-server '{}' list 2>>"$WORLD/transactions.log") || list=Ongoing
+        case $list in *Ongoing* | *Prepare*) ;; *) return ;; esac
+        [ "$SECONDS" -lt "$deadline" ] || die "A transaction is still open after 90 s: $list"
+        nap 500
+    done
 }
 
 keepers_are_done() {
