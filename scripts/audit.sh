@@ -43,6 +43,7 @@ What was run
   --boundaries FILE       instead of --checkpoint-dir: what `inspect --json --history all` wrote
   --binary FILE           the sales-stream that is asked for it (default: the build of this clone, or from PATH)
   --partial               the run is not over: more may wait to be read, and the newest batch may not have left
+  --live                  it is running: besides, what is newer than the checkpoint was at first is passed over
   --starting earliest     the run must have begun at the first record (default: recorded, wherever it began)
 
 What it published (any of these; a sink may be named several times)
@@ -101,7 +102,7 @@ main() {
     while [ "$#" -gt 0 ]; do
         case $1 in
             --help | -h) usage; exit 0 ;;
-            --partial) rest+=("$1"); shift; continue ;;
+            --partial | --live) rest+=("$1"); shift; continue ;;
             *) [ "$#" -ge 2 ] || misuse "$1 is unknown or wants a value." ;;
         esac
         case $1 in

@@ -82,6 +82,11 @@ if [[ $kafka == yes ]]; then
         cargo test --release --locked --test real_kafka --test kafka_source -- --test-threads 2
     SALES_STREAM_TEST_KAFKA=localhost:29092 \
         cargo test --release --locked --test golden -- @kafka
+
+    step "planted defects, each to be caught by the auditor"
+    cargo build --release --locked --features faults --bin sales-stream-faults
+    target=${CARGO_TARGET_DIR:-target}/release
+    scripts/mutants.sh --brokers localhost:29092 --binary "$target/sales-stream" --faults "$target/sales-stream-faults"
     scripts/kafka.sh stop --dir "$home/kraft" --port 29092 --clean
 
     step "real Kafka, ZooKeeper"

@@ -13,7 +13,9 @@
 mod mutants;
 mod points;
 
-pub use mutants::{Mutant, is_planted};
+pub use mutants::{Mutant, Step, is_planted};
+#[cfg(feature = "faults")]
+pub use mutants::{asks_for_end_after, end_after, is_first, witness_fails};
 pub use points::{Point, reach};
 
 /// Stands in every binary with planted faults and in no other.

@@ -14,6 +14,7 @@ use crate::{
         output::{self, Output, RowsHasher},
     },
     decode::{self, Decoder, Evaluator, Texts, ValueError},
+    faults::{Mutant, is_planted},
     spark::StateLog,
     spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
     types::{
@@ -252,6 +253,15 @@ impl Job {
         row: Group<'_>,
         newest: bool,
     ) -> Result<(), ResultsError> {
+        #[cfg(feature = "faults")]
+        if is_planted(Mutant::AcceptDamagedRow) && crate::faults::is_first() {
+            let mut accumulators = row.accumulators.to_vec();
+            if let Some(crate::window::Accumulator::Sum(sum)) = accumulators.first_mut() {
+                sum.exact += 10_000_000_000;
+            }
+            let damaged = Group { accumulators: &accumulators, ..row };
+            return self.operators.restore(place, damaged, newest);
+        }
         self.operators.restore(place, row, newest)
     }
 
@@ -293,6 +303,13 @@ impl Job {
     /// one with a value that cannot be computed.
     pub fn add(&mut self, batch: &mut OpenBatch, record: Record<'_>) -> Result<(), BadRecord> {
         batch.counts.rows_in += 1;
+        if is_planted(Mutant::DropFirstRecord) && batch.counts.rows_in == 1 {
+            return Ok(());
+        }
+        #[cfg(feature = "faults")]
+        if is_planted(Mutant::ApplyTwice) && self.head.last.is_some() && crate::faults::is_first() {
+            self.add(batch, record)?;
+        }
         let decoded = self.decoder.decode(record.value);
         let (event, mut fault) = (decoded.event, decoded.fault);
         let malformed = fault.filter(|fault| decode::is_malformed(fault.reason));
@@ -319,12 +336,14 @@ impl Job {
             let engines = (&self.operators, &self.evaluator);
             let late = take(&self.pipeline, engines, batch, record, &event)
                 .map_err(|error| bad_value(&self.pipeline, record, error))?;
-            if late && fault.is_none() && self.keep_dead_letters {
+            let is_kept = self.keep_dead_letters && !is_planted(Mutant::DropLateLetters);
+            if late && fault.is_none() && is_kept {
                 batch.output.push_letter(dead_letter(record, DeadLetterReason::Late, None));
             }
         }
         if let Some(fault) = fault {
-            batch.counts.faults[fault.reason as usize] += 1;
+            batch.counts.faults[fault.reason as usize] +=
+                u64::from(!is_planted(Mutant::ForgetMalformed));
             if self.keep_dead_letters {
                 let column = column_name(&self.pipeline, fault);
                 let reason = DeadLetterReason::Fault(fault.reason);
@@ -395,7 +414,27 @@ impl Job {
         let rows = self.operators.resume(record.watermarks)?;
         let rows = rows.unwrap_or_else(|| Rows::new(self.pipeline.output_columns()));
         self.head.advance(&record);
+        #[cfg(feature = "faults")]
+        self.forget_at_resume(&record);
         Ok(self.publication(record, rows, Arc::new([])))
+    }
+
+    /// What a mutant does not know after a restart.
+    #[cfg(feature = "faults")]
+    fn forget_at_resume(&mut self, record: &BatchRecord) {
+        if is_planted(Mutant::ForgetWatermark) {
+            self.head.watermarks = crate::window::Watermarks::FIRST;
+        }
+        if is_planted(Mutant::MoveWatermarkBack) {
+            self.head.watermarks.late_bound.0 -= 60_000;
+            self.head.watermarks.closing_bound.0 -= 60_000;
+        }
+        let second = record.ranges.iter().nth(1);
+        if let (true, Some((partition, range))) = (is_planted(Mutant::ForgetOnePosition), second)
+            && let Some(position) = self.head.positions.get_mut(partition)
+        {
+            *position = Position { offset: range.begin, epoch: LeaderEpoch::UNKNOWN };
+        }
     }
 
     /// Whether the rows of a batch can be computed again from state; if not, they are stored.

@@ -120,6 +120,27 @@ impl Visible {
     }
 }
 
+#[cfg(feature = "faults")]
+impl Visible {
+    /// What a mutant shows of a batch that is not durable.
+    pub(crate) fn planted(publication: Publication) -> Visible {
+        Visible::new(Durable { publication: Arc::new(publication), outbox: None })
+    }
+
+    /// What a mutant shows of a batch that is not announced.
+    pub(crate) fn not_announced(durable: Durable) -> Visible {
+        Visible::new(durable)
+    }
+
+    /// What a mutant shows of a batch under another number.
+    pub(crate) fn renumbered(&self, batch: BatchId) -> Visible {
+        let mut publication = Publication::clone(&self.durable.publication);
+        publication.identity.batch = batch;
+        let outbox = self.durable.outbox.clone();
+        Visible::new(Durable { publication: Arc::new(publication), outbox })
+    }
+}
+
 #[cfg(test)]
 impl Visible {
     /// A token for the unit tests of those who take one; there is no store behind it.

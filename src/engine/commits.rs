@@ -47,6 +47,15 @@ impl Commits {
         self.shared.changed.notify_all();
     }
 
+    /// Waits until nothing is in flight.
+    #[cfg(feature = "faults")]
+    pub(super) fn settle(&self) {
+        let mut slot = self.shared.lock();
+        while slot.waiting.is_some() || slot.busy {
+            slot = self.shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Waits until everything asked for was tried, at most for `patience`.
     pub(super) fn finish(mut self, patience: Duration) {
         let deadline = Instant::now() + patience;

@@ -20,6 +20,8 @@ mod clock;
 mod commits;
 mod error;
 mod outlet;
+#[cfg(feature = "faults")]
+mod planted;
 mod report;
 mod start;
 mod steps;
@@ -44,6 +46,7 @@ use crate::{
         outlet::{Departed, Left, Outlet},
         trigger::Ends,
     },
+    faults::{Mutant, is_planted},
     sink::Sink,
     source::{Progress, Source, SourceError},
     spec::{MaxOffsets, Pipeline, StartingOffsets, Trigger},
@@ -353,6 +356,7 @@ impl Run<'_> {
             Due::Nothing => return Ok(Worked::Nothing),
             // One batch of data or none, as Spark's `Trigger.Once`.
             Due::NoData if self.settings.trigger == Trigger::Once => return Ok(Worked::Nothing),
+            Due::NoData if is_planted(Mutant::SkipNoDataBatch) => return Ok(Worked::Nothing),
             Due::NoData | Due::Data => {}
         }
         let reading = Instant::now();
@@ -416,8 +420,14 @@ impl Run<'_> {
                 return Ok(None);
             }
             let job = &mut self.job;
+            #[cfg(feature = "faults")]
+            let (cut, positions) = (ends, job.head().positions.clone());
+            #[cfg(feature = "faults")]
+            let ends = &planted_ends(cut, &positions);
             let read =
                 self.source.read(ends, READ_PATIENCE, &mut |record| job.add(&mut open, record));
+            #[cfg(feature = "faults")]
+            let read = planted_reading(read, cut);
             match read {
                 Ok(progress) => {
                     for chunk in open.take_full_output() {
@@ -542,6 +552,37 @@ impl Run<'_> {
                 crate::types::timestamp_text(Timestamp(closes_ms.saturating_mul(1000)))
             );
         }
+    }
+}
+
+/// Where a mutant reads to: not as far as the batch was cut.
+#[cfg(feature = "faults")]
+fn planted_ends(
+    cut: &BTreeMap<Partition, Offset>,
+    positions: &BTreeMap<Partition, Position>,
+) -> BTreeMap<Partition, Offset> {
+    let end = |(partition, end): (&Partition, &Offset)| {
+        let begin = positions.get(partition).map_or(end.0, |at| at.offset.0);
+        let arrived = if is_planted(Mutant::CutNotKept) { (end.0 - begin) / 3 } else { 0 };
+        (*partition, Offset(end.0 - arrived))
+    };
+    cut.iter().map(end).collect()
+}
+
+/// What a mutant says of it.
+#[cfg(feature = "faults")]
+fn planted_reading(
+    read: Result<Progress, SourceError>,
+    cut: &BTreeMap<Partition, Offset>,
+) -> Result<Progress, SourceError> {
+    match read {
+        Ok(Progress::Reached(mut reached)) if is_planted(Mutant::CutNotKept) => {
+            for (partition, position) in &mut reached {
+                position.offset = cut[partition];
+            }
+            Ok(Progress::Reached(reached))
+        }
+        read => read,
     }
 }
 

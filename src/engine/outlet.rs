@@ -182,6 +182,8 @@ impl Exit {
         let mut way_out = WayOut::default();
         let mut left = None;
         while let Some(effect) = steps.next_effect() {
+            #[cfg(feature = "faults")]
+            let Some(effect) = self.misbehave(effect)? else { continue };
             let began = Instant::now();
             match effect {
                 Effect::Persist(plan) => {
@@ -209,6 +211,10 @@ impl Exit {
                 }
             }
         }
+        #[cfg(feature = "faults")]
+        if let Some(batch) = &left {
+            crate::faults::end_after(crate::faults::Step::Marked, batch.identity().batch.0);
+        }
         if let (Some(batch), Some(reporter)) = (left, &mut self.reporter) {
             let (identity, record) = (*batch.identity(), batch.record());
             reporter.report(&Report { identity, record, timing, way_out });
@@ -218,7 +224,7 @@ impl Exit {
 
     /// Gives a batch to a sink until it takes it. Meanwhile the source is not read beyond the next
     /// batch, and a request to stop is heeded.
-    fn publish(&mut self, sink: usize, batch: &Visible) -> Result<(), EngineError> {
+    pub(super) fn publish(&mut self, sink: usize, batch: &Visible) -> Result<(), EngineError> {
         let sink = &mut self.sinks[sink];
         loop {
             match sink.publish(batch) {

@@ -18,6 +18,7 @@ use crate::{
         commits::Commits,
         outlet::{Exit, Outlet},
     },
+    faults::{Mutant, is_planted},
     sink::Sink,
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
@@ -64,6 +65,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let asked = brokers.ask(|| source.witness(&topic.partitions))?;
     let Some(witness) = asked else { return Ok(Started::Stopped) };
     let facts = facts(&recovered, witness, &mut sinks, settings)?;
+    #[cfg(feature = "faults")]
+    let facts = planted_facts(facts);
     let decision = recover(&facts);
     let genesis = match &decision {
         Decision::Refuse(refusal) => {
@@ -114,8 +117,17 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         let durable = exit.checkpoint.durable_again(publication)?;
         let sinks = (0..names.len()).filter(|&index| pending.contains(&names[index])).collect();
         tracing::info!(batch = durable.batch().0, "publishing the newest batch again");
+        #[cfg(feature = "faults")]
+        super::planted::note_again(true);
         exit.carry_out(Steps::again(durable, sinks), &Timing::default())?;
+        #[cfg(feature = "faults")]
+        super::planted::note_again(false);
         job.note_run_again();
+    }
+    if is_planted(Mutant::ResetToLatest) && newest.is_some() {
+        for (partition, bounds) in source.bounds(&topic.partitions)? {
+            job.move_to(partition, bounds.latest);
+        }
     }
     announce_start(&job, &topic, settings);
     let ahead = exit.checkpoint.ahead();
@@ -124,6 +136,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
 
 /// The sinks that lack the newest batch; `None` when it need not even be announced again.
 fn pending(decision: &Decision) -> Option<&[SinkName]> {
+    if is_planted(Mutant::SkipRepublish) {
+        return None;
+    }
     match decision {
         Decision::Republish { sinks } | Decision::RollBack { sinks, .. } => Some(sinks),
         Decision::Resume | Decision::Fresh { .. } | Decision::Refuse(_) => None,
@@ -300,6 +315,23 @@ fn facts(
         markers,
         permissions: settings.permissions,
     })
+}
+
+/// The facts as a mutant wants them: nobody has seen more than the database holds.
+#[cfg(feature = "faults")]
+fn planted_facts(facts: Facts) -> Facts {
+    use crate::batch::{MarkerFact, VisibleFact};
+    if !is_planted(Mutant::AcceptOlderState) {
+        return facts;
+    }
+    let visible = match &facts.database {
+        DatabaseFact::History { lineage, last: Some((batch, digest)), .. } => {
+            VisibleFact::At(*lineage, *batch, *digest)
+        }
+        _ => VisibleFact::Absent,
+    };
+    let markers = facts.markers.into_iter().map(|(sink, _)| (sink, MarkerFact::NotKept)).collect();
+    Facts { visible, markers, witness: WitnessFact::None, ..facts }
 }
 
 /// The times from which a new query reads, if it is told as times; partitions that are not named

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     batch::{Bounds, Job},
     engine::Settings,
+    faults::{Mutant, is_planted},
     source::{Source, SourceError},
     spec::Trigger,
     stop::Stop,
@@ -156,7 +157,9 @@ impl Ends {
         let bounds = source.bounds(&new)?;
         tracing::info!(partitions = ?new, now_ms, "new partitions are read from their beginning");
         job.add_partitions(bounds.into_iter().map(|(partition, bounds)| {
-            (partition, Position { offset: bounds.earliest, epoch: LeaderEpoch::UNKNOWN })
+            let is_wrong = is_planted(Mutant::NewPartitionFromEnd);
+            let offset = if is_wrong { bounds.latest } else { bounds.earliest };
+            (partition, Position { offset, epoch: LeaderEpoch::UNKNOWN })
         }));
         source.assign(&job.head().positions)
     }

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     batch::{MarkerFact, Shared},
     checkpoint::CheckpointError,
+    faults::{Mutant, is_planted},
     sink::SinkError,
     types::{BatchId, Lineage},
 };
@@ -180,6 +181,13 @@ impl BatchFiles {
         match self.open_file(directory, &name) {
             Ok(None) if lines == 0 => Ok(()),
             Ok(None) => self.place(directory, &name, write),
+            Ok(Some(_)) if is_planted(Mutant::AppendRepublished) => {
+                let path = self.path.join(&name);
+                let opened = std::fs::OpenOptions::new().append(true).open(&path);
+                let appended =
+                    opened.map_err(WriteError::from).and_then(|mut file| write(&mut file));
+                appended.map_err(|_| self.diverged(&name))
+            }
             Ok(Some(there)) if lines > 0 => self.check_equal(directory, &name, there, write),
             Ok(Some(_)) | Err(OpenError::NotAFile) => Err(self.diverged(&name)),
             Err(OpenError::Failed(error)) => {
@@ -412,7 +420,10 @@ impl BatchFiles {
         name: &str,
         write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
     ) -> Result<(), SinkError> {
-        let temporary = temporary_name(name);
+        let mut temporary = temporary_name(name);
+        if is_planted(Mutant::WriteInPlace) && name != QUERY {
+            name.clone_into(&mut temporary);
+        }
         let placed = write_synced(directory, &temporary, write).and_then(|()| {
             fs::renameat(directory, temporary.as_str(), directory, name)
                 .map_err(|errno| WriteError::Output(errno.into()))
@@ -582,8 +593,32 @@ fn write_synced(
     let file =
         fs::openat(directory, name, flags, Mode::from_raw_mode(0o666)).map_err(io::Error::from)?;
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::from(file));
+    #[cfg(feature = "faults")]
+    let write = |out: &mut dyn Write| write_half(name, write, out);
     write(&mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(())
+}
+
+/// Writes a file; ends the process behind its first half where that is asked for.
+#[cfg(feature = "faults")]
+fn write_half(
+    name: &str,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
+    out: &mut dyn Write,
+) -> Result<(), WriteError> {
+    use crate::faults::{Step, asks_for_end_after, end_after};
+    let Some(batch) = batch_of(name.trim_start_matches('.').trim_end_matches(".tmp")) else {
+        return write(out);
+    };
+    if !asks_for_end_after(Step::HalfWritten, batch.0) {
+        return write(out);
+    }
+    let mut bytes = Vec::new();
+    write(&mut bytes)?;
+    out.write_all(&bytes[..bytes.len() / 2])?;
+    out.flush()?;
+    end_after(Step::HalfWritten, batch.0);
     Ok(())
 }
 

@@ -49,6 +49,10 @@ impl Sink for FileSink {
     }
 
     fn publish(&mut self, batch: &Visible) -> Result<(), SinkError> {
+        #[cfg(feature = "faults")]
+        if crate::faults::is_planted(crate::faults::Mutant::MergeTwoBatches) {
+            return self.publish_in_twos(batch);
+        }
         self.files.publish(batch.identity().batch, batch.record().counts.rows_out, |out| {
             let writer = RowWriter::new(batch.columns());
             for rows in batch.rows() {
@@ -60,6 +64,29 @@ impl Sink for FileSink {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(feature = "faults")]
+impl FileSink {
+    /// What a mutant does: keeps every second batch for the file of the one behind it.
+    fn publish_in_twos(&mut self, batch: &Visible) -> Result<(), SinkError> {
+        static KEPT: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+        let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let writer = RowWriter::new(batch.columns());
+        for rows in batch.rows() {
+            let rows = rows?;
+            let mut reader = rows.reader();
+            while let Some(row) = reader.next() {
+                writer.write(row, &mut *kept).expect("a vector takes every write");
+            }
+        }
+        if batch.identity().batch.0.is_multiple_of(2) {
+            return Ok(());
+        }
+        let bytes = std::mem::take(&mut *kept);
+        self.files
+            .publish(batch.identity().batch, bytes.len() as u64, |out| Ok(out.write_all(&bytes)?))
     }
 }
 

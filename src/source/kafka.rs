@@ -33,12 +33,13 @@ use rdkafka::{
 use crate::{
     batch::{BadRecord, Begun, Bounds, Record, WitnessFact},
     checkpoint::Visible,
+    faults::{Mutant, is_planted},
     kafka::{
         self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within,
         kind_of,
     },
     source::{Committer, Progress, Source, SourceError, TopicDescription},
-    types::{Offset, Partition, Position},
+    types::{LeaderEpoch, Offset, Partition, Position},
 };
 
 use native::{Asking, NativeError};
@@ -88,6 +89,9 @@ pub struct KafkaSource {
     stalled_since: Option<Instant>,
     /// A partition ended before its part of the batch, when it was last looked at.
     seemed_cut_off: bool,
+    /// Kafka's own positions, where a mutant reads from them.
+    #[cfg(feature = "faults")]
+    planted: BTreeMap<Partition, Offset>,
 }
 
 impl KafkaSource {
@@ -110,7 +114,24 @@ impl KafkaSource {
             rereads: Rereads::default(),
             stalled_since: None,
             seemed_cut_off: false,
+            #[cfg(feature = "faults")]
+            planted: BTreeMap::new(),
         })
+    }
+
+    /// What Kafka has committed, for a mutant that reads from there.
+    #[cfg(feature = "faults")]
+    fn note_commits(&mut self, partitions: &[Partition]) {
+        let mut list = rdkafka::TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&self.config.topic, partition.0);
+        }
+        let asked = self.asking.consumer().committed_offsets(list, ANSWER_TIMEOUT);
+        for element in asked.iter().flat_map(|list| list.elements()) {
+            if let rdkafka::Offset::Offset(offset) = element.offset() {
+                self.planted.insert(Partition(element.partition()), Offset(offset));
+            }
+        }
     }
 
     fn asking<T>(
@@ -350,6 +371,14 @@ impl Source for KafkaSource {
     }
 
     fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError> {
+        #[cfg(feature = "faults")]
+        let positions = &{
+            let mut planted = positions.clone();
+            for (partition, offset) in mem::take(&mut self.planted) {
+                planted.insert(partition, Position { offset, epoch: LeaderEpoch::UNKNOWN });
+            }
+            planted
+        };
         if let Some(reader) = &mut self.reader
             && reader.stands_at(positions)
         {
@@ -411,6 +440,19 @@ impl Source for KafkaSource {
     }
 
     fn witness(&mut self, partitions: &[Partition]) -> Result<WitnessFact, SourceError> {
+        #[cfg(feature = "faults")]
+        {
+            if is_planted(Mutant::PositionsFromCommit) {
+                self.note_commits(partitions);
+            }
+            if crate::faults::witness_fails() && is_planted(Mutant::ErrorAsAbsence) {
+                return Ok(WitnessFact::None);
+            }
+            if crate::faults::witness_fails() {
+                let problem = "asking for the witness failed, because it was to fail".to_owned();
+                return Err(SourceError::Unreachable(problem));
+            }
+        }
         let group = &self.config.group_id;
         let attempted = format!("asking what consumer group {group} has committed");
         let committed =
@@ -447,7 +489,13 @@ struct KafkaCommitter {
 
 impl Committer for KafkaCommitter {
     fn commit(&mut self, batch: &Visible) -> Result<(), SourceError> {
-        let positions = batch.record().positions();
+        let mut positions = batch.record().positions();
+        if is_planted(Mutant::CommitBegins) {
+            for (partition, range) in &batch.record().ranges {
+                let begin = Position { offset: range.begin, epoch: LeaderEpoch::UNKNOWN };
+                positions.insert(*partition, begin);
+            }
+        }
         let metadata = witness::metadata(batch.identity(), self.begun);
         self.client
             .ask(COMMIT_TIMEOUT, |asking| asking.commit(&self.topic, &positions, &metadata))

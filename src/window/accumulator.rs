@@ -5,7 +5,10 @@
 //! changes an answer. A value that has no such integer (NaN, infinities, more digits, overflow) turns
 //! its group's sum into a double for good; such sums are counted.
 
-use crate::types::{Cell, Decimal, Event, Number, Timestamp, Value};
+use crate::{
+    faults::{Mutant, is_planted},
+    types::{Cell, Decimal, Event, Number, Timestamp, Value},
+};
 
 /// One aggregate of one group.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +121,15 @@ impl Accumulator {
 fn add_to_sum(sum: &mut Sum, event: &Event<'_>, cell: Cell, scale: u8) {
     match cell {
         Cell::Double(number) => {
-            sum.add(exact_nanos(event, number), || event.double(number), scale);
+            let exact = exact_nanos(event, number);
+            let exact = if is_planted(Mutant::SumAsDouble) {
+                None
+            } else if is_planted(Mutant::TruncateBeforeSum) {
+                exact.map(|nanos| nanos - nanos % 1_000_000_000)
+            } else {
+                exact
+            };
+            sum.add(exact, || event.double(number), scale);
         }
         Cell::Long(value) => sum.add(Some(i128::from(value)), || value as f64, scale),
         Cell::Int(value) => sum.add(Some(i128::from(value)), || f64::from(value), scale),

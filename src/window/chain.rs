@@ -10,10 +10,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    faults::{Mutant, is_planted},
     spec::{OutputMode, Pipeline},
     types::{
         Column, Event, Keeper, Offset, OperatorCounts, OwnedEvent, Partition, Place, Rows,
-        Timestamp, Verdict,
+        Timestamp, Verdict, Watermark,
     },
     window::{
         Deduplicator, Delta, Group, KeyError, Misfits, SessionDelta, Sessions, Table, Watermarks,
@@ -178,7 +179,13 @@ impl Chain {
     /// Opens a batch that works under these watermarks.
     #[must_use]
     pub fn open(&self, watermarks: Watermarks) -> ChainBatch {
-        let late_bound = watermarks.late_bound;
+        let late_bound = if is_planted(Mutant::ForgetLateBound) {
+            Watermark(i64::MIN)
+        } else if is_planted(Mutant::LateBoundTooNew) {
+            watermarks.closing_bound
+        } else {
+            watermarks.late_bound
+        };
         let grouped = self.groups.as_ref().map(|groups| match groups {
             Groups::Windows(windows) => {
                 GroupsDelta::Windows(Delta::new(windows.plan().clone(), late_bound))

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    faults::{Mutant, is_planted},
     spec::SlidingWindow,
     types::{Event, Place, Timestamp, Verdict, Watermark},
     window::{Group, Table, WindowPlan, key, plan::Windowing},
@@ -163,6 +164,7 @@ fn windows_of(
 #[inline]
 fn latest_window(time: Timestamp, window: SlidingWindow) -> (Timestamp, Timestamp) {
     let SlidingWindow { duration_us, slide_us, offset_us } = window;
+    let time = if is_planted(Mutant::EndInclusive) { Timestamp(time.0 - 1) } else { time };
     let behind_start = match time.0.checked_sub(offset_us) {
         Some(distance) => distance.rem_euclid(slide_us),
         // The same remainder, found without leaving the range.
@@ -216,6 +218,15 @@ impl Windows {
     /// Takes out the windows that close under `watermark`, in the order they end.
     pub fn close(&mut self, watermark: Watermark) -> Vec<(Timestamp, Table)> {
         let mut closed = Vec::new();
+        let watermark = if is_planted(Mutant::CloseEarly) {
+            Watermark(watermark.0.saturating_add(10_000))
+        } else {
+            watermark
+        };
+        if is_planted(Mutant::KeepClosedWindows) {
+            let ended = self.open.iter().filter(|(closing, _)| watermark.closes(**closing));
+            return ended.map(|(closing, table)| (*closing, table.clone())).collect();
+        }
         while let Some(entry) = self.open.first_entry()
             && self.plan.closes
             && watermark.closes(*entry.key())

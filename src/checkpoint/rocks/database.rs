@@ -15,10 +15,13 @@ use rocksdb::{
 };
 
 use super::{database_path, directory, records};
-use crate::checkpoint::{
-    CheckpointError,
-    codec::Family,
-    ledger::{Durability, Edit, Families, Visit, corrupt},
+use crate::{
+    checkpoint::{
+        CheckpointError,
+        codec::Family,
+        ledger::{Durability, Edit, Families, Visit, corrupt},
+    },
+    faults::{Mutant, is_planted},
 };
 
 type Db = DBWithThreadMode<MultiThreaded>;
@@ -149,6 +152,10 @@ impl Database {
         }
         let mut options = WriteOptions::default();
         options.set_sync(durability == Durability::Synced);
+        if is_planted(Mutant::SkipSync) {
+            options.set_sync(false);
+            options.disable_wal(true);
+        }
         self.db
             .write_opt(batch, &options)
             .map_err(|error| self.storage("writing the checkpoint", &error))

@@ -6,6 +6,7 @@
 //! Not here: what a user may set at all (`crate::kafka::ClientSettings`).
 
 use crate::{
+    faults::{Mutant, is_planted},
     kafka::{self, KafkaConsumer},
     source::SourceError,
 };
@@ -75,6 +76,9 @@ pub(super) fn reading(
         [("queued.max.messages.kbytes", kib.as_str()), ("queued.min.messages", records.as_str())];
     let tuning = TUNING.iter().chain(&queues);
     required.extend(tuning.filter(|(key, _)| users.get(key).is_none()));
+    if is_planted(Mutant::ReadUncommitted) {
+        required.push(("isolation.level", "read_uncommitted"));
+    }
     make(config, &required)
 }
 
