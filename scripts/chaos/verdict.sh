@@ -94,6 +94,16 @@ count_network() { awk -F '\t' '$2 == "network" && $3 != "SKIPPED" { n++ } END { 
 
 aborted_transactions() { sed -n 's/.* committed, \([0-9]*\) aborted.*/\1/p' "$WORLD/producer-0.log" 2>/dev/null | awk '{ n += $1 } END { print n + 0 }'; }
 
+# Seconds for which a broker was down or stopped, or all were, as told when they came back.
+seconds_down() {
+    awk -F '\t' '
+        $2 == "broker" && match($4, /(after|for) [0-9]+ ms/) && !($4 ~ /all down/ && $4 !~ /broker 1/) {
+            split(substr($4, RSTART, RLENGTH), part, " ")
+            ms += part[2]
+        }
+        END { printf "%d\n", ms / 1000 }' "$WORLD/events"
+}
+
 # Milliseconds from each start to "running", least first; starts that were killed before are left out.
 recoveries() {
     awk '
@@ -123,7 +133,7 @@ print_table() {
 processor killed       $KILLED ($(count processor killed 'in its recovery') in its recovery, $(count processor killed together) together with a broker)
 processor else         $(count processor terminated) SIGTERM, $(count processor stopped) SIGSTOP, $(count processor second) second starts refused, $(count processor backup) backups
 recovery               median $middle ms, longest $longest ms (with the wait for brokers that are down), of ${#all[@]}
-brokers killed         $BROKERS_KILLED ($(count broker killed 'all down') of them all at once), $(count broker restarted) restarted in turn, $(count broker stopped) SIGSTOP
+brokers killed         $BROKERS_KILLED ($(count broker killed 'all down') of them all at once), $(count broker restarted) restarted in turn, $(count broker stopped) SIGSTOP; down for $(seconds_down) s
 clients                $(count client killed) producers killed, $(count client hanging) transactions left hanging, $(aborted_transactions) aborted, $(count client grown) partitions added
 network faults         $(count_network)
 batches, records       ${BATCHES:-0}, ${RECORDS:-0}
