@@ -18,7 +18,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
     cat <<USAGE
-Runs Apache Kafka on this machine for trying and testing: plain processes, no Docker, loopback only.
+Runs Apache Kafka on this machine for trying and testing: plain processes, no Docker, loopback only
+unless --listen says more.
 
   scripts/kafka.sh start                 one KRaft broker on localhost:9092 (Kafka $(kafka_version kraft))
   scripts/kafka.sh start --brokers 3     three brokers, topics copied to all of them
@@ -48,6 +49,8 @@ Options
                       start prints the file with the client's options, which only you can read:
                         SALES_STREAM_KAFKA_OPTIONS=\$(cat DIR/secure/client.properties) sales-stream ...
                       This script itself talks to ports N+30..N+32, without TLS
+  --listen ADDRESS    let clients in at this address of the machine too (of a bridge to containers or a network
+                      namespace), on ports N+40..N+42; whoever reaches it gets in. Remembered by the cluster
   --kafka-option K=V  a line for every broker's server.properties; may be repeated; remembered by the cluster
                       until options are given again
   --dir DIR           where data, logs and pids are (default $(state_home)/kafka-<port>)
@@ -137,7 +140,7 @@ check_broker_number() {
 
 # Loads the cluster in DIR, or makes a new one as the command line says.
 load_or_make_cluster() {
-    local mode=$MODE brokers=$BROKERS port=$PORT secure=$SECURE options=("${OPTIONS[@]}")
+    local mode=$MODE brokers=$BROKERS port=$PORT secure=$SECURE listen=$LISTEN options=("${OPTIONS[@]}")
     if load_cluster; then
         [ -z "$secure" ] || [ -n "$SECURE" ] || other_cluster "no TLS"
         [ -z "$BROKERS_GIVEN" ] || [ "$brokers" = "$BROKERS" ] || other_cluster "$BROKERS broker(s)"
@@ -153,6 +156,7 @@ load_or_make_cluster() {
     check_broker_number
     # They are recorded once brokers have started with them, so that a mistake is not remembered.
     [ "${#options[@]}" -eq 0 ] || OPTIONS=("${options[@]}")
+    LISTEN=${listen:-$LISTEN}
 }
 
 other_cluster() {
@@ -370,7 +374,7 @@ require_number() {
 # Reads the options of every command into the globals of the same name.
 parse_options() {
     MODE=kraft BROKERS=1 PORT=9092 SECURE='' DIR='' CACHE='' TIMEOUT=60 BROKER='' CLEAN='' OPTIONS=() TOOL=()
-    BROKERS_GIVEN='' ZOOKEEPER_GIVEN='' PORT_GIVEN='' TOPIC_ACTION='' TOPIC='' PARTITIONS='' REPLICATION='' CLUSTER_ID=''
+    BROKERS_GIVEN='' ZOOKEEPER_GIVEN='' PORT_GIVEN='' LISTEN='' TOPIC_ACTION='' TOPIC='' PARTITIONS='' REPLICATION='' CLUSTER_ID=''
     while [ "$#" -gt 0 ]; do
         case $1 in
             --help | -h) usage; exit 0 ;;
@@ -385,6 +389,7 @@ parse_options() {
             --port) PORT=$2 PORT_GIVEN=yes; require_number "$1" "$2"; [[ $2 -ge 1 && $2 -le 65503 ]] || misuse "--port is from 1 to 65503." ;;
             --dir) DIR=$2 ;;
             --cache) CACHE=$2 ;;
+            --listen) LISTEN=$2; case $2 in '' | *[!0-9.]*) misuse "--listen wants an IPv4 address, not '$2'." ;; esac ;;
             --timeout) TIMEOUT=$2; require_number "$1" "$2" ;;
             --kafka-option) OPTIONS+=("$2"); [ "${2#?*=}" != "$2" ] || misuse "--kafka-option wants key=value, not '$2'." ;;
             --create | --describe | --alter | --delete) TOPIC_ACTION=${1#--} TOPIC=$2 ;;

@@ -102,6 +102,9 @@ if [[ $kafka == yes ]]; then
     SALES_STREAM_TEST_KAFKA=localhost:29192 \
         cargo test --release --locked --test real_kafka -- --test-threads 2
     scripts/kafka.sh stop --dir "$home/zookeeper" --port 29192 --zookeeper --clean
+
+    step "chaos on a real Kafka"
+    scripts/chaos.sh --minutes 1 --seed 1
 else
     echo "real Kafka: left out (--no-kafka)"
 fi

@@ -121,6 +121,25 @@ fn add_partition(brokers: &str, topic: &str) {
 }
 
 #[test]
+fn what_was_sent_in_aborted_transactions_is_never_counted() {
+    let Some(brokers) = kafka("aborted_transactions") else { return };
+    let topic = topic("aborted");
+    let home = tempfile::tempdir().unwrap();
+    create(&brokers, &topic, "3");
+    let produced = succeed(
+        sales_stream()
+            .args(["produce", "sales", "--brokers", &brokers, "--topic", &topic])
+            .args(["--events", "105", "--rate", "unlimited", "--timeout", "60s"])
+            .args(["--transaction-size", "10", "--abort-every", "2"]),
+    );
+    let told = String::from_utf8_lossy(&produced.stderr).into_owned();
+    let ended = "6 transactions committed, 5 aborted with 50 events";
+    assert!(told.contains(ended), "{told}");
+    succeed(&mut available_now(&brokers, &topic, home.path(), "again"));
+    assert_eq!(totals(home.path())["rows_in"], 55);
+}
+
+#[test]
 fn a_topic_made_again_is_refused() {
     let Some(brokers) = kafka("a_topic_made_again") else { return };
     let topic = topic("again");

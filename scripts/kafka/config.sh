@@ -1,13 +1,15 @@
 # shellcheck shell=bash
 # What a cluster consists of, and what its nodes' configuration files say. Sourced by kafka.sh.
 #
-# Invariants: every port follows from --port; everything listens on the loopback address only; a cluster's settings are
+# Invariants: every port follows from --port; everything listens on the loopback address only, clients' ports
+# also on the address of --listen; a cluster's settings are
 # written to DIR/cluster once and outlive restarts. Start at `load_cluster`. Not here: the processes (process.sh).
 
 broker_dir() { printf '%s/broker-%s\n' "$DIR" "$1"; }
 broker_port() { printf '%s\n' "$((PORT + $1 - 1))"; }
 controller_port() { printf '%s\n' "$((PORT + 9 + $1))"; }
 zookeeper_dir() { printf '%s/zookeeper\n' "$DIR"; }
+outside_port() { printf '%s\n' "$((PORT + 39 + $1))"; }
 zookeeper_port() { printf '%s\n' "$((PORT + 20))"; }
 # Where this script itself talks to the broker.
 plain_port() { printf '%s\n' "$((PORT + $1 - 1 + (${#SECURE} > 0 ? 30 : 0)))"; }
@@ -35,6 +37,7 @@ load_cluster() {
             port) PORT=$value ;;
             cluster_id) CLUSTER_ID=$value ;;
             secure) SECURE=$value ;;
+            listen) LISTEN=$value ;;
             option) OPTIONS+=("$value") ;;
         esac
     done <"$DIR/cluster"
@@ -45,6 +48,7 @@ save_cluster() {
     {
         printf 'mode=%s\nbrokers=%s\nport=%s\ncluster_id=%s\n' "$MODE" "$BROKERS" "$PORT" "$CLUSTER_ID"
         [ -z "$SECURE" ] || printf 'secure=%s\n' "$SECURE"
+        [ -z "$LISTEN" ] || printf 'listen=%s\n' "$LISTEN"
         [ "${#OPTIONS[@]}" -eq 0 ] || printf 'option=%s\n' "${OPTIONS[@]}"
     } >"$DIR/cluster.new"
     mv "$DIR/cluster.new" "$DIR/cluster"
@@ -129,6 +133,25 @@ controlled.shutdown.retry.backoff.ms=300
 PROPERTIES
 }
 
+# A second door for clients: who comes in by it is sent on to the other brokers' second doors.
+listen_properties() {
+    local port outside controller='' map=PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT
+    port=$(broker_port "$1")
+    # Kafka refuses two doors with one port, though their addresses differ.
+    outside=$(outside_port "$1")
+    if [ "$MODE" = kraft ]; then
+        controller=,CONTROLLER://127.0.0.1:$(controller_port "$1")
+        map+=,CONTROLLER:PLAINTEXT
+    fi
+    cat <<PROPERTIES
+
+listeners=PLAINTEXT://127.0.0.1:$port,OUTSIDE://$LISTEN:$outside$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,OUTSIDE://$LISTEN:$outside
+listener.security.protocol.map=$map
+inter.broker.listener.name=PLAINTEXT
+PROPERTIES
+}
+
 # Writes the broker's server.properties. Options from --kafka-option come last: in a properties file the last one counts.
 write_broker_properties() {
     local id=$1 node
@@ -139,6 +162,7 @@ write_broker_properties() {
         if [ "$MODE" = kraft ]; then kraft_properties "$id"; else zookeeper_mode_properties "$id"; fi
         [ -z "$SECURE" ] || secure_properties "$id"
         common_properties "$id"
+        [ -z "$LISTEN" ] || listen_properties "$id"
         [ "${#OPTIONS[@]}" -eq 0 ] || printf '%s\n' "${OPTIONS[@]}"
     } >"$node/server.properties"
 }

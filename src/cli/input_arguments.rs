@@ -1,7 +1,7 @@
 //! The options of the commands that make input and look at it: produce, consume, broker, topics,
 //! pipeline.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 
@@ -25,7 +25,8 @@ Examples:
   sales-stream produce sales --rate 100 --time-scale 60          an hour of sales in a minute
   sales-stream produce sales --events 1000000 --rate unlimited --seed 7 --stores 100 \\
       --time-scale 4 --out-of-order 20s --start-time 2025-09-02T08:00:00Z
-  sales-stream produce sales --late-fraction 0.01 --malformed-fraction 0.01";
+  sales-stream produce sales --late-fraction 0.01 --malformed-fraction 0.01
+  sales-stream produce sales --rate 100 --transaction-size 50 --abort-every 4";
 
 /// What to produce.
 #[derive(Debug, Subcommand)]
@@ -73,6 +74,16 @@ pub struct ProduceSalesArguments {
     /// Event time of the first event: 2025-09-02T08:00:00Z or Unix seconds [default: now]
     #[arg(long, value_name = "TIME", value_parser = values::parse_start_time)]
     pub start_time: Option<Timestamp>,
+    /// Send in Kafka's transactions of so many events
+    ///
+    /// Readers see a transaction whole or not at all. The transactional id is made of topic and seed: a
+    /// producer that begins again with the same ones ends what the one before left open, and shuts it
+    /// out if it is still there.
+    #[arg(long, value_name = "N")]
+    pub transaction_size: Option<NonZeroU64>,
+    /// Abort every Nth transaction: its events must never be counted
+    #[arg(long, value_name = "N", requires = "transaction_size")]
+    pub abort_every: Option<NonZeroU64>,
     /// The topic, which must be there
     #[arg(long, value_name = "TOPIC", default_value = "sales", help_heading = "Kafka")]
     pub topic: String,

@@ -20,7 +20,7 @@ use crate::{
     kafka::{self, ClientSettings},
     producer::{
         self, BANNER, Bounds, Generate, SalesGenerator, SalesOptions, TransactionGenerator,
-        TransactionOptions,
+        TransactionOptions, Transactions,
     },
     stop::Stop,
     topics::{self, CreateTopic, TopicListed},
@@ -48,6 +48,11 @@ fn produce_sales(arguments: ProduceSalesArguments, stop: &Stop) -> Result<(), Fa
     });
     let mut bounds = Bounds::new(&arguments.topic, arguments.events.limit());
     bounds.timeout = arguments.patience.timeout;
+    bounds.transactions = arguments.transaction_size.map(|size| Transactions {
+        id: format!("sales-stream-produce-{}-{}", arguments.topic, arguments.seed),
+        size,
+        abort_every: arguments.abort_every,
+    });
     send(&settings, &bounds, &mut generator, stop)
 }
 

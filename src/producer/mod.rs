@@ -6,10 +6,12 @@
 //! Start at [`run`]; the generators are [`SalesGenerator`] and [`TransactionGenerator`]. Not here:
 //! the clock reading that a run without a given start time begins at (the caller's).
 
+mod atomic;
 mod run;
 mod sales;
 mod transactions;
 
+pub use atomic::{Ended, Transactions};
 pub use run::{Bounds, ProduceError, Produced, run};
 pub use sales::{SalesGenerator, SalesOptions};
 pub use transactions::{BANNER, TransactionGenerator, TransactionOptions};

@@ -20,6 +20,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
+use super::atomic::{Atomic, Ended, Transactions};
 use super::{Generate, Rate, Record};
 use crate::kafka::{self, ClientSettings, ErrorKind, KafkaContext, KafkaFailure};
 use crate::stop::Stop;
@@ -38,6 +39,8 @@ pub struct Bounds {
     /// Whether a bounded run shows a progress bar, if stderr is a terminal. Not beside a generator
     /// that announces its events: the two would write over each other.
     pub progress: bool,
+    /// Send in transactions.
+    pub transactions: Option<Transactions>,
 }
 
 impl Bounds {
@@ -55,6 +58,7 @@ impl Bounds {
             timeout: Bounds::DEFAULT_TIMEOUT,
             drain: Bounds::DEFAULT_DRAIN,
             progress: true,
+            transactions: None,
         }
     }
 }
@@ -68,17 +72,19 @@ pub struct Produced {
     pub events: u64,
     /// From the first event to the last acknowledgement.
     pub elapsed: Duration,
+    /// The transactions, if events were sent in such; `events` holds those of aborted ones too.
+    pub transactions: Option<Ended>,
 }
 
 impl Produced {
     fn nothing(topic: &str) -> Produced {
-        Produced { topic: topic.to_owned(), events: 0, elapsed: Duration::ZERO }
+        Produced { topic: topic.to_owned(), events: 0, elapsed: Duration::ZERO, transactions: None }
     }
 }
 
 impl fmt::Display for Produced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Produced { topic, events, elapsed } = self;
+        let Produced { topic, events, elapsed, transactions } = self;
         if *events == 0 {
             return write!(f, "produced 0 events to {topic}");
         }
@@ -93,7 +99,14 @@ impl fmt::Display for Produced {
             "produced {events} event{plural} to {topic} in {:.1} s ({per_second} events/s), \
              all acknowledged",
             elapsed.as_secs_f64()
-        )
+        )?;
+        match transactions {
+            None => Ok(()),
+            Some(Ended { committed, aborted, aborted_events }) => write!(
+                f,
+                "; {committed} transactions committed, {aborted} aborted with {aborted_events} events"
+            ),
+        }
     }
 }
 
@@ -168,7 +181,7 @@ pub fn run(
     };
     let Some(checked) = checked else { return Ok(Produced::nothing(&bounds.topic)) };
     checked?;
-    let producer: BaseProducer<Deliveries> = producer_config(settings)
+    let producer: BaseProducer<Deliveries> = producer_config(settings, bounds)
         .create_with_context(Deliveries::new(settings))
         .map_err(|error| KafkaFailure::new("setting up a Kafka producer", error))?;
     let started = Instant::now();
@@ -182,10 +195,12 @@ pub fn run(
         let _end = EndPolling(&polling);
         let sent = Sender { producer: &producer, bounds, stop, started }.send(generator, out)?;
         drain(&producer, bounds, stop);
-        Ok::<u64, ProduceError>(sent)
+        Ok::<_, ProduceError>(sent)
     })?;
-    settle(&producer, bounds, sent)?;
-    Ok(Produced { topic: bounds.topic.clone(), events: sent, elapsed: started.elapsed() })
+    let (events, transactions) = sent;
+    settle(&producer, bounds, events)?;
+    let (topic, elapsed) = (bounds.topic.clone(), started.elapsed());
+    Ok(Produced { topic, events, elapsed, transactions })
 }
 
 /// Ends the polling thread however the sending ends; the scope would wait for it for ever.
@@ -210,8 +225,11 @@ fn check_topic(settings: &ClientSettings, bounds: &Bounds) -> Result<(), Produce
     }
 }
 
-fn producer_config(settings: &ClientSettings) -> ClientConfig {
+fn producer_config(settings: &ClientSettings, bounds: &Bounds) -> ClientConfig {
     let mut config = settings.client_config();
+    if let Some(transactions) = &bounds.transactions {
+        config.set("transactional.id", &transactions.id);
+    }
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
@@ -286,17 +304,39 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends until there is a reason to end; gives the number of events the client has taken.
-    fn send(&self, generator: &mut dyn Generate, out: &mut dyn Write) -> Result<u64, ProduceError> {
+    /// Sends until there is a reason to end, in transactions where that is wanted; gives the number of
+    /// events the client has taken.
+    fn send(
+        &self,
+        generator: &mut dyn Generate,
+        out: &mut dyn Write,
+    ) -> Result<(u64, Option<Ended>), ProduceError> {
+        let Bounds { transactions, timeout, drain, .. } = self.bounds;
+        let begin = |options| Atomic::begin(self.producer, options, self.stop, *timeout, *drain);
+        let mut atomic = transactions.as_ref().map(begin).transpose()?;
+        let sent = self.send_events(generator, out, &mut atomic)?;
+        let Some(mut atomic) = atomic else { return Ok((sent, None)) };
+        atomic.end()?;
+        Ok((sent, Some(atomic.ended())))
+    }
+
+    fn send_events(
+        &self,
+        generator: &mut dyn Generate,
+        out: &mut dyn Write,
+        atomic: &mut Option<Atomic<'_, Deliveries>>,
+    ) -> Result<u64, ProduceError> {
         let (rate, limit) = (generator.rate(), self.bounds.events.unwrap_or(u64::MAX));
         let (progress, watchable) = (self.progress(), watchable(rate));
         let mut record = Record::default();
         let mut sent = 0;
         while sent < limit && !self.must_end() && !self.wait_until_due(rate, sent) {
             generator.generate(&mut record);
+            atomic.as_mut().map_or(Ok(()), Atomic::before_event)?;
             if !self.enqueue(&record)? {
                 break;
             }
+            atomic.as_mut().map_or(Ok(()), Atomic::after_event)?;
             sent += 1;
             if let Some(bar) = progress.as_ref().filter(|_| watchable || sent % 1024 == 0) {
                 bar.set_position(self.acknowledged(sent));
@@ -553,7 +593,7 @@ mod tests {
     #[test]
     fn the_closing_line_says_how_many_how_long_and_how_fast() {
         let check = |events, elapsed, expected: &str| {
-            let produced = Produced { topic: "sales".into(), events, elapsed };
+            let produced = Produced { topic: "sales".into(), events, elapsed, transactions: None };
             assert_eq!(produced.to_string(), expected);
         };
         check(
@@ -566,6 +606,25 @@ mod tests {
             Duration::from_secs(7),
             "produced 4 events to sales in 7.0 s (0.5 events/s), all acknowledged",
         );
+    }
+
+    #[test]
+    fn events_in_transactions_are_committed_or_aborted_as_wanted() {
+        let (broker, settings) = broker();
+        let transactions = Transactions {
+            id: "seven".into(),
+            size: 10.try_into().unwrap(),
+            abort_every: Some(2.try_into().unwrap()),
+        };
+        let bounds = Bounds { transactions: Some(transactions), ..Bounds::new("sales", Some(35)) };
+        let mut generator = sales(Rate::Unlimited);
+        let produced = run(&settings, &bounds, &mut generator, &mut io::sink(), &Stop::new());
+        let produced = produced.unwrap();
+        let ended = Ended { committed: 2, aborted: 2, aborted_events: 15 };
+        assert_eq!((produced.events, produced.transactions), (35, Some(ended)));
+        let told = "; 2 transactions committed, 2 aborted with 15 events";
+        assert!(produced.to_string().ends_with(told), "{produced}");
+        drop(broker);
     }
 
     #[test]

@@ -1,0 +1,334 @@
+# shellcheck shell=bash
+# Who carries the plans out: one actor each for the processor, the brokers, the other clients and the network, all at
+# the same time. Sourced by chaos.sh.
+#
+# Invariants: the processor is started, signalled and waited for by its own actor alone; each fault is undone by the
+# actor that made it, also when the run ends meanwhile. Start at `start_actors`. Not here: what a network fault is
+# (network.sh).
+
+start_actors() {
+    local actor
+    : >"$WORLD/events"
+    # Groups of their own, so that an actor can be ended with everything it has started.
+    set -m
+    for actor in processor brokers clients network; do
+        if [ "$actor" = network ] && [ -z "$NAMESPACE" ]; then continue; fi
+        "act_on_$actor" 2>>"$WORLD/actors.log" &
+        ACTORS+=("$!")
+        if [ "$actor" = processor ]; then PROCESSOR_ACTOR=$!; fi
+    done
+    set +m
+}
+
+# True once all plans are done; the processor's actor then only looks after it.
+actors_are_done() {
+    local actor
+    for actor in processor brokers; do
+        [ -e "$WORLD/done-$actor" ] || return 1
+    done
+}
+
+# Waits for the actors of faults to undo theirs. The processor's goes on: it ends when asked by `end_processor`.
+wait_for_actors() {
+    local pid deadline=$((SECONDS + 120))
+    for pid in "${ACTORS[@]}"; do
+        [ "$pid" != "$PROCESSOR_ACTOR" ] || continue
+        while kill -0 "$pid" 2>/dev/null; do
+            if [ "$SECONDS" -ge "$deadline" ]; then
+                find_fault "An actor of this script does not end: see $WORLD/actors.log"
+                return
+            fi
+            nap 100
+        done
+    done
+}
+
+# Kills what is left of actors and producers, with everything they have started.
+end_actors() {
+    local pid
+    for pid in "${ACTORS[@]}" "${KEEPERS[@]}"; do
+        kill -KILL -- "-$pid" 2>/dev/null || true
+        # Bash would tell of each.
+        { wait "$pid"; } 2>/dev/null || true
+    done
+}
+
+# Naps $1 ms; fails at once where the run is to end.
+pause() {
+    local until
+    until=$(($(now_ms) + $1))
+    while [ "$(now_ms)" -lt "$until" ]; do
+        if [ -e "$WORLD/enough" ]; then return 1; fi
+        if [ -e "$WORLD/over" ] && [ "$INSISTED" = " " ]; then return 1; fi
+        nap $(($1 > 200 ? 200 : $1))
+    done
+}
+
+# Goes through plan $1, handing each action to function act_$1. Once time is over only kills that were asked for by
+# their number go on.
+follow_plan() {
+    local actor=$1 before action arguments
+    while read -r -u 4 before action arguments; do
+        if [ -e "$WORLD/over" ]; then
+            case $INSISTED in *" $actor "*) ;; *) return 0 ;; esac
+            case $action in kill | again | together | all) ;; *) continue ;; esac
+        fi
+        if [ -e "$WORLD/finding" ] || [ -e "$WORLD/enough" ]; then return 0; fi
+        "pause_of_$actor" "$before" || return 0
+        # shellcheck disable=SC2086 # arguments are words
+        "act_$actor" "$action" $arguments || return 0
+    done 4<"$WORLD/plan-$actor"
+}
+
+# ---- the processor
+
+act_on_processor() {
+    LAUNCHES=0 PID=''
+    mapfile -t TRIGGERS <"$WORLD/plan-triggers"
+    launch_processor
+    follow_plan processor
+    : >"$WORLD/done-processor"
+    # Looked after until it is asked to end.
+    while [ ! -e "$WORLD/finish" ] && watch_processor 200; do :; done
+    if [ -n "$PID" ]; then terminate_processor || true; fi
+    : >"$WORLD/ended"
+}
+
+launch_processor() {
+    processor_command "${TRIGGERS[LAUNCHES % ${#TRIGGERS[@]}]}"
+    LAUNCHES=$((LAUNCHES + 1))
+    printf '{"launch":%s,"at_ms":%s}\n' "$LAUNCHES" "$(now_ms)" >>"$WORLD/processor.log"
+    "${RUN[@]}" >>"$WORLD/console" 2>>"$WORLD/processor.log" 4<&- &
+    PID=$!
+    LAUNCHED_MS=$(now_ms)
+}
+
+# Lets the processor run for $1 ms. Fails once it has ended by itself, which is a finding.
+watch_processor() {
+    local until
+    until=$(($(now_ms) + $1))
+    while true; do
+        if [ -e "$WORLD/wanted" ]; then
+            rm -f "$WORLD/wanted"
+            kill_processor "together with a broker" || return 1
+            launch_processor
+        fi
+        kill -0 "$PID" 2>/dev/null || ended_by_itself || return 1
+        local left=$((until - $(now_ms)))
+        [ "$left" -gt 0 ] || return 0
+        nap $((left > 50 ? 50 : left))
+    done
+}
+
+pause_of_processor() { watch_processor "$1"; }
+
+ended_by_itself() {
+    local status=0
+    wait "$PID" || status=$?
+    PID=''
+    find_fault "the processor ended by itself with status $status; its last words: $(last_words)"
+    return 1
+}
+
+last_words() { tail -n 4 "$WORLD/processor.log" | cut -c 1-600; }
+
+# Kills the processor; $1 says how it is told. Fails where it was not the signal that ended it.
+kill_processor() {
+    local status=0
+    kill -KILL "$PID" 2>/dev/null || true
+    wait "$PID" 2>/dev/null || status=$?
+    PID=''
+    tell processor killed "$1"
+    [ "$status" = 137 ] && return 0
+    find_fault "the processor was to be killed but had ended by itself with status $status: $(last_words)"
+    return 1
+}
+
+terminate_processor() {
+    local status=0 deadline=$((SECONDS + 45)) asked
+    asked=$(now_ms)
+    kill -TERM "$PID" 2>/dev/null || true
+    while kill -0 "$PID" 2>/dev/null; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            find_fault "the processor does not end within 45 s of SIGTERM: $(last_words)"
+            return 1
+        fi
+        nap 20
+    done
+    wait "$PID" || status=$?
+    PID=''
+    tell processor terminated "within $(($(now_ms) - asked)) ms"
+    [ "$status" = 0 ] && return 0
+    find_fault "the processor ended with status $status after SIGTERM, not 0: $(last_words)"
+    return 1
+}
+
+act_processor() {
+    case $1 in
+        kill)
+            kill_processor "" || return 1
+            [ "$2" = 0 ] || pause "$2" || true
+            launch_processor
+            ;;
+        again)
+            kill_processor "" || return 1
+            launch_processor
+            nap "$2"
+            kill_processor "in its recovery, after $2 ms" || return 1
+            launch_processor
+            ;;
+        terminate)
+            terminate_processor || return 1
+            launch_processor
+            ;;
+        stop)
+            kill -STOP "$PID" 2>/dev/null || true
+            tell processor stopped "for $2 ms"
+            pause "$2" || true
+            kill -CONT "$PID" 2>/dev/null || true
+            ;;
+        second) try_second ;;
+        backup) try_backup ;;
+    esac
+}
+
+# A second processor on the same checkpoint must be refused, and the first not notice.
+try_second() {
+    local status=0
+    # Once it runs it has the lock.
+    watch_processor $((LAUNCHED_MS + 1500 > $(now_ms) ? 1500 : 0)) || return 1
+    processor_command 1s
+    timeout 20 "${RUN[@]}" >"$WORLD/second.log" 2>&1 4<&- || status=$?
+    tell processor second "on the same checkpoint: exit $status"
+    [ "$status" = 10 ] && return 0
+    find_fault "a second processor on the same checkpoint ended with status $status, not 10: $(tail -n 2 "$WORLD/second.log")"
+    return 1
+}
+
+# A backup taken beside the live process can be restored elsewhere and is whole.
+try_backup() {
+    local at="$WORLD/backup" step=backup
+    rm -rf "$at" "$at-restored"
+    # Before the first batch there is nothing to back up.
+    [ -s "$WORLD/progress.jsonl" ] || return 0
+    if "$BINARY" checkpoints backup "$at" --checkpoint-dir "$WORLD/checkpoints" >"$WORLD/backup.log" 2>&1 &&
+        step=restore && "$BINARY" checkpoints restore "$at" --checkpoint-dir "$at-restored" >>"$WORLD/backup.log" 2>&1 &&
+        step=verify && "$BINARY" checkpoints verify --checkpoint-dir "$at-restored" >>"$WORLD/backup.log" 2>&1; then
+        tell processor backup "taken while it runs, restored, verified"
+        rm -rf "$at" "$at-restored"
+        return 0
+    fi
+    find_fault "the $step of a backup failed: $(tail -n 2 "$WORLD/backup.log")"
+    return 1
+}
+
+# ---- the brokers
+
+act_on_brokers() {
+    follow_plan brokers
+    : >"$WORLD/done-brokers"
+}
+
+pause_of_brokers() { pause "$1"; }
+
+broker_start() {
+    kafka start "$@" >"$WORLD/kafka-start.log" 2>&1 && return 0
+    find_fault "Kafka did not come back: $(tail -n 5 "$WORLD/kafka-start.log")"
+    return 1
+}
+
+kill_broker() {
+    kafka kill --broker "$1" >/dev/null 2>&1 || true
+    tell broker killed "broker $1"
+}
+
+act_brokers() {
+    local action=$1 id
+    shift
+    case $action in
+        kill) bring_back "$@" ;;
+        together)
+            : >"$WORLD/wanted"
+            bring_back "$@"
+            ;;
+        all)
+            kafka kill >/dev/null 2>&1 || true
+            for ((id = 1; id <= BROKERS; id++)); do tell broker killed "broker $id, all down for $1 ms"; done
+            pause "$1" || true
+            broker_start || return 1
+            tell broker back "all of them"
+            ;;
+        pause)
+            signal_broker "$1" STOP || return 0
+            tell broker stopped "broker $1 for $2 ms"
+            pause "$2" || true
+            signal_broker "$1" CONT || true
+            ;;
+        rolling)
+            for ((id = 1; id <= BROKERS; id++)); do
+                kafka stop --broker "$id" >/dev/null 2>&1 || true
+                broker_start --broker "$id" || return 1
+                tell broker restarted "broker $id"
+            done
+            ;;
+    esac
+}
+
+# Kills broker $1 and starts it again after $2 ms.
+bring_back() {
+    local since
+    kill_broker "$1"
+    since=$(now_ms)
+    pause "$2" || true
+    broker_start --broker "$1" || return 1
+    tell broker back "broker $1 after $(($(now_ms) - since)) ms"
+}
+
+signal_broker() {
+    local pid
+    pid=$(cat "$WORLD/kafka/broker-$1/pid" 2>/dev/null) || return 1
+    { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF "$WORLD/kafka/broker-$1" || return 1
+    kill -s "$2" "$pid" 2>/dev/null
+}
+
+# ---- the other clients
+
+act_on_clients() {
+    PARTITIONS=3
+    follow_plan clients
+}
+
+pause_of_clients() { pause "$1"; }
+
+act_clients() {
+    case $1 in
+        producer)
+            signal_producer "$2" KILL || return 0
+            tell client killed "producer $2"
+            ;;
+        hang)
+            # Longer than its timeout: the brokers abort the transaction, and the producer finds itself shut out.
+            signal_producer 0 STOP || return 0
+            tell client hanging "a transaction is left open for $2 ms"
+            pause "$2" || true
+            signal_producer 0 CONT || true
+            ;;
+        partition)
+            # Not while brokers are down: the plan goes on without it.
+            if kafka topics --alter "$TOPIC" --partitions $((PARTITIONS + 1)) >"$WORLD/partitions.log" 2>&1; then
+                PARTITIONS=$((PARTITIONS + 1))
+                tell client grown "the topic has $PARTITIONS partitions now"
+            else
+                tell client refused "a partition could not be added: brokers are down"
+            fi
+            ;;
+    esac
+}
+
+# ---- the network
+
+act_on_network() { follow_plan network; }
+
+pause_of_network() { pause "$1"; }
+
+act_network() { network_fault "$@"; }
