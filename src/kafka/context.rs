@@ -206,8 +206,8 @@ impl ConsumerContext for KafkaContext {}
 
 impl Mismatch {
     fn as_refusal(&self, now: Instant) -> Option<Refusal> {
-        let is_believed = self.is_latest
-            && now.saturating_duration_since(self.since) >= MISMATCH_BELIEVED_AFTER;
+        let is_believed =
+            self.is_latest && now.saturating_duration_since(self.since) >= MISMATCH_BELIEVED_AFTER;
         is_believed.then(|| Refusal {
             code: RDKafkaErrorCode::SecurityDisabled,
             reason: format!("{} ({} times: {})", self.advice, self.times, self.reason),
