@@ -72,7 +72,7 @@ start_kafka() {
     }
     addresses_on 127.0.0.1 "$PORT"
     HERE_BROKERS=$BOOTSTRAP
-    if [ -n "$NAMESPACE" ]; then addresses_on "$HOST_ADDRESS" $((PORT + 30)); fi
+    if [ -n "$NAMESPACE" ]; then addresses_on "$HOST_ADDRESS" $((PORT + 40)); fi
     PROCESSOR_BROKERS=$BOOTSTRAP
     "$BINARY" topics create "$TOPIC" --partitions 3 --brokers "$HERE_BROKERS" --timeout 30s >"$WORLD/topic.log" 2>&1 || {
         cat "$WORLD/topic.log" >&2

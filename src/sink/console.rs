@@ -364,7 +364,8 @@ fn value_text(value: Value<'_>, texts: &ValueTexts) -> String {
     }
 }
 
-/// Spark's `SchemaUtils.escapeMetaCharacters`: what would break the table's lines.
+/// Spark's `SchemaUtils.escapeMetaCharacters`, what would break the table's lines; and what terminals take
+/// for commands, because a text may come from anyone.
 fn escape(text: String) -> String {
     const ESCAPES: [(char, &str); 7] = [
         ('\n', "\\n"),
@@ -375,13 +376,17 @@ fn escape(text: String) -> String {
         ('\u{b}', "\\v"),
         ('\u{7}', "\\a"),
     ];
-    if !text.bytes().any(|byte| matches!(byte, 7..=13)) {
+    // 0xc2 begins the terminal commands of one character, U+0080 to U+009F.
+    if !text.bytes().any(|byte| matches!(byte, 7..=13 | 0x1b | 0xc2)) {
         return text;
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for char in text.chars() {
         match ESCAPES.iter().find(|(meta, _)| *meta == char) {
             Some((_, replacement)) => escaped.push_str(replacement),
+            None if matches!(char, '\u{1b}' | '\u{80}'..='\u{9f}') => {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
+            }
             None => escaped.push(char),
         }
     }
@@ -606,11 +611,13 @@ Batch: 7
     }
 
     #[test]
-    fn only_what_breaks_lines_is_escaped() {
+    fn only_what_breaks_lines_or_commands_a_terminal_is_escaped() {
         let check = |text: &str, expected: &str| assert_eq!(escape(text.to_owned()), expected);
         check("a\nb\rc\td\u{c}e\u{8}f\u{b}g\u{7}h", "a\\nb\\rc\\td\\fe\\bf\\vg\\ah");
-        check("a\\b|c\u{0}\u{1b}[31m\u{7f}", "a\\b|c\u{0}\u{1b}[31m\u{7f}");
+        check("a\\b|c\u{0}[31m\u{7f}", "a\\b|c\u{0}[31m\u{7f}");
         check("\u{3000}", "\u{3000}");
+        check("\u{1b}[2Ja\u{9b}2J", "\\u001b[2Ja\\u009b2J");
+        check("é\u{a0}\0", "é\u{a0}\0");
     }
 
     #[test]

@@ -19,7 +19,11 @@ use std::{
 /// No step may take longer.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The binary under test, without the environment's own settings.
+/// A secret that every command of every test is given, and that no output may show; `scripts/test.sh` looks
+/// for it in its own, too.
+pub const CANARY: &str = "CANARY-7f3a91c2";
+
+/// The binary under test, without the environment's own settings but with a secret in it.
 pub fn sales_stream() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sales-stream"));
     for (name, _) in std::env::vars_os() {
@@ -27,8 +31,21 @@ pub fn sales_stream() -> Command {
             command.env_remove(name);
         }
     }
+    command.env("SALES_STREAM_KAFKA_OPTIONS", format!("sasl.password={CANARY}"));
     command.stdin(Stdio::null());
     command
+}
+
+/// Fails if a text or a file's content holds the secret.
+pub fn assert_no_secret(what: &str, content: &[u8]) {
+    let canary = CANARY.as_bytes();
+    // Six bytes of it would be enough to know where it came from.
+    let shown =
+        content.windows(6).position(|window| window == &canary[..6] || window == &canary[8..14]);
+    if let Some(at) = shown {
+        let around = &content[at.saturating_sub(200)..content.len().min(at + 40)];
+        panic!("{what} shows a secret: {}", String::from_utf8_lossy(around));
+    }
 }
 
 /// A child that does not outlive the test.
@@ -110,6 +127,8 @@ impl Broker {
 /// Runs a command to its end; it must succeed.
 pub fn succeed(command: &mut Command) -> Output {
     let output = command.output().expect("the binary can be started");
+    assert_no_secret("stdout", &output.stdout);
+    assert_no_secret("stderr", &output.stderr);
     assert!(
         output.status.success(),
         "{command:?} ended with {}:\n{}",
