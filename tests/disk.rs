@@ -224,7 +224,7 @@ fn a_disk_that_fills_up_under_a_run_stops_it_and_goes_on_when_there_is_room() {
 fn a_disk_that_turns_read_only_stops_the_run_and_goes_on_when_it_is_well() {
     let started = Instant::now();
     let rounds = support::results::number("SALES_STREAM_DISK_ROUNDS", 4, 60);
-    let Some(disk) = disk("a read-only disk") else { return };
+    let Some(mut disk) = disk("a read-only disk") else { return };
     let work = Work::new();
     let mut random = Seeded(4);
     let mut stopped = 0;

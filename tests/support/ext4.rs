@@ -28,6 +28,7 @@ pub struct Disk {
     pub root: PathBuf,
     image: PathBuf,
     options: String,
+    copies: u32,
     home: tempfile::TempDir,
 }
 
@@ -50,7 +51,7 @@ impl Disk {
         fs::create_dir(&root).map_err(|error| error.to_string())?;
         let file = File::create(&image).map_err(|error| error.to_string())?;
         file.set_len(mebibytes << 20).map_err(|error| error.to_string())?;
-        let disk = Disk { root, image, options: options.to_owned(), home };
+        let disk = Disk { root, image, options: options.to_owned(), copies: 0, home };
         tool(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&disk.image))?;
         disk.try_mount()?;
         Ok(disk)
@@ -69,12 +70,25 @@ impl Disk {
     }
 
     /// Mounts it again; the journal is replayed, as after a power cut.
-    pub fn mount(&self) {
+    fn mount(&mut self) {
+        self.try_mount().expect("a disk can be mounted");
+        if File::open(&self.root).and_then(|root| root.sync_all()).is_ok() {
+            return;
+        }
+        // A process with mounts of its own (`ip netns exec` makes such) keeps the disk without power alive,
+        // and the image would be that one's again. Nothing writes to it any more, so a copy is it.
+        self.unmount();
+        self.copies += 1;
+        let copy = self.home.path().join(format!("image-{}", self.copies));
+        tool(Command::new("cp").arg("--sparse=always").args([&self.image, &copy]))
+            .expect("an image can be copied");
+        let old = std::mem::replace(&mut self.image, copy);
+        fs::remove_file(old).expect("it is ours");
         self.try_mount().expect("a disk can be mounted");
     }
 
     /// Unmounts it. No process may use it.
-    pub fn unmount(&self) {
+    fn unmount(&self) {
         let deadline = std::time::Instant::now() + super::PATIENCE;
         while let Err(problem) = tool(Command::new("umount").arg(&self.root)) {
             assert!(std::time::Instant::now() < deadline, "{problem}");
@@ -93,7 +107,7 @@ impl Disk {
     }
 
     /// What a machine does that comes up again: mounts the disk as it was left.
-    pub fn come_up(&self) {
+    pub fn come_up(&mut self) {
         self.unmount();
         self.mount();
     }
