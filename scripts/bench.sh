@@ -39,8 +39,8 @@ Options
   --port N           port of the broker (default 29792)
   --timeout S        most seconds of one run (default 900)
 
-Measured for each run: user and system CPU seconds of the process and its children, wall time from launch to exit, peak
-resident memory. Once a round each system is also started with small batches, killed with SIGKILL after its first one,
+Measured for each run: user and system CPU seconds of the process and its children, peak resident memory, wall time from
+launch to exit, or to the last record read for Flink and Kafka Streams, whose last commit may wait for its interval. Once a round each system is also started with small batches, killed with SIGKILL after its first one,
 and started again; the times to the first batch are those of these starts. After another SIGKILL it runs to the end,
 and its results are checked like the others. A Flink or Kafka Streams job has no batches: its first *record* counts.
 
@@ -202,6 +202,7 @@ write_environment() {
         printf 'sales-stream: %s\n' "$("$BINARY" --version)"
         local name
         for name in "${PEER_NAMES[@]}"; do "version_$name"; done
+        printf 'java options: %s\n' "${BENCH_JAVA_OPTS:-none}"
     } >"$OUT/environment.txt"
 }
 
@@ -209,10 +210,11 @@ is_clean() { [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ]
 
 # Measures COMMAND in phase $1; the log is named after it. Fails where the command does.
 measure() {
-    local phase=$1 kill=()
-    if [ "$phase" = start ] || [ "$phase" = again ]; then kill=(--kill-at "$KILL_AT"); fi
-    in_background "$TOOL" measure --out "$RUN_DIR/$phase.json" --log "$OUT/logs/$RUN_ID-$phase.log" --mark "$MARK" \
-        --timeout "$TIMEOUT" "${kill[@]}" -- "${COMMAND[@]}" 2>"$RUN_DIR/said"
+    local phase=$1 marks=(--mark "$MARK")
+    [ -z "$DONE" ] || marks+=(--done "$DONE")
+    if [ "$phase" = start ] || [ "$phase" = again ]; then marks+=(--kill-at "$KILL_AT"); fi
+    in_background "$TOOL" measure --out "$RUN_DIR/$phase.json" --log "$OUT/logs/$RUN_ID-$phase.log" \
+        --timeout "$TIMEOUT" "${marks[@]}" -- "${COMMAND[@]}" 2>"$RUN_DIR/said"
 }
 
 # Sets the variables of a run of SYSTEM with $1 stores.
@@ -295,7 +297,7 @@ run_restart() {
 }
 
 finish_run() {
-    "after_$NAME" 2>/dev/null || true
+    if declare -F "after_$NAME" >/dev/null; then "after_$NAME"; fi
     rm -rf "$RUN_DIR"
 }
 

@@ -3,7 +3,7 @@
 //! Invariants: the command runs in a process group of its own, and the whole group is gone when this ends,
 //! however it ends. CPU is what the kernel counted for the command and the children it waited for. Memory is
 //! the resident memory of the whole group, looked at every 20 ms, or the largest process's own peak if that
-//! is more. The mark is the first line, on stdout or stderr, that begins as `--mark` says; both go to a log.
+//! is more. A mark is the first line, on stdout or stderr, that begins as the option says; both go to a log.
 //!
 //! Start at [`Measure::run`]. Not here: what the lines mean (`check`).
 
@@ -39,6 +39,9 @@ pub struct Measure {
     /// How the line begins that says that the first batch is out
     #[arg(long)]
     mark: String,
+    /// How the line begins that says that all is read, where the process goes on behind it
+    #[arg(long)]
+    done: Option<String>,
     /// SIGKILL the command once a line begins like this
     #[arg(long)]
     kill_at: Option<String>,
@@ -59,6 +62,8 @@ struct Figures {
     peak_mib: f64,
     /// From launching to the mark.
     first_s: Option<f64>,
+    /// From launching to the line `--done`.
+    done_s: Option<f64>,
     exit: Option<i32>,
     killed: bool,
     command: String,
@@ -111,10 +116,10 @@ impl Measure {
         forward(child.stdout.take().ok_or("no stdout")?, sender.clone());
         forward(child.stderr.take().ok_or("no stderr")?, sender);
 
-        let (mut first, mut peak_kib) = (None, 0);
+        let (mut marks, mut peak_kib) = (Marks::default(), 0);
         let end = {
             let watched = Watched { measure: self, group: &group, started };
-            watched.until_end(&mut child, &mut lines, &mut log, &mut first, &mut peak_kib).await?
+            watched.until_end(&mut child, &mut lines, &mut log, &mut marks, &mut peak_kib).await?
         };
         let wall_s = started.elapsed().as_secs_f64();
         drop(group);
@@ -122,7 +127,7 @@ impl Measure {
             tokio::time::timeout(Duration::from_secs(1), lines.recv()).await
         {
             writeln!(log, "{line}")?;
-            note_mark(&self.mark, &line, at - started, &mut first);
+            marks.note(self, &line, at - started);
         }
         let usage = usage_of_children()?;
         let figures = Figures {
@@ -130,7 +135,8 @@ impl Measure {
             user_s: usage.user_s,
             system_s: usage.system_s,
             peak_mib: peak_kib.max(usage.largest_kib) as f64 / 1024.0,
-            first_s: first.map(|first| first.as_secs_f64()),
+            first_s: marks.first.map(|first| first.as_secs_f64()),
+            done_s: marks.done.map(|done| done.as_secs_f64()),
             exit: if let End::Exited(code) = end { code } else { None },
             killed: matches!(end, End::Killed),
             command: self.command.join(" "),
@@ -140,9 +146,21 @@ impl Measure {
     }
 }
 
-fn note_mark(mark: &str, line: &str, after: Duration, first: &mut Option<Duration>) {
-    if line.starts_with(mark) {
-        first.get_or_insert(after);
+/// When, after launching, the lines came that say something.
+#[derive(Default)]
+struct Marks {
+    first: Option<Duration>,
+    done: Option<Duration>,
+}
+
+impl Marks {
+    fn note(&mut self, measure: &Measure, line: &str, after: Duration) {
+        if line.starts_with(&measure.mark) {
+            self.first.get_or_insert(after);
+        }
+        if measure.done.as_ref().is_some_and(|done| line.starts_with(done)) {
+            self.done.get_or_insert(after);
+        }
     }
 }
 
@@ -159,7 +177,7 @@ impl Watched<'_> {
         child: &mut Child,
         lines: &mut mpsc::UnboundedReceiver<(String, Instant)>,
         log: &mut File,
-        first: &mut Option<Duration>,
+        marks: &mut Marks,
         peak_kib: &mut u64,
     ) -> Outcome<End> {
         let mut look = tokio::time::interval(LOOK);
@@ -172,7 +190,7 @@ impl Watched<'_> {
                 status = child.wait() => return Ok(End::Exited(status?.code())),
                 Some((line, at)) = lines.recv() => {
                     writeln!(log, "{line}")?;
-                    note_mark(&self.measure.mark, &line, at - self.started, first);
+                    marks.note(self.measure, &line, at - self.started);
                     if self.measure.kill_at.as_ref().is_some_and(|mark| line.starts_with(mark)) {
                         self.group.kill();
                         child.wait().await?;
