@@ -3,7 +3,7 @@
 # The systems that scripts/bench.sh compares: what each needs, and how one run of it is started.
 #
 # For each system there is a function `command_NAME VARIANT PHASE`, which reads the run's settings (BROKERS, TOPIC,
-# STORES, GROUP, RUN_DIR) and sets what bench.sh does with them:
+# STORES, GROUP, RUN_DIR, BINARY, TOOL) and sets what bench.sh does with them:
 #
 #   COMMAND   the command as an array
 #   MARK      how the line begins that says that the first batch (or record) is out
@@ -48,6 +48,16 @@ command_sales-stream() {
     COMMAND=("$BINARY" --pipeline scripts/bench/sales.toml --topic "$TOPIC" --brokers "$BROKERS" --sink "$sink"
         --checkpoint-dir "$RUN_DIR/checkpoints" --group-id "$GROUP" --starting-offsets earliest --trigger available-now
         --max-offsets-per-trigger "$batch" --progress stderr --log-level warn)
+}
+
+# Sets COMMAND and the rest for a limit probe; $1 is its step (benches/tool/probe.rs).
+command_probe() {
+    MARK=FIRST KILL_AT=FIRST DONE=
+    case $1 in
+        checkpoint) RESULTS=lines:$RUN_DIR/probe/results ;;
+        *) RESULTS=counted:%LOG ;;
+    esac
+    COMMAND=("$TOOL" probe --step "$1" --brokers "$BROKERS" --topic "$TOPIC" --dir "$RUN_DIR/probe")
 }
 
 # Where the program of peer $1 and what it needs are kept.
