@@ -1,0 +1,175 @@
+//! The table of a file of runs: medians, spreads, ratios.
+//!
+//! Invariants: only runs whose results were right count, and a system with a wrong run is shown as WRONG; a
+//! ratio is that of the two medians in this file and of nothing else. Start at [`Table::run`].
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::Outcome;
+
+/// Which runs, and which of them the others are compared with.
+#[derive(Args)]
+pub struct Table {
+    /// The file of runs, one JSON object a line
+    runs: PathBuf,
+    /// The system that the others are compared with, for each kind of sink
+    #[arg(long, default_values = ["sales-stream files", "sales-stream none"])]
+    ours: Vec<String>,
+}
+
+/// One line of the file, as `scripts/bench.sh` writes it.
+#[derive(Deserialize)]
+struct Run {
+    stores: u32,
+    events: u64,
+    system: String,
+    /// `run`, `restart` or `probe`.
+    kind: String,
+    right: bool,
+    figures: Option<Figures>,
+    /// Figures of the start that followed a SIGKILL.
+    restarted: Option<Figures>,
+}
+
+#[derive(Deserialize)]
+struct Figures {
+    wall_s: f64,
+    user_s: f64,
+    system_s: f64,
+    peak_mib: f64,
+    first_s: Option<f64>,
+    done_s: Option<f64>,
+}
+
+/// The runs of one system on one workload.
+#[derive(Default)]
+struct Row {
+    is_probe: bool,
+    wrong: usize,
+    per_cpu_second: Vec<f64>,
+    per_second: Vec<f64>,
+    peak_mib: Vec<f64>,
+    first_s: Vec<f64>,
+    restarted_s: Vec<f64>,
+}
+
+impl Table {
+    pub fn run(&self) -> Outcome<()> {
+        let text = fs::read_to_string(&self.runs)
+            .map_err(|error| format!("{}: {error}", self.runs.display()))?;
+        let mut workloads: BTreeMap<(u32, u64), Vec<(String, Row)>> = BTreeMap::new();
+        for line in text.lines() {
+            let run: Run = serde_json::from_str(line)?;
+            let rows = workloads.entry((run.stores, run.events)).or_default();
+            let place = rows.iter().position(|(system, _)| *system == run.system);
+            let place = place.unwrap_or_else(|| {
+                rows.push((run.system.clone(), Row::default()));
+                rows.len() - 1
+            });
+            rows[place].1.add(&run);
+        }
+        for ((stores, events), rows) in &workloads {
+            self.print(*stores, *events, rows);
+        }
+        Ok(())
+    }
+
+    fn print(&self, stores: u32, events: u64, rows: &[(String, Row)]) {
+        println!("## {stores} stores, {events} events\n");
+        println!(
+            "| system | K events per CPU-second | K events a second | peak MiB | start → first batch, s | \
+             restart → first batch, s | right runs |"
+        );
+        println!("|---|---|---|---|---|---|---|");
+        for (system, row) in rows {
+            let right = row.per_cpu_second.len();
+            let verdict = if row.wrong > 0 {
+                format!("{right}, WRONG {}", row.wrong)
+            } else {
+                right.to_string()
+            };
+            println!(
+                "| {system} | {} | {} | {} | {} | {} | {verdict} |",
+                shown(&row.per_cpu_second, 0),
+                shown(&row.per_second, 0),
+                shown(&row.peak_mib, 0),
+                shown(&row.first_s, 3),
+                shown(&row.restarted_s, 3),
+            );
+        }
+        for ours in &self.ours {
+            self.print_ratios(ours, rows);
+        }
+        println!();
+    }
+
+    /// Events per CPU-second of `ours` as a multiple of each other system's.
+    fn print_ratios(&self, ours: &str, rows: &[(String, Row)]) {
+        let median_of = |row: &Row| median(&row.per_cpu_second);
+        let Some(mine) =
+            rows.iter().find(|(system, _)| system == ours).and_then(|it| median_of(&it.1))
+        else {
+            return;
+        };
+        let others = rows.iter().filter(|(system, _)| !self.ours.contains(system));
+        let ratios: Vec<String> = others
+            .filter_map(|(system, row)| {
+                let ratio = mine / median_of(row)?;
+                Some(if row.is_probe {
+                    format!("{:.0} % of {system}", ratio * 100.0)
+                } else {
+                    format!("{ratio:.1} x {system}")
+                })
+            })
+            .collect();
+        if !ratios.is_empty() {
+            println!("\n{ours}, events per CPU-second: {}", ratios.join("; "));
+        }
+    }
+}
+
+impl Row {
+    fn add(&mut self, run: &Run) {
+        self.is_probe |= run.kind == "probe";
+        if !run.right {
+            self.wrong += 1;
+            return;
+        }
+        let events = run.events as f64 / 1000.0;
+        if let Some(figures) = run.figures.as_ref().filter(|_| run.kind != "restart") {
+            self.per_cpu_second.push(events / (figures.user_s + figures.system_s));
+            self.per_second.push(events / figures.done_s.unwrap_or(figures.wall_s));
+            self.peak_mib.push(figures.peak_mib);
+        }
+        // A start with small batches says more about starting than one whose first batch is a million.
+        if run.kind == "restart" {
+            self.first_s.extend(run.figures.as_ref().and_then(|figures| figures.first_s));
+            self.restarted_s.extend(run.restarted.as_ref().and_then(|figures| figures.first_s));
+        }
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        count if count % 2 == 1 => Some(values[middle]),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
+    }
+}
+
+/// The median with the least and the most behind it.
+fn shown(values: &[f64], places: usize) -> String {
+    let Some(median) = median(values) else { return "–".to_owned() };
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if values.len() == 1 {
+        return format!("{median:.places$}");
+    }
+    format!("{median:.places$} ({least:.places$} to {most:.places$})")
+}

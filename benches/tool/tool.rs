@@ -1,0 +1,68 @@
+//! What `scripts/bench.sh` needs besides a shell: the workload, its recount, the checks, the measuring of a
+//! process, the table, and the limit probes that the pipeline is compared with.
+//!
+//! Invariants: nothing here uses the code of the pipeline, so that a mistake there cannot hide in a check;
+//! every number printed comes with the run it was taken from. Start at [`Command`]; `bench --help` explains
+//! each. Not here: which systems are compared and how they are started (`scripts/bench/systems.sh`).
+
+mod check;
+mod kafka;
+mod measure;
+mod probe;
+mod table;
+mod truth;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The allocator of the program itself, so that the probes have what the pipeline has.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// What goes wrong is told to whoever runs the bench; nothing decides by its kind.
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+#[derive(Parser)]
+#[command(
+    about = "The tool behind scripts/bench.sh: workload, recount, checks, measuring, probes, table"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write the workload into a topic, or print its values
+    Load(workload::Load),
+    /// Read a topic and write down what every (window, store) must sum to
+    Recount(truth::Recount),
+    /// Compare results with a recount; exit 1 and say what is wrong
+    Check(check::Check),
+    /// Run a command; write its CPU seconds, wall time, peak memory and time to the first mark
+    Measure(measure::Measure),
+    /// Read a topic with as little work as one kind of job needs
+    Probe(probe::Probe),
+    /// Print the table of a file of runs
+    Table(table::Table),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Load(load) => load.run(),
+        Command::Recount(recount) => recount.run(),
+        Command::Check(check) => check.run(),
+        Command::Measure(measure) => return measure.run(),
+        Command::Probe(probe) => probe.run(),
+        Command::Table(table) => table.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,356 @@
+#!/usr/bin/env bash
+# Measures sales-stream beside other stream processors on one machine, in one run. `--help` teaches it.
+#
+# Invariants: a run's time counts only if its results were right; what is compared was measured in the same call, in
+# turn; nothing is left running and nothing outside the run's directory is changed. Start at `main`. The parts:
+# bench/systems.sh (how each system is started), benches/tool (workload, recount, checks, measuring, probes, table),
+# benches/peers (the other systems' programs), kafka.sh (the broker), lib/install.sh (Java and Maven).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# shellcheck source=scripts/lib/install.sh
+. scripts/lib/install.sh
+# shellcheck source=scripts/bench/systems.sh
+. scripts/bench/systems.sh
+
+usage() {
+    cat <<'USAGE'
+Measures sales-stream, and other stream processors beside it, on this machine.
+
+  scripts/bench.sh                                  sales-stream and the limit probes
+  scripts/bench.sh --peers flink,kafka-streams      …and the same work by Flink and Kafka Streams
+  scripts/bench.sh --events 200000 --rounds 1       a quick look whether everything works
+
+The work: JSON sales of 74 bytes in one topic of 3 partitions on one Kafka broker on this machine; parse, sum by store
+in windows of 30 s of event time, watermark 30 s, each closed window once, state durable. Event time covers an hour
+with up to 20 s of disorder. All systems read the same topics. Before a run's time counts, its results are compared
+with sums recounted from the topic, to the cent; a run that is wrong is called WRONG, and this script then fails.
+
+Options
+  --peers LIST       none (default), all, or of: flink kafka-streams spark bytewax polars, with commas between them
+  --stores LIST      numbers of stores, each a workload (default 100,100000)
+  --events N         events of a workload (default 10000000; 1.1 GB of disk for each workload)
+  --rounds N         rounds; in each every system runs once on every workload (default 3)
+  --no-probes        leave the limit probes out
+  --no-restarts      leave the starts and restarts out
+  --out DIR          where raw output goes (default benches/runs/DATE-COMMIT)
+  --dir DIR          where Kafka and the systems keep their data; what is loaded there is used again
+                     (default: a temporary directory, deleted at the end)
+  --port N           port of the broker (default 29792)
+  --timeout S        most seconds of one run (default 900)
+
+Measured for each run: user and system CPU seconds of the process and its children, peak resident memory, wall time from
+launch to exit, or to the last record read for Flink and Kafka Streams, whose last commit may wait for its interval. Once a round each system is also started with small batches, killed with SIGKILL after its first one,
+and started again; the times to the first batch are those of these starts. After another SIGKILL it runs to the end,
+and its results are checked like the others. A Flink or Kafka Streams job has no batches: its first *record* counts.
+
+The table goes to stdout; raw figures, logs, versions and the table go to --out. The first run of a peer fetches it:
+Java and Maven for the JVM's, Python with venv for spark, bytewax and polars, into ~/.cache/sales-stream.
+USAGE
+}
+
+die() {
+    say "bench.sh: $*"
+    exit 1
+}
+
+misuse() {
+    say "bench.sh: $*"
+    say "scripts/bench.sh --help explains."
+    exit 2
+}
+
+cache_home() { printf '%s/sales-stream\n' "${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}"; }
+
+require_number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || misuse "$1 wants a number from 1, not '$2'."; }
+
+parse_options() {
+    PEERS=none STORES_LIST=100,100000 EVENTS=10000000 ROUNDS=3 PROBES=yes RESTARTS=yes OUT='' DIR='' PORT=29792 TIMEOUT=900
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -h | --help) usage; exit 0 ;;
+            --no-probes) PROBES=; shift; continue ;;
+            --no-restarts) RESTARTS=; shift; continue ;;
+            --*) [ $# -ge 2 ] || misuse "$1 wants a value." ;;
+        esac
+        case $1 in
+            --peers) PEERS=$2 ;;
+            --stores) STORES_LIST=$2 ;;
+            --events) EVENTS=$2; require_number "$1" "$2" ;;
+            --rounds) ROUNDS=$2; require_number "$1" "$2" ;;
+            --out) OUT=$2 ;;
+            --dir) DIR=$2 ;;
+            --port) PORT=$2; require_number "$1" "$2" ;;
+            --timeout) TIMEOUT=$2; require_number "$1" "$2" ;;
+            *) misuse "Unknown argument $1." ;;
+        esac
+        shift 2
+    done
+    case $PEERS in
+        none) PEER_NAMES=() ;;
+        all) PEER_NAMES=(flink kafka-streams spark bytewax polars) ;;
+        *) IFS=, read -r -a PEER_NAMES <<<"$PEERS" ;;
+    esac
+    IFS=, read -r -a STORES_NAMES <<<"$STORES_LIST"
+    local name
+    for name in "${PEER_NAMES[@]}"; do variants_of "$name" >/dev/null || misuse "--peers: there is no '$name'."; done
+    for name in "${STORES_NAMES[@]}"; do require_number --stores "$name"; done
+}
+
+# Builds the processor and the tool.
+build() {
+    ensure_build_tools
+    say "Building"
+    cargo build --release --locked --bin sales-stream --example bench
+    local target=${CARGO_TARGET_DIR:-target}/release
+    BINARY=$target/sales-stream TOOL=$target/examples/bench
+}
+
+# Makes the directories: raw output, data.
+make_places() {
+    local base number=2
+    COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+    if [ -z "$OUT" ]; then
+        base=benches/runs/$(date -u +%F)-$COMMIT OUT=$base
+        while [ -e "$OUT" ]; do
+            OUT=$base-$number
+            number=$((number + 1))
+        done
+    fi
+    mkdir -p "$OUT/logs"
+    RUNS=$OUT/runs.jsonl
+    [ ! -s "$RUNS" ] || misuse "$RUNS is there already: choose another --out."
+    if [ -z "$DIR" ]; then
+        DIR=$(mktemp -d) DIR_IS_OURS=yes
+    else
+        mkdir -p "$DIR"
+        DIR=$(cd "$DIR" && pwd -P)
+    fi
+    WORK=$DIR/runs
+    rm -rf "$WORK"
+    mkdir -p "$WORK" "$DIR/recounts"
+}
+
+# Ends what goes on and deletes what nobody asked to keep.
+cleanup() {
+    local code=$?
+    trap - EXIT INT TERM
+    if [ -n "${RUNNING:-}" ]; then
+        kill "$RUNNING" 2>/dev/null || true
+        wait "$RUNNING" 2>/dev/null || true
+    fi
+    if [ -n "${KAFKA_IS_OURS:-}" ]; then
+        scripts/kafka.sh stop --dir "$DIR/kafka" --port "$PORT" ${DIR_IS_OURS:+--clean} >/dev/null 2>&1 || true
+    fi
+    [ -z "${WORK:-}" ] || rm -rf "$WORK"
+    [ -z "${DIR_IS_OURS:-}" ] || rm -rf "$DIR"
+    exit "$code"
+}
+
+start_kafka() {
+    say "Starting Kafka on port $PORT"
+    KAFKA_IS_OURS=yes
+    KAFKA_HEAP_OPTS=${KAFKA_HEAP_OPTS:--Xms1g -Xmx1g} scripts/kafka.sh start --dir "$DIR/kafka" --port "$PORT" >/dev/null
+    BROKERS=localhost:$PORT
+}
+
+# Creates topic $1 unless it is there.
+make_topic() {
+    local said
+    if ! said=$("$BINARY" topics create "$1" --partitions 3 --brokers "$BROKERS" 2>&1); then
+        "$BINARY" topics list --brokers "$BROKERS" 2>/dev/null | grep -qw -- "$1" || die "$said"
+    fi
+}
+
+topic_of() { printf 'bench-%s-%s\n' "$EVENTS" "$1"; }
+truth_of() { printf '%s/recounts/%s\n' "$DIR" "$(topic_of "$1")"; }
+
+# Loads the workload of $1 stores and recounts it, unless that was done in this directory before.
+load_workload() {
+    local topic truth
+    topic=$(topic_of "$1") truth=$(truth_of "$1")
+    make_topic "$topic"
+    say "Loading $topic"
+    in_background "$TOOL" load --brokers "$BROKERS" --topic "$topic" --events "$EVENTS" --stores "$1"
+    # Always read anew: the recount is of what is in the topic now.
+    in_background "$TOOL" recount --brokers "$BROKERS" --topic "$topic" --out "$truth" >"$truth.summary"
+    say "  $(<"$truth.summary")"
+}
+
+# Runs a command so that a signal to this script ends both at once.
+in_background() {
+    local code=0
+    "$@" &
+    RUNNING=$!
+    wait "$RUNNING" || code=$?
+    RUNNING=
+    return "$code"
+}
+
+# Writes down what this was run on.
+write_environment() {
+    {
+        printf 'command: scripts/bench.sh %s\n' "$*"
+        printf 'date: %s\n' "$(date -u +%FT%TZ)"
+        printf 'commit: %s%s\n' "$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$(is_clean || echo ' with changes')"
+        printf 'processor: %s, %s cores\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
+        printf 'memory: %s\n' "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)"
+        printf 'system: %s\n' "$(uname -sr)"
+        printf 'rust: %s\n' "$(rustc --version)"
+        printf 'java: %s\n' "$("$(java_command)" -version 2>&1 | head -n 1)"
+        printf 'kafka: %s\n' "$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' scripts/kafka/kraft.pom.xml)"
+        printf 'sales-stream: %s\n' "$("$BINARY" --version)"
+        local name
+        for name in "${PEER_NAMES[@]}"; do "version_$name"; done
+        printf 'java options: %s\n' "${BENCH_JAVA_OPTS:-none}"
+    } >"$OUT/environment.txt"
+}
+
+is_clean() { [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ]; }
+
+# Measures COMMAND in phase $1; the log is named after it. Fails where the command does.
+measure() {
+    local phase=$1 marks=(--mark "$MARK")
+    [ -z "$DONE" ] || marks+=(--done "$DONE")
+    if [ "$phase" = start ] || [ "$phase" = again ]; then marks+=(--kill-at "$KILL_AT"); fi
+    in_background "$TOOL" measure --out "$RUN_DIR/$phase.json" --log "$OUT/logs/$RUN_ID-$phase.log" \
+        --timeout "$TIMEOUT" "${marks[@]}" -- "${COMMAND[@]}" 2>"$RUN_DIR/said"
+}
+
+# Sets the variables of a run of SYSTEM with $1 stores.
+set_run() {
+    NAME=${SYSTEM%% *} VARIANT=${SYSTEM#* } STORES=$1
+    TOPIC=$(topic_of "$STORES")
+    RUN_ID=$(printf '%s' "$SYSTEM-$STORES-$KIND-$ROUND" | tr -c 'a-zA-Z0-9-' '-')
+    # Kafka remembers groups and transactions of earlier calls.
+    GROUP=$RUN_ID-$STAMP
+    RUN_DIR=$WORK/$RUN_ID
+    mkdir -p "$RUN_DIR"
+}
+
+figures() { if [ -s "$RUN_DIR/$1.json" ]; then tr -d '\n' <"$RUN_DIR/$1.json"; else printf 'null'; fi; }
+
+# Text $1 as a JSON string.
+json_text() { printf '"%s"' "$(printf '%s' "$1" | tr -d '"\134' | tr -s '\n\t' '  ')"; }
+
+# Appends a line to the file of runs and tells of it; $1 the phase that was measured, $2 that of the restart or nothing.
+record() {
+    local right=true
+    [ -z "$FAILURE" ] || right=false
+    printf '{"system":"%s","stores":%s,"events":%s,"round":%s,"kind":"%s","right":%s,"said":%s,"figures":%s,"restarted":%s}\n' \
+        "$SYSTEM" "$STORES" "$EVENTS" "$ROUND" "$KIND" "$right" "$(json_text "${FAILURE:-$VERDICT}")" "$(figures "$1")" \
+        "$(figures "${2:-none}")" >>"$RUNS"
+    if [ -n "$FAILURE" ]; then
+        FAILURES=$((FAILURES + 1))
+        say "  $FAILURE"
+    else
+        say "  $VERDICT"
+    fi
+}
+
+# Compares results with the recount; log of phase $1. Sets VERDICT, or FAILURE.
+check() {
+    local results=${RESULTS//%LOG/$OUT/logs/$RUN_ID-$1.log} code=0
+    in_background "$TOOL" check --truth "$(truth_of "$STORES")" --brokers "$BROKERS" --results "$results" \
+        >"$RUN_DIR/verdict" 2>&1 || code=$?
+    if [ "$code" -eq 0 ]; then VERDICT=$(<"$RUN_DIR/verdict"); else FAILURE=$(<"$RUN_DIR/verdict"); fi
+}
+
+# Runs one phase: sets the command, measures it. Sets FAILURE where it fails.
+run_phase() {
+    [ -z "$FAILURE" ] || return 0
+    "command_$NAME" "$VARIANT" "$1"
+    measure "$1" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
+}
+
+# One system on one workload, from the topic's begin to its end.
+run_whole() {
+    KIND=run
+    case $SYSTEM in probe*) KIND=probe ;; esac
+    set_run "$1"
+    say "round $ROUND of $ROUNDS, $1 stores: $SYSTEM"
+    FAILURE='' VERDICT=''
+    run_phase whole
+    [ -n "$FAILURE" ] || check whole
+    [ -n "$FAILURE" ] || VERDICT="$VERDICT; $(summary whole)"
+    record whole
+    finish_run
+}
+
+# Starts one system with small batches, kills it, starts it again, kills it, and lets it run to the end.
+run_restart() {
+    KIND=restart
+    set_run "$1"
+    say "round $ROUND of $ROUNDS, $1 stores: $SYSTEM, killed and started again"
+    FAILURE='' VERDICT=''
+    run_phase start
+    run_phase again
+    run_phase rest
+    # What keeps nothing can only be counted, and its counts are of one process.
+    case $RESULTS in
+        files:* | topic:* | lines:*) [ -n "$FAILURE" ] || check rest ;;
+        *) VERDICT="results are not kept, so they were not compared" ;;
+    esac
+    [ -n "$FAILURE" ] || VERDICT="$VERDICT; $(first start) s, again $(first again) s"
+    record start again
+    finish_run
+}
+
+finish_run() {
+    if declare -F "after_$NAME" >/dev/null; then "after_$NAME"; fi
+    rm -rf "$RUN_DIR"
+}
+
+figure() { sed -n "s/.*\"$2\":\([0-9.]*\).*/\1/p" "$RUN_DIR/$1.json"; }
+first() { figure "$1" first_s | grep . || echo "no batch in"; }
+summary() {
+    awk -v events="$EVENTS" -v user="$(figure "$1" user_s)" -v kernel="$(figure "$1" system_s)" -v wall="$(figure "$1" wall_s)" \
+        -v peak="$(figure "$1" peak_mib)" 'BEGIN { printf "%.2f CPU-seconds, %.2f s, %.0f MiB, %.0f K events per CPU-second",
+            user + kernel, wall, peak, events / 1000 / (user + kernel) }'
+}
+
+# The systems of this run in the order of the table, one a line.
+systems() {
+    local name
+    variants_of sales-stream
+    for name in "${PEER_NAMES[@]}"; do variants_of "$name"; done
+    [ -z "$PROBES" ] || variants_of probe
+}
+
+run_rounds() {
+    local stores
+    for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
+        for stores in "${STORES_NAMES[@]}"; do
+            for SYSTEM in "${SYSTEMS[@]}"; do
+                run_whole "$stores"
+                if [ -n "$RESTARTS" ] && [ "${SYSTEM%% *}" != probe ]; then run_restart "$stores"; fi
+            done
+        done
+    done
+}
+
+main() {
+    parse_options "$@"
+    trap cleanup EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    local name stores
+    ensure_java_and_maven ''
+    build
+    make_places
+    for name in "${PEER_NAMES[@]}"; do "prepare_$name"; done
+    write_environment "$@"
+    start_kafka
+    for stores in "${STORES_NAMES[@]}"; do load_workload "$stores"; done
+    mapfile -t SYSTEMS < <(systems)
+    FAILURES=0 STAMP=$(date -u +%s)
+    run_rounds
+    {
+        printf 'Median (least to most) of %s rounds; %s\n\n' "$ROUNDS" "$(sed -n 's/^\(processor\|commit\): //p' "$OUT/environment.txt" | paste -sd ';')"
+        "$TOOL" table "$RUNS"
+    } | tee "$OUT/table.md"
+    say "Raw figures and logs: $OUT"
+    [ "$FAILURES" -eq 0 ] || die "$FAILURES runs were wrong or failed; their times do not count."
+}
+
+main "$@"
