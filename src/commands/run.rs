@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use crate::{
     progress::{Progress, ProgressWriter},
     sink::{
         NoSink, Sink,
-        console::{ConsoleOptions, ConsoleSink, Layout, Truncate, ValueTexts},
+        console::{ConsoleOptions, ConsoleSink, Layout, Reader, Truncate, ValueTexts},
         dead_letter::DeadLetterSink,
         files::FileSink,
     },
@@ -205,7 +205,11 @@ fn make_sinks(
             SinkSpec::Console => {
                 // No sink is there twice.
                 let stdout = stdout.take().unwrap_or_else(|| Box::new(io::stdout()));
-                Box::new(ConsoleSink::new(stdout, console.clone()))
+                let reader = match io::stdout().is_terminal() {
+                    true => Reader::Terminal,
+                    false => Reader::Program,
+                };
+                Box::new(ConsoleSink::new(stdout, ConsoleOptions { reader, ..console.clone() }))
             }
             SinkSpec::Files(directory) => Box::new(FileSink::new(directory)),
             SinkSpec::None => Box::new(NoSink::new()),
@@ -374,6 +378,7 @@ fn console_options(typed: &RunArguments, run: &RunOptions, pipeline: &Pipeline) 
             Some(Compat::Spark35) => Layout::Spark35,
             Some(Compat::Spark4) | None => default.layout,
         },
+        reader: default.reader,
         texts: ValueTexts {
             // Starting the job refuses an unknown zone.
             zone: Zone::parse(&pipeline.session_time_zone).unwrap_or(Zone::UTC),

@@ -65,9 +65,10 @@ impl Commits {
     /// Waits until nothing is in flight.
     #[cfg(feature = "faults")]
     pub(super) fn settle(&self) {
-        let mut slot = self.shared.lock();
+        let Commits::Thread { shared, .. } = self else { return };
+        let mut slot = shared.lock();
         while slot.waiting.is_some() || slot.busy {
-            slot = self.shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
+            slot = shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

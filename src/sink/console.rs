@@ -42,6 +42,18 @@ pub struct ConsoleOptions {
     pub layout: Layout,
     /// How values are written.
     pub texts: ValueTexts,
+    /// Who reads it.
+    pub reader: Reader,
+}
+
+/// Who reads a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reader {
+    /// A pipe or a file: texts are as in Spark, to the byte.
+    #[default]
+    Program,
+    /// A terminal, which some characters command: they are escaped, because a text may come from anyone.
+    Terminal,
 }
 
 /// How values are written whose text is a matter of choice.
@@ -67,6 +79,7 @@ impl Default for ConsoleOptions {
             vertical: false,
             layout: Layout::Spark4,
             texts: ValueTexts::default(),
+            reader: Reader::Program,
         }
     }
 }
@@ -227,8 +240,10 @@ struct Cell {
 impl Cells {
     fn of(batch: &Visible, options: &ConsoleOptions) -> Result<Cells, CheckpointError> {
         let columns = batch.columns();
-        let mut cells: Vec<Cell> =
-            columns.iter().map(|column| Cell::new(escape(column.name.clone()))).collect();
+        let mut cells: Vec<Cell> = columns
+            .iter()
+            .map(|column| Cell::new(escape(column.name.clone(), options.reader)))
+            .collect();
         let mut left = options.num_rows;
         let mut pieces = batch.rows();
         while left > 0
@@ -311,7 +326,7 @@ impl Cell {
 
 fn row_cells<'r>(row: Row<'r, '_>, options: &'r ConsoleOptions) -> impl Iterator<Item = Cell> + 'r {
     row.iter().map(move |value| {
-        let text = escape(value_text(*value, &options.texts));
+        let text = escape(value_text(*value, &options.texts), options.reader);
         Cell::new(match options.truncate {
             Truncate::Never => text,
             Truncate::After(limit) => cut(text, limit),
@@ -364,9 +379,9 @@ fn value_text(value: Value<'_>, texts: &ValueTexts) -> String {
     }
 }
 
-/// Spark's `SchemaUtils.escapeMetaCharacters`, what would break the table's lines; and what terminals take
-/// for commands, because a text may come from anyone.
-fn escape(text: String) -> String {
+/// Spark's `SchemaUtils.escapeMetaCharacters`, what would break the table's lines; and for a terminal, what
+/// it takes for commands.
+fn escape(text: String, reader: Reader) -> String {
     const ESCAPES: [(char, &str); 7] = [
         ('\n', "\\n"),
         ('\r', "\\r"),
@@ -377,6 +392,8 @@ fn escape(text: String) -> String {
         ('\u{7}', "\\a"),
     ];
     // 0xc2 begins the terminal commands of one character, U+0080 to U+009F.
+    let is_command =
+        |char| reader == Reader::Terminal && matches!(char, '\u{1b}' | '\u{80}'..='\u{9f}');
     if !text.bytes().any(|byte| matches!(byte, 7..=13 | 0x1b | 0xc2)) {
         return text;
     }
@@ -384,7 +401,7 @@ fn escape(text: String) -> String {
     for char in text.chars() {
         match ESCAPES.iter().find(|(meta, _)| *meta == char) {
             Some((_, replacement)) => escaped.push_str(replacement),
-            None if matches!(char, '\u{1b}' | '\u{80}'..='\u{9f}') => {
+            None if is_command(char) => {
                 escaped.push_str(&format!("\\u{:04x}", u32::from(char)));
             }
             None => escaped.push(char),
@@ -449,6 +466,7 @@ mod tests {
 
     const UTC: ValueTexts = ValueTexts { zone: Zone::UTC, doubles: DoubleTexts::Shortest };
     const DEFAULT: ConsoleOptions = ConsoleOptions {
+        reader: Reader::Program,
         num_rows: 20,
         truncate: Truncate::Never,
         vertical: false,
@@ -456,6 +474,7 @@ mod tests {
         texts: UTC,
     };
     const CUT: ConsoleOptions = ConsoleOptions {
+        reader: Reader::Program,
         num_rows: 20,
         truncate: Truncate::TRUE,
         vertical: false,
@@ -611,12 +630,18 @@ Batch: 7
     }
 
     #[test]
-    fn only_what_breaks_lines_or_commands_a_terminal_is_escaped() {
-        let check = |text: &str, expected: &str| assert_eq!(escape(text.to_owned()), expected);
+    fn only_what_breaks_lines_or_on_a_terminal_commands_it_is_escaped() {
+        let escaped = |text: &str, reader| escape(text.to_owned(), reader);
+        let check = |text: &str, expected: &str| {
+            assert_eq!(escaped(text, Reader::Program), expected);
+            assert_eq!(escaped(text, Reader::Terminal), expected);
+        };
         check("a\nb\rc\td\u{c}e\u{8}f\u{b}g\u{7}h", "a\\nb\\rc\\td\\fe\\bf\\vg\\ah");
         check("a\\b|c\u{0}[31m\u{7f}", "a\\b|c\u{0}[31m\u{7f}");
         check("\u{3000}", "\u{3000}");
-        check("\u{1b}[2Ja\u{9b}2J", "\\u001b[2Ja\\u009b2J");
+        let command = "\u{1b}[2Ja\u{9b}2J";
+        assert_eq!(escaped(command, Reader::Terminal), "\\u001b[2Ja\\u009b2J");
+        assert_eq!(escaped(command, Reader::Program), command);
         check("é\u{a0}\0", "é\u{a0}\0");
     }
 
