@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every test: format, lints, documentation, unit tests and laws, the real binary over the embedded
-# broker with SIGKILLs, every recorded run of real Spark (tests/golden; GOLDEN_DIR names others), and the
+# broker with SIGKILLs, 10,000 seeds of simulated faults, every recorded run of real Spark (tests/golden; GOLDEN_DIR names others), and the
 # main paths on real Kafka (KRaft and ZooKeeper), which it starts and stops.
 #
 #   scripts/test.sh [--no-kafka]
@@ -65,6 +65,10 @@ fi
 
 step "unit tests, laws, and the real binary over the embedded broker"
 cargo test --release --locked
+
+step "simulation: 10,000 seeds of random faults"
+"${CARGO_TARGET_DIR:-target}/release/sales-stream" simulate --seed 1 --seeds 10000 |
+    tee >(grep '^RESULT ' >>"${SALES_STREAM_RESULTS:-/dev/null}")
 
 if [[ $kafka == yes ]]; then
     ensure_java_and_maven
