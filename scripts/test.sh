@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test: format, lints, documentation, unit tests and laws, the real binary over the embedded
-# broker with SIGKILLs, power cuts and full disks (on loop devices, as root), every recorded run of real
-# Spark (tests/golden; GOLDEN_DIR names others), and the main paths on real Kafka (KRaft and ZooKeeper),
-# which it starts and stops.
+# broker with SIGKILLs, every crash point, power cuts and full disks (on loop devices, as root), 10,000
+# seeds of simulated faults, every recorded run of real Spark (tests/golden; GOLDEN_DIR names others), and
+# the main paths on real Kafka (KRaft and ZooKeeper), which it starts and stops.
 #
 #   scripts/test.sh [--no-kafka]
 #
@@ -73,6 +73,10 @@ step "every crash point: I/O calls, named places, pairs, limits"
 cargo test --release --locked --features faults --test crash_points --test planted_faults
 # The ordinary binaries take their places again.
 cargo build --release --locked
+
+step "simulation: 10,000 seeds of random faults"
+"${CARGO_TARGET_DIR:-target}/release/sales-stream" simulate --seed 1 --seeds 10000 |
+    tee >(grep '^RESULT ' >>"${SALES_STREAM_RESULTS:-/dev/null}")
 
 if [[ $kafka == yes ]]; then
     ensure_java_and_maven

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!  floor 8   main ─ commands                what the verbs do, exit codes; `demo`
-//!  floor 7   cli   progress                 what can be typed; log, signals; lines of progress
+//!  floor 7   cli   progress   simulate      what can be typed; log, signals; lines of progress; trials of
+//!                                           the engine over the memory twins, by seed
 //!  floor 6   engine   inspect               the loop and the order of a batch's steps; read-only views
 //!  floor 5   source::kafka  checkpoint::rocks  sink::{console,files,dead_letter}   one library each,
 //!            (each with a memory twin)                                             beside it:
@@ -32,6 +33,9 @@
 //!
 //! Rows that are not state and dead letters go ahead into the checkpoint while their batch is read, and
 //! sinks get them back from there piece by piece.
+//!
+//! The engine meets time and chance in its clock alone, and its way out can be driven in line, so that
+//! [`simulate`] runs the same engine in a world that follows from one seed.
 //!
 //! What Spark itself did is in `tests/golden`, and where our own way differs from it, in
 //! `docs/differences-from-spark.md`.

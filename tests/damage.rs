@@ -194,7 +194,8 @@ impl Golden {
             open: Box::new(move || Ok(Box::new(examined.into_open()?))),
             sinks: vec![Box::new(sink)],
             reporter: None,
-            clock: &Fixed,
+            clock: Arc::new(Fixed),
+            carriage: Carriage::Threads,
             stop: Stop::new(),
         };
         engine::run(parts, &self.settings).map(|_| ())

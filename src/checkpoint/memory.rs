@@ -357,3 +357,53 @@ impl Ledger<MemoryStore> {
         self.recovered()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::codec::Entry;
+
+    fn put(key: u8) -> Vec<Edit> {
+        vec![Edit::Put(Entry { family: Family::Meta, key: vec![key], value: vec![key] })]
+    }
+
+    fn store(disk: &MemoryDisk) -> MemoryStore {
+        MemoryStore { disk: disk.clone(), directory: PathBuf::from("(memory)") }
+    }
+
+    fn keys(disk: &MemoryDisk) -> Vec<u8> {
+        disk.lock().current.keys().map(|(_, key)| key[0]).collect()
+    }
+
+    #[test]
+    fn a_power_cut_keeps_what_was_synced_and_some_of_what_came_after() {
+        let disk = MemoryDisk::new();
+        store(&disk).write(put(1), Durability::Synced).unwrap();
+        for key in 2..5 {
+            store(&disk).write(put(key), Durability::Unsynced).unwrap();
+        }
+        assert_eq!((keys(&disk), disk.unsynced_writes()), (vec![1, 2, 3, 4], 3));
+        disk.crash_keeping(1);
+        assert_eq!((keys(&disk), disk.unsynced_writes()), (vec![1, 2], 0));
+    }
+
+    #[test]
+    fn a_judge_decides_what_a_failed_write_leaves() {
+        struct Sentence(Vec<Fate>);
+        impl Judge for Sentence {
+            fn judge(&mut self, _: Attempt) -> Fate {
+                self.0.pop().unwrap_or(Fate::Done)
+            }
+        }
+        let disk = MemoryDisk::new();
+        let fates = vec![Fate::FailsButDurable, Fate::FailsButRead, Fate::Fails];
+        disk.set_judge(Some(Box::new(Sentence(fates))));
+        for key in [1, 2] {
+            store(&disk).write(put(key), Durability::Synced).unwrap_err();
+        }
+        assert_eq!((keys(&disk), disk.unsynced_writes()), (vec![2], 1), "it is not on the disk");
+        store(&disk).write(put(3), Durability::Synced).unwrap_err();
+        disk.crash();
+        assert_eq!(keys(&disk), [2, 3], "a sync takes all before it along");
+    }
+}

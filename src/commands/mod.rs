@@ -99,7 +99,7 @@ pub fn execute(arguments: Arguments, signals: &Signals) -> Result<(), Failure> {
         Some(Command::Broker(what)) => clients::broker(what, signals.stop()),
         Some(Command::Topics(what)) => clients::topics(what, signals),
         Some(Command::Demo) => demonstrate(signals),
-        Some(Command::Simulate(what)) => simulate::simulate(what, arguments.log, signals.stop()),
+        Some(Command::Simulate(what)) => simulate::simulate(what, arguments.log, signals),
         Some(Command::Inspect(what)) => inspect::inspect(&what),
         Some(Command::Checkpoints(what)) => checkpoints::checkpoints(what),
         Some(Command::Pipeline(what)) => pipeline::pipeline(&what),

@@ -19,9 +19,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Failure, print};
 use crate::{
-    cli::{LogArguments, SimulateArguments, say},
+    cli::{LogArguments, Signals, SimulateArguments, say},
     simulate::{Counts, Outcome, try_seed},
-    stop::Stop,
 };
 
 /// Seeds that one thread takes at a time.
@@ -54,7 +53,7 @@ impl Results {
 pub(super) fn simulate(
     arguments: SimulateArguments,
     log: LogArguments,
-    stop: &Stop,
+    signals: &Signals,
 ) -> Result<(), Failure> {
     let began = Instant::now();
     catch_panics();
@@ -69,7 +68,7 @@ pub(super) fn simulate(
         loop {
             let first = next.fetch_add(TAKEN, Ordering::Relaxed);
             if first >= arguments.seeds
-                || stop.is_requested()
+                || signals.stop().is_requested()
                 || !arguments.keep_going && is_broken(&results)
             {
                 return;
@@ -103,6 +102,7 @@ pub(super) fn simulate(
     print(&summary(&results, &arguments, seconds))?;
     match &results.broken {
         Some((seed, outcome)) => Err(Failure::new(1, explain(*seed, outcome))),
+        None if results.counts.seeds < arguments.seeds => Err(Failure::new(signals.code(), "")),
         None => Ok(()),
     }
 }
@@ -160,6 +160,7 @@ fn summary(results: &Results, arguments: &SimulateArguments, seconds: f64) -> St
     let rate = seeds as f64 / seconds.max(0.001);
     let verdict = match results.broken {
         Some(_) => "a seed does not hold",
+        None if results.counts.seeds < arguments.seeds => "stopped, and every seed so far holds",
         None => "every seed holds",
     };
     let ok = results.broken.is_none();

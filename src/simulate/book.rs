@@ -134,9 +134,13 @@ impl Book {
         contents.map(|(partition, held)| (*partition, held))
     }
 
+    fn entry(&self, batch: u64) -> Option<&Entry> {
+        self.history.get(usize::try_from(batch).ok()?)
+    }
+
     /// A durable batch.
     pub(super) fn record(&self, batch: u64) -> Option<&BatchRecord> {
-        self.history.get(batch as usize).map(|entry| &entry.record)
+        self.entry(batch).map(|entry| &entry.record)
     }
 
     /// All that is durable, to be put back with a copy of the disk; `None` while it is not known
@@ -384,7 +388,7 @@ impl Book {
         if self.announced < Some(batch.0) {
             return Err(format!("{name} is given batch {batch}, which is not announced"));
         }
-        let Some(entry) = self.history.get(batch.0 as usize) else {
+        let Some(entry) = self.entry(batch.0) else {
             return Err(format!("{name} is given batch {batch}, which is not durable"));
         };
         let next = sink.published.map_or(0, |published| published + 1);
@@ -427,7 +431,7 @@ impl Book {
     /// A batch is to be committed to the group.
     pub(super) fn committing(&self, visible: &Visible) -> Checked {
         let batch = visible.identity().batch.0;
-        let Some(entry) = self.history.get(batch as usize) else {
+        let Some(entry) = self.entry(batch) else {
             return Err(format!("batch {batch} is committed and not durable"));
         };
         if visible.record().positions() != entry.record.positions() {

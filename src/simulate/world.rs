@@ -449,6 +449,13 @@ impl World {
             if read.as_ref().is_some_and(known) {
                 self.cut_off.insert(partition);
             }
+            // Often there is soon as much again as was lost: only epochs tell then.
+            if self.chance.below(2) == 0 {
+                for _ in at.0..=latest.0 {
+                    let value = self.value();
+                    self.append(partition, value.as_deref());
+                }
+            }
         }
     }
 

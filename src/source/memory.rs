@@ -722,4 +722,16 @@ mod tests {
         topic.set_witness(Some(WitnessFact::None));
         assert_eq!(source.witness(&[P0]).unwrap(), WitnessFact::None);
     }
+
+    #[test]
+    fn the_records_of_an_aborted_transaction_are_seen_by_nobody() {
+        let topic = topic();
+        topic.hold_at(P0, Some(Offset(1)));
+        let seen = |topic: &MemoryTopic| topic.records(P0, Offset(0), Offset(9)).len();
+        assert_eq!((topic.ends(P0), seen(&topic)), ((Offset(0), Offset(1), Offset(3)), 1));
+        topic.abort(P0, Offset(1));
+        topic.append_gap(P0, 1);
+        topic.hold_at(P0, None);
+        assert_eq!((topic.ends(P0).1, seen(&topic)), (Offset(4), 2));
+    }
 }
