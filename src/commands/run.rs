@@ -169,10 +169,9 @@ fn progress_writer(
         ProgressSpec::Stderr => Box::new(io::stderr()),
         ProgressSpec::JsonLines(file) => {
             let opened = File::options().create(true).append(true).open(file);
-            Box::new(opened.map_err(|error| EngineError::Progress {
-                file: file.clone(),
-                problem: error.to_string(),
-            })?)
+            Box::new(
+                opened.map_err(|problem| EngineError::Progress { file: file.clone(), problem })?,
+            )
         }
     };
     let mut run_id = [0; 16];
