@@ -15,6 +15,7 @@
 mod support;
 
 use std::{
+    sync::Arc,
     collections::BTreeMap,
     fs,
     os::unix::fs::DirBuilderExt as _,
@@ -30,7 +31,7 @@ use std::{
 use sales_stream::{
     batch::{Permissions, Publication},
     checkpoint::rocks::{self, RocksCheckpoint},
-    engine::{self, Clock, EngineError, Parts, Settings},
+    engine::{self, Carriage, Clock, EngineError, Parts, Settings},
     sink::memory::{Keeps, MemorySink, Trouble},
     source::memory::MemoryTopic,
     spec::{self, MaxOffsets, StartingOffsets, Trigger},

@@ -8,7 +8,7 @@ const TRACES: [&str; 3] =
 
 fn holds(binary: &str, trace: &str) -> bool {
     let bytes = fs::read(binary).unwrap();
-    bytes.windows(trace.len()).any(|window| window == trace.as_bytes())
+    memchr::memmem::find(&bytes, trace.as_bytes()).is_some()
 }
 
 #[cfg(not(feature = "faults"))]

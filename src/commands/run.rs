@@ -169,9 +169,10 @@ fn progress_writer(
 ) -> Result<Box<dyn Reporter>, EngineError> {
     let out: Box<dyn io::Write + Send> = match place {
         ProgressSpec::Stderr => Box::new(io::stderr()),
-        ProgressSpec::JsonLines(file) => Box::new(open_progress(file).map_err(|error| {
-            EngineError::Progress { file: file.clone(), problem: error.to_string() }
-        })?),
+        ProgressSpec::JsonLines(file) => Box::new(
+            open_progress(file)
+                .map_err(|problem| EngineError::Progress { file: file.clone(), problem })?,
+        ),
     };
     let mut run_id = [0; 16];
     rustix::rand::getrandom(&mut run_id, rustix::rand::GetRandomFlags::empty())

@@ -49,12 +49,15 @@ pub enum EngineError {
     #[error("{0}")]
     StartingOffsets(String),
     /// The place for progress cannot be written.
-    #[error("--progress jsonl:{} cannot be written: {problem}", file.display())]
+    #[error(
+        "--progress jsonl:{} cannot be written: {problem}. Name another file, or mend what keeps this one \
+         from being written, and start again; no batch is lost", file.display()
+    )]
     Progress {
         /// The file.
         file: std::path::PathBuf,
         /// What the system said.
-        problem: String,
+        problem: std::io::Error,
     },
     /// State that is not of this pipeline.
     #[error("the checkpoint is damaged: {0}")]
@@ -96,15 +99,29 @@ impl From<SourceError> for EngineError {
     }
 }
 
+/// Whether a file cannot be opened because of how it was named, and not because storage fails.
+fn is_of_the_name(problem: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        problem.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename
+    )
+}
+
 impl EngineError {
     /// The exit code, part of the command line's interface.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             EngineError::Closed => 0,
-            EngineError::Decode(_)
-            | EngineError::StartingOffsets(_)
-            | EngineError::Progress { .. } => 2,
+            EngineError::Decode(_) | EngineError::StartingOffsets(_) => 2,
+            EngineError::Progress { problem, .. } if is_of_the_name(problem) => 2,
+            EngineError::Progress { .. } => 14,
             EngineError::Checkpoint(CheckpointError::Locked { .. }) => 10,
             EngineError::Checkpoint(CheckpointError::Corrupt { .. }) | EngineError::State(_) => 11,
             EngineError::Checkpoint(CheckpointError::Misfit { .. }) | EngineError::Misfit(_) => 12,
@@ -133,5 +150,22 @@ impl EngineError {
                 SinkError::Retry(_) | SinkError::Refused(_) => 30,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_under_the_progress_file_is_a_failure_of_storage() {
+        let code =
+            |problem: Error| EngineError::Progress { file: "progress".into(), problem }.exit_code();
+        assert_eq!(code(ErrorKind::StorageFull.into()), 14);
+        assert_eq!(code(Error::from_raw_os_error(libc::EIO)), 14);
+        assert_eq!(code(ErrorKind::NotFound.into()), 2);
+        assert_eq!(code(ErrorKind::IsADirectory.into()), 2);
     }
 }

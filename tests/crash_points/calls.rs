@@ -93,8 +93,9 @@ pub fn judge(plant: &Plant, ended: &Ended) -> Result<(), String> {
         return wrong("a short write is no failure");
     }
     let error = ended.error();
-    let names_place =
-        ["checkpoint/sales", "out", "letters"].iter().any(|path| error.contains(path));
+    let names_place = ["checkpoint/sales", "out", "letters", "jsonl:progress"]
+        .iter()
+        .any(|path| error.contains(path));
     let says_what_to_do = error.contains("start again") || error.contains("restore the newest");
     if !names_place || !says_what_to_do {
         return wrong("its message does not help");
