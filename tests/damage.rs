@@ -154,7 +154,7 @@ impl Golden {
         assert!(next.len() > 3, "there are batches to be wrong: {}", next.len());
         golden.pending = *next.keys().next().expect("there are batches");
         assert!(!golden.expected.contains_key(&golden.pending), "it was published before");
-        assert!(next.values().any(|batch| batch.rows.len() > 0), "with rows");
+        assert!(next.values().any(|batch| !batch.rows.is_empty()), "with rows");
         golden.expected.extend(next);
         golden
     }
@@ -165,7 +165,7 @@ impl Golden {
         state: &Path,
         records: u32,
         troubles: &[Trouble],
-    ) -> (BTreeMap<u64, Publication>, Result<(), EngineError>) {
+    ) -> (BTreeMap<u64, Publication>, Result<(), Box<EngineError>>) {
         let sink = MemorySink::new("memory", Keeps::Nothing);
         sink.expect_troubles(troubles.iter().copied());
         let ended = self.run_into(state, records, sink.clone());
@@ -173,7 +173,12 @@ impl Golden {
         (published.map(|batch| (batch.identity.batch.0, bare(batch))).collect(), ended)
     }
 
-    fn run_into(&self, state: &Path, records: u32, sink: MemorySink) -> Result<(), EngineError> {
+    fn run_into(
+        &self,
+        state: &Path,
+        records: u32,
+        sink: MemorySink,
+    ) -> Result<(), Box<EngineError>> {
         let topic = MemoryTopic::new(2);
         for index in 0..records {
             let partition = i32::try_from(index % 2).expect("it is small");
@@ -182,7 +187,7 @@ impl Golden {
         topic.set_records_at_once(Some(4));
         let pipeline =
             spec::parse(&self.settings.spec_text, "sales").expect("it is right").pipeline;
-        let examined = RocksCheckpoint::examine(state)?;
+        let examined = RocksCheckpoint::examine(state).map_err(EngineError::from)?;
         let recovered = examined.facts().clone();
         let source = match self.settings.takes_new_topic(&pipeline) {
             true => topic.following_source(),
@@ -199,7 +204,8 @@ impl Golden {
             carriage: Carriage::Threads,
             stop: Stop::new(),
         };
-        engine::run(parts, &self.settings).map(|_| ())
+        engine::run(parts, &self.settings)?;
+        Ok(())
     }
 
     fn put(&self, state: &Path, files: &Files) {
@@ -355,23 +361,29 @@ impl Golden {
                 None => fs::remove_file(state.join(name)).expect("it was there"),
             }
         }
-        now_trying(Some(&damage.to_string()));
-        let ended = std::panic::catch_unwind(|| self.run(state, ALL_RECORDS, &[]));
+        let what = damage.to_string();
+        now_trying(Some(&what));
+        let ended = std::panic::catch_unwind(|| self.has_right_batches(state, &what));
         now_trying(None);
-        let (published, ended) = ended.unwrap_or_else(|_| panic!("{damage} ends in a panic"));
+        !ended.unwrap_or_else(|_| panic!("{what} ends in a panic"))
+    }
+
+    /// Whether a start on what is there goes on, all of whose batches must be right; if not, it refuses.
+    fn has_right_batches(&self, state: &Path, what: &str) -> bool {
+        let (published, ended) = self.run(state, ALL_RECORDS, &[]);
         // Whatever came before a refusal was right too.
         for (batch, publication) in &published {
             let expected = self.expected.get(batch);
-            assert!(Some(publication) == expected, "{damage}: batch {batch} is another");
+            assert!(Some(publication) == expected, "{what}: batch {batch} is another");
         }
         if let Err(error) = ended {
             let code = error.exit_code();
-            assert!(matches!(code, 11..=13), "{damage} ends with exit {code}: {error}");
-            return true;
+            assert!(matches!(code, 11..=13), "{what} ends with exit {code}: {error}");
+            return false;
         }
         let batches = self.expected.keys().filter(|batch| **batch >= self.pending);
-        assert!(published.keys().eq(batches), "{damage}: batches are missing or shown again");
-        false
+        assert!(published.keys().eq(batches), "{what}: batches are missing or shown again");
+        true
     }
 }
 
@@ -450,4 +462,15 @@ fn damage_to_stored_output_is_refused_or_harmless() {
 #[test]
 fn damage_to_a_log_of_changes_is_refused_or_harmless() {
     try_everything("compat", compat(), sale, &["meta", "order", "outbox", "history"]);
+}
+
+/// Only a witness outside tells a directory that is older as a whole; without one, the trials notice it.
+#[test]
+fn the_trials_notice_a_directory_that_is_older_as_a_whole() {
+    let golden = Golden::make(windows(), sale);
+    let state = golden.home.path().join("older");
+    golden.put(&state, &golden.older[1]);
+    let trial = std::panic::catch_unwind(|| golden.has_right_batches(&state, "an older directory"));
+    let problem = *trial.expect_err("it is noticed").downcast::<String>().expect("with words");
+    assert!(problem.contains("is another") || problem.contains("shown again"), "{problem}");
 }

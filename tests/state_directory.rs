@@ -31,7 +31,7 @@ impl Work {
             &broker.address,
             "sales",
             EVENTS,
-            &["--stores", "7", "--time-scale", "60", "--out-of-order", "5s", "--seed", "11"],
+            &["--stores", "7", "--time-scale", "150", "--out-of-order", "5s", "--seed", "11"],
         );
         let home = tempfile::tempdir().unwrap();
         let mut work = Work { broker, home, straight: BTreeMap::new() };
@@ -167,9 +167,16 @@ fn a_damaged_directory_is_refused_or_harmless_to_the_binary_too() {
     let seed = support::results::number("SALES_STREAM_SEED", 1, 1);
     let trials = support::results::number("SALES_STREAM_DAMAGE_TRIALS", 40, 1000);
     // A run that was killed on its way, twice, so that there are sorted files and a log.
-    for delay_ms in [200, 250] {
+    for _ in 0..2 {
+        let visible = work.checkpoint("golden").join("sales/visible");
+        let before = fs::read(&visible).unwrap_or_else(|_| vec![0; 8192]);
         let mut process = Process::start(work.command("golden").stderr(Stdio::null()));
-        if !process.ends_within(Duration::from_millis(delay_ms)) {
+        let deadline = Instant::now() + support::PATIENCE;
+        while fs::read(&visible).map_or(true, |now| now == before) {
+            assert!(Instant::now() < deadline, "no batch was announced");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !process.ends_within(Duration::from_millis(30)) {
             process.kill_hard();
         }
     }
