@@ -144,6 +144,8 @@ make_home() {
 clean_up() {
     local status=$?
     trap - EXIT INT TERM
+    # A signal may come while a function's words go to a file.
+    exec 2>&"$WORDS"
     end_actors
     remove_network
     if [ -n "$CLEAN" ] && [ -z "$KEEP" ]; then
@@ -183,6 +185,7 @@ main() {
     fi
     ensure_binary
     make_home
+    exec {WORDS}>&2
     trap clean_up EXIT
     trap 'exit 130' INT TERM
     open_nap
