@@ -261,3 +261,57 @@ impl Counts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Comparison, Counts};
+    use crate::truth::{Summary, Sums, Truth};
+
+    /// Window 0 with stores 1 and 2 is due, window 30 with store 1 is not.
+    fn truth() -> Truth {
+        let sums = Sums::from([(0, vec![None, Some(100), Some(250)]), (30, vec![None, Some(5)])]);
+        let summary =
+            Summary { events: 9, groups: 3, due_groups: 2, total_cents: 355, due_until: 59 };
+        Truth { summary, sums }
+    }
+
+    fn check(results: &[(i64, &str, i64)], expected: &str) {
+        let mut comparison = Comparison::new(truth());
+        for (window, store, cents) in results {
+            comparison.add(*window, store, *cents).unwrap();
+        }
+        let said = comparison.verdict().err().map_or(String::new(), |error| error.to_string());
+        assert!(said.contains(expected), "{results:?}: {said:?} instead of {expected:?}");
+        assert_eq!(said.is_empty(), expected.is_empty(), "{results:?}: {said:?}");
+    }
+
+    #[test]
+    fn exactly_the_due_groups_once_are_right_with_or_without_later_ones() {
+        check(&[(0, "store-2", 250), (0, "store-1", 100)], "");
+        check(&[(0, "store-2", 250), (0, "store-1", 100), (30, "store-1", 5)], "");
+    }
+
+    #[test]
+    fn what_is_missing_doubled_wrong_or_unknown_is_told() {
+        check(&[(0, "store-1", 100)], "missing 1");
+        check(&[(0, "store-2", 250), (0, "store-1", 100), (0, "store-1", 100)], "doubled 1");
+        check(&[(0, "store-2", 251), (0, "store-1", 100)], "wrong 1");
+        check(&[(0, "store-2", 250), (0, "store-1", 100), (30, "store-1", 4)], "wrong 1");
+        check(&[(0, "store-2", 250), (0, "store-1", 100), (60, "store-1", 1)], "unknown 1");
+        check(&[], "missing 2");
+    }
+
+    #[test]
+    fn counts_are_right_only_if_all_that_were_told_are() {
+        let verdict = |counts: Counts| counts.verdict(&truth()).is_ok();
+        let right = || Counts { rows: 9, results: Some(2), late: 0, cents: Some(355) };
+        assert!(verdict(right()));
+        assert!(verdict(Counts { results: None, cents: None, ..right() }));
+        assert!(verdict(Counts { results: Some(3), ..right() }));
+        assert!(!verdict(Counts { rows: 8, ..right() }));
+        assert!(!verdict(Counts { results: Some(1), ..right() }));
+        assert!(!verdict(Counts { results: Some(4), ..right() }));
+        assert!(!verdict(Counts { late: 1, ..right() }));
+        assert!(!verdict(Counts { cents: Some(354), ..right() }));
+    }
+}

@@ -101,34 +101,54 @@ impl Table {
             );
         }
         for ours in &self.ours {
-            self.print_ratios(ours, rows);
+            if let Some((_, mine)) = rows.iter().find(|(system, _)| system == ours) {
+                self.print_ratios(ours, mine, rows);
+            }
         }
         println!();
     }
 
-    /// Events per CPU-second of `ours` as a multiple of each other system's.
-    fn print_ratios(&self, ours: &str, rows: &[(String, Row)]) {
-        let median_of = |row: &Row| median(&row.per_cpu_second);
-        let Some(mine) =
-            rows.iter().find(|(system, _)| system == ours).and_then(|it| median_of(&it.1))
-        else {
+    /// How many times better `mine` is than each other system, by medians; for a probe, which is better, in
+    /// per cent of it.
+    fn print_ratios(&self, ours: &str, mine: &Row, rows: &[(String, Row)]) {
+        let others: Vec<_> =
+            rows.iter().filter(|(system, _)| !self.ours.contains(system)).collect();
+        if others.is_empty() {
             return;
-        };
-        let others = rows.iter().filter(|(system, _)| !self.ours.contains(system));
-        let ratios: Vec<String> = others
-            .filter_map(|(system, row)| {
-                let ratio = mine / median_of(row)?;
-                Some(if row.is_probe {
-                    format!("{:.0} % of {system}", ratio * 100.0)
-                } else {
-                    format!("{ratio:.1} x {system}")
+        }
+        println!(
+            "\n| {ours} against | events per CPU-second | events a second | peak memory | start | \
+             restart |"
+        );
+        println!("|---|---|---|---|---|---|");
+        for (system, other) in others {
+            let more = |of: fn(&Row) -> &[f64]| {
+                ratio(of(mine), of(other)).map_or("–".to_owned(), |ratio| {
+                    if other.is_probe {
+                        format!("{:.0} %", ratio * 100.0)
+                    } else {
+                        format!("{ratio:.1} x")
+                    }
                 })
-            })
-            .collect();
-        if !ratios.is_empty() {
-            println!("\n{ours}, events per CPU-second: {}", ratios.join("; "));
+            };
+            let less = |of: fn(&Row) -> &[f64]| {
+                ratio(of(other), of(mine)).map_or("–".to_owned(), |ratio| format!("1/{ratio:.1}"))
+            };
+            println!(
+                "| {system} | {} | {} | {} | {} | {} |",
+                more(|row| &row.per_cpu_second),
+                more(|row| &row.per_second),
+                less(|row| &row.peak_mib),
+                less(|row| &row.first_s),
+                less(|row| &row.restarted_s),
+            );
         }
     }
+}
+
+/// The ratio of two medians, where both were measured.
+fn ratio(of: &[f64], to: &[f64]) -> Option<f64> {
+    Some(median(of)? / median(to)?)
 }
 
 impl Row {
@@ -172,4 +192,23 @@ fn shown(values: &[f64], places: usize) -> String {
         return format!("{median:.places$}");
     }
     format!("{median:.places$} ({least:.places$} to {most:.places$})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{median, shown};
+
+    #[test]
+    fn the_median_is_the_middle_or_between_the_two_middle_ones() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn several_values_are_shown_with_their_spread() {
+        assert_eq!(shown(&[], 1), "–");
+        assert_eq!(shown(&[1.25], 1), "1.2");
+        assert_eq!(shown(&[3.0, 1.0, 2.0], 0), "2 (1 to 3)");
+    }
 }

@@ -168,3 +168,27 @@ pub fn cents(price: &str) -> Outcome<i64> {
     let cents = format!("{:.0}", value * 100.0);
     cents.parse().map_err(|_| format!("{price:?} is no price").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{cents, store_number};
+
+    #[test]
+    fn prices_are_read_as_cents() {
+        for (price, expected) in
+            [("12.34", 1234), ("12.3", 1230), ("12", 1200), ("1.234E7", 1_234_000_000), ("0.05", 5)]
+        {
+            assert_eq!(cents(price).unwrap(), expected, "{price}");
+        }
+        // As sums of doubles are printed.
+        assert_eq!(cents("12.340000000000003").unwrap(), 1234);
+        assert_eq!(cents("12.339999999999998").unwrap(), 1234);
+        assert!(cents("a lot").is_err());
+    }
+
+    #[test]
+    fn stores_are_known_by_number() {
+        assert_eq!(store_number("store-17").unwrap(), 17);
+        assert!(store_number("shop-17").is_err());
+    }
+}

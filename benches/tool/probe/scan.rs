@@ -104,3 +104,38 @@ fn number(text: &[u8], mut at: usize) -> Option<(i64, u32, usize)> {
         at += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Sale;
+
+    fn check(text: &str, expected: Option<(&str, i64, i64)>) {
+        let sale = Sale::scan(text.as_bytes());
+        let found = sale
+            .map(|sale| (String::from_utf8_lossy(sale.store).into_owned(), sale.cents, sale.ts));
+        assert_eq!(
+            found,
+            expected.map(|(store, cents, ts)| (store.to_owned(), cents, ts)),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn fields_may_come_in_any_order_with_any_white_space() {
+        let expected = Some(("store-7", 1230, 5));
+        check(r#"{"store": "store-7", "item": "x", "price": 12.30, "ts": 5}"#, expected);
+        check(r#" { "ts":5,"price":12.3 , "more":null, "store":"store-7" } "#, expected);
+        check(r#"{"store":"s","price":-1,"ts":-2}"#, Some(("s", -100, -2)));
+    }
+
+    #[test]
+    fn what_is_not_flat_and_plain_is_given_up() {
+        check(r#"{"store":"s","price":1.234,"ts":5}"#, None);
+        check(r#"{"store":"s","price":1e2,"ts":5}"#, None);
+        check(r#"{"store":"\u0041","price":1,"ts":5}"#, None);
+        check(r#"{"store":{},"price":1,"ts":5}"#, None);
+        check(r#"{"store":"s","price":1}"#, None);
+        check(r#"{"store":"s","price":1,"ts":5"#, None);
+        check("", None);
+    }
+}
