@@ -15,13 +15,13 @@
 mod support;
 
 use std::{
-    sync::Arc,
     collections::BTreeMap,
     fs,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     sync::{
-        Mutex, Once, PoisonError,
+        Arc, Mutex, Once, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread::ThreadId,
