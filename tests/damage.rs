@@ -19,7 +19,6 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
     sync::{
         Arc, Mutex, Once, PoisonError,
         atomic::{AtomicUsize, Ordering},
