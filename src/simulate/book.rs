@@ -202,8 +202,8 @@ impl Book {
         let newest = self.newest();
         let mut sinks = Vec::new();
         for name in names {
-            let before = self.sinks.iter().chain(&self.gone);
-            let known = before.filter(|sink| sink.name == *name).next_back().cloned();
+            let mut before = self.sinks.iter().chain(&self.gone);
+            let known = before.rfind(|sink| sink.name == *name).cloned();
             sinks.push(known.unwrap_or_else(|| SinkBook {
                 name: (*name).to_owned(),
                 published: newest,
