@@ -75,7 +75,7 @@ enum Hands {
     Inline {
         exit: Box<Exit>,
         pace: Box<dyn Pace>,
-        leaving: Option<Leaving>,
+        leaving: Option<Box<Leaving>>,
     },
 }
 
@@ -237,7 +237,9 @@ impl Hands {
                 // The thread only ends after a failure, which was looked at just now.
                 plans.send((plan, timing)).expect("the outlet takes plans until it fails");
             }
-            Hands::Inline { exit, leaving, .. } => *leaving = Some(exit.begin(plan, timing)),
+            Hands::Inline { exit, leaving, .. } => {
+                *leaving = Some(Box::new(exit.begin(plan, timing)))
+            }
         }
     }
 

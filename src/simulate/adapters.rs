@@ -411,7 +411,9 @@ impl Checkpoint for WorldCheckpoint {
 
     fn next_incarnation(&mut self) -> Result<Incarnation, CheckpointError> {
         self.shared.lock().begins();
-        self.inner.next_incarnation()
+        let incarnation = self.inner.next_incarnation()?;
+        self.shared.lock().book.synced();
+        Ok(incarnation)
     }
 
     fn ahead(&self) -> Box<dyn Ahead> {

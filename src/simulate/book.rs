@@ -81,6 +81,8 @@ pub(super) struct Book {
     history: Vec<Entry>,
     /// A batch whose write was not confirmed.
     candidate: Option<Entry>,
+    /// The newest batch was found after a write that failed, and nothing was synced since.
+    is_unsure: bool,
     announced: Option<u64>,
     lineage: Option<Lineage>,
     reading: Content,
@@ -103,6 +105,7 @@ impl Book {
             shadow: Shadow::new(variant, keep_dead_letters),
             history: Vec::new(),
             candidate: None,
+            is_unsure: false,
             announced: None,
             lineage: None,
             reading: Content::default(),
@@ -143,16 +146,22 @@ impl Book {
         self.entry(batch).map(|entry| &entry.record)
     }
 
+    /// Everything that was read at the start is on the disk.
+    pub(super) fn synced(&mut self) {
+        self.is_unsure = false;
+    }
+
     /// All that is durable, to be put back with a copy of the disk; `None` while it is not known
     /// whether a batch is.
     pub(super) fn copy(&self) -> Option<Vec<Entry>> {
-        self.candidate.is_none().then(|| self.history.clone())
+        (self.candidate.is_none() && !self.is_unsure).then(|| self.history.clone())
     }
 
     /// The disk was replaced by a copy of it, or an empty one, on which these batches are durable.
     pub(super) fn replaced(&mut self, history: Vec<Entry>) {
         self.history = history;
         self.candidate = None;
+        self.is_unsure = false;
         let newest = self.newest();
         self.announced = self.announced.min(newest);
         for sink in self.sinks.iter_mut().chain(&mut self.gone) {
@@ -167,6 +176,11 @@ impl Book {
         (self.reading, self.read) = (Content::default(), VecDeque::new());
         let candidate = self.candidate.take();
         let found = recovered.last.as_ref();
+        if self.is_unsure && found != self.history.last().map(|entry| &entry.record) {
+            self.history.pop();
+            self.is_unsure = false;
+            self.remake_shadow(true);
+        }
         let newest = self.history.last().map(|entry| &entry.record);
         if found == newest {
             self.remake_shadow(candidate.is_some());
@@ -177,6 +191,7 @@ impl Book {
         {
             self.history.push(entry);
             self.batches += 1;
+            self.is_unsure = true;
             return Ok(());
         }
         Err(format!(
@@ -202,8 +217,8 @@ impl Book {
         let newest = self.newest();
         let mut sinks = Vec::new();
         for name in names {
-            let before = self.sinks.iter().chain(&self.gone);
-            let known = before.filter(|sink| sink.name == *name).next_back().cloned();
+            let mut before = self.sinks.iter().chain(&self.gone);
+            let known = before.rfind(|sink| sink.name == *name).cloned();
             sinks.push(known.unwrap_or_else(|| SinkBook {
                 name: (*name).to_owned(),
                 published: newest,
