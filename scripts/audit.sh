@@ -51,7 +51,7 @@ What it published (any of these; a sink may be named several times)
   --console FILE          stdout of all its runs, one behind the other
   --dead-letters DIR      the dead-letter sink; files:DIR also goes
   --group NAME            the consumer group, whose commits are compared
-  --progress FILE         lines of --progress jsonl:FILE
+  --progress FILE         lines of --progress jsonl:FILE; of batches that history no longer holds, the boundaries
 
 What it computed, append mode only; the defaults are the pipeline `sales`
   --window 30s --slide 30s --delay 30s      length, slide, and how far the watermark follows behind

@@ -131,7 +131,7 @@ schedule() {
             ;;
         older)
             killed_after "marked:4" "$directory" --max-offsets-per-trigger 250
-            cp -r "$directory/state" "$directory/older"
+            cp -a "$directory/state" "$directory/older"
             killed_after "marked:$KILLED" "$directory" --max-offsets-per-trigger 250
             mv "$directory/state" "$directory/newer"
             mv "$directory/older" "$directory/state"

@@ -502,7 +502,9 @@ public final class Auditor {
     static final class Recorded {
         long batch;
         long incarnation;
-        long watermarkMs;
+        /** W(n); null where nothing tells. */
+        Long watermarkMs;
+        /** Null where nothing tells. */
         String digest;
         final TreeMap<Integer, long[]> ranges = new TreeMap<>();
         final Map<String, Long> counts = new TreeMap<>();
@@ -536,7 +538,66 @@ public final class Auditor {
             } catch (IOException error) {
                 throw new CannotAudit(options.boundaries + " is not what `inspect --json` writes: " + error);
             }
+            if (options.progress != null && !checkpoint.batches.isEmpty()) {
+                checkpoint.fillFrom(options);
+            }
             return checkpoint;
+        }
+
+        /** Lines of progress tell of the batches that history no longer holds. */
+        private void fillFrom(Options options) {
+            long first = batches.get(0).batch;
+            TreeMap<Long, JsonNode> told = new TreeMap<>();
+            for (String line : Auditor.read(options.progress).split("\n")) {
+                try {
+                    JsonNode node = new ObjectMapper().readTree(line);
+                    if (node.path("batchId").isNumber()) {
+                        told.put(node.path("batchId").asLong(), node);
+                    }
+                } catch (IOException error) {
+                    // Cut short by a crash: the batch is told again, or the lines around it tell enough.
+                }
+            }
+            List<Recorded> older = new ArrayList<>();
+            for (long batch = 0; batch < first; batch++) {
+                JsonNode ends = told.containsKey(batch)
+                    ? told.get(batch).path("sources").path(0).path("endOffset").path(options.topic)
+                    // Each line says where its batch began, which is where a batch without a line ended.
+                    : told.getOrDefault(batch + 1, new ObjectMapper().nullNode()).path("sources").path(0)
+                        .path("startOffset").path(options.topic);
+                Recorded recorded = older(batch, told.get(batch));
+                Recorded before = older.isEmpty() ? null : older.get(older.size() - 1);
+                ends.properties().forEach(end -> {
+                    int partition = Integer.parseInt(end.getKey());
+                    long[] last = before == null ? null : before.ranges.get(partition);
+                    // A partition that is new is read from its first record on; -1 stands for that.
+                    recorded.ranges.put(partition, new long[] {last == null ? -1 : last[1], end.getValue().asLong()});
+                });
+                if (recorded.ranges.isEmpty()) {
+                    return;
+                }
+                older.add(recorded);
+            }
+            batches.addAll(0, older);
+        }
+
+        private static Recorded older(long batch, JsonNode line) {
+            Recorded recorded = new Recorded();
+            recorded.batch = batch;
+            recorded.isFromProgress = true;
+            if (line == null) {
+                return recorded;
+            }
+            JsonNode own = line.path("salesStream");
+            recorded.digest = own.path("digest").asText(null);
+            String watermark = line.path("eventTime").path("watermark").asText(null);
+            recorded.watermarkMs = watermark == null ? null : millis(watermark);
+            recorded.counts.put("rows_in", line.path("numInputRows").asLong());
+            recorded.counts.put("late", own.path("lateRows").asLong());
+            recorded.counts.put("malformed", own.path("malformedRows").asLong());
+            recorded.counts.put("filtered", own.path("filteredRows").asLong());
+            recorded.counts.put("rows_out", line.path("sink").path("numOutputRows").asLong());
+            return recorded;
         }
 
         private void take(JsonNode root) {
@@ -680,6 +741,12 @@ public final class Auditor {
             return true;
         }
 
+        /** A batch that is recorded; history may have a hole only where that is a finding already. */
+        private Recorded recordedAs(long batch) {
+            return checkpoint.batches.stream().filter(recorded -> recorded.batch == batch).findFirst()
+                .orElseThrow(() -> new CannotAudit("batch " + batch + " is missing in history"));
+        }
+
         private Long newest() {
             return checkpoint.batches.isEmpty() ? null : checkpoint.batches.get(checkpoint.batches.size() - 1).batch;
         }
@@ -697,10 +764,15 @@ public final class Auditor {
                 return;
             }
             long first = checkpoint.batches.get(0).batch;
+            // Where lines of progress do not say where a partition began: at its first record.
+            for (Recorded recorded : checkpoint.batches) {
+                recorded.ranges.forEach((partition, range) ->
+                    range[0] = range[0] >= 0 ? range[0] : topic.begins.getOrDefault(partition, 0L));
+            }
             if (first != 0) {
                 throw new CannotAudit(
                     "history begins with batch " + first + ": the boundaries of earlier ones are not recorded any more"
-                        + " (the checkpoint keeps 10,000 batches)");
+                        + " (the checkpoint keeps 10,000 batches; lines of --progress jsonl:FILE tell of all)");
             }
         }
 
@@ -752,7 +824,7 @@ public final class Auditor {
                 violation("rollback", "batch " + now.batch + " is of start " + now.incarnation + ", the batch before it"
                     + " of start " + before.incarnation);
             }
-            if (now.watermarkMs < before.watermarkMs) {
+            if (now.watermarkMs != null && before.watermarkMs != null && now.watermarkMs < before.watermarkMs) {
                 violation("rollback", "the watermark goes back from " + instant(before.watermarkMs * 1000) + " to "
                     + instant(now.watermarkMs * 1000) + " in batch " + now.batch);
             }
@@ -785,7 +857,9 @@ public final class Auditor {
             long lateBoundMs = 0;
             long closingBoundMs = 0;
             for (Recorded recorded : checkpoint.batches) {
-                compare(recorded, "watermark", recorded.watermarkMs, closingBoundMs, "wrong watermark");
+                if (recorded.watermarkMs != null) {
+                    compare(recorded, "watermark", recorded.watermarkMs, closingBoundMs, "wrong watermark");
+                }
                 Map<String, Long> faults = new TreeMap<>();
                 Map<String, Letter> batchLetters = new LinkedHashMap<>();
                 long rowsIn = 0;
@@ -1004,8 +1078,8 @@ public final class Auditor {
                     violation("rollback", "the commit of " + at + " is of history " + parts[0]
                         + ", the checkpoint of " + checkpoint.lineage);
                 } else if (!isAhead(batch, "the commit of " + at)) {
-                    Recorded recorded = checkpoint.batches.get((int) batch);
-                    if (!parts[2].equals(recorded.digest)) {
+                    Recorded recorded = recordedAs(batch);
+                    if (recorded.digest != null && !parts[2].equals(recorded.digest)) {
                         violation("rollback", "the commit of " + at + " names another batch " + batch
                             + " than the checkpoint holds (their digests differ)");
                     }
@@ -1322,8 +1396,8 @@ public final class Auditor {
 
         /** How many starts lie between a batch and the one after it; each may print it again. */
         private long restartsAfter(Recorded recorded) {
-            int index = (int) recorded.batch + 1;
-            if (index >= checkpoint.batches.size()) {
+            int index = checkpoint.batches.indexOf(recorded) + 1;
+            if (recorded.isFromProgress || index >= checkpoint.batches.size()) {
                 return Long.MAX_VALUE;
             }
             return checkpoint.batches.get(index).incarnation - recorded.incarnation;
@@ -1417,8 +1491,8 @@ public final class Auditor {
                 if (isAhead(batch, "progress")) {
                     continue;
                 }
-                Recorded recorded = checkpoint.batches.get((int) batch);
-                if (!recorded.digest.equals(line.path("salesStream").path("digest").asText())) {
+                Recorded recorded = recordedAs(batch);
+                if (recorded.digest != null && !recorded.digest.equals(line.path("salesStream").path("digest").asText())) {
                     violation("rollback", where + "its digest is not the one in history");
                 }
                 JsonNode ends = line.path("sources").path(0).path("endOffset").path(options.topic);
@@ -1446,7 +1520,8 @@ public final class Auditor {
                 }
             }
             notes.stream().limit(options.shown).forEach(note -> System.out.println(prefix + "note: " + note));
-            long starts = checkpoint.batches.stream().mapToLong(batch -> batch.incarnation).distinct().count();
+            long starts = checkpoint.batches.stream().filter(batch -> !batch.isFromProgress)
+                .mapToLong(batch -> batch.incarnation).distinct().count();
             System.out.println(prefix + "checked " + recordsCounted + " of " + topic.records + " records in "
                 + topic.ends.size() + " partitions, " + checkpoint.batches.size() + " batches of " + starts + " starts, "
                 + due.size() + " closed and " + open.size() + " open windows, " + late + " late, " + faulty

@@ -18,7 +18,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  * transactions that are aborted. The same seed gives the same records.
  *
  * <p>Loader BROKERS TOPIC PARTITIONS RECORDS SEED FIRST: makes the topic, or gives it more partitions, and sends
- * records FIRST to FIRST + RECORDS - 1 in transactions of 50. Prints how many transactions were aborted.
+ * records FIRST to FIRST + RECORDS - 1 in transactions of 50, each with ten tenths, and one that closes windows. Prints how many transactions were aborted.
  */
 public final class Loader {
     private static final long START = 1_756_800_000L;
@@ -42,6 +42,7 @@ public final class Loader {
                 for (int index = from; index < Math.min(from + 50, first + records); index++) {
                     send(producer, topic, partitions, index, random);
                 }
+                sendDimes(producer, topic, START + from / 4);
                 producer.commitTransaction();
                 if (random.nextInt(4) == 0) {
                     // Looks like sales in every way but one: it never happened.
@@ -54,6 +55,10 @@ public final class Loader {
                     aborted++;
                 }
             }
+            // Closes windows behind the last record: what publishes them is a batch without data.
+            producer.beginTransaction();
+            sendSale(producer, topic, 0, "store-0", "0.5", START + (first + records) / 4 + 60);
+            producer.commitTransaction();
         }
         System.out.println(aborted);
         System.out.flush();
@@ -80,6 +85,20 @@ public final class Loader {
         properties.put(ProducerConfig.METADATA_MAX_AGE_CONFIG, "500");
         properties.put(ProducerConfig.LINGER_MS_CONFIG, "5");
         return new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    /** Ten times a tenth is one, but for doubles. */
+    private static void sendDimes(KafkaProducer<byte[], byte[]> producer, String topic, long time) {
+        for (int dime = 0; dime < 10; dime++) {
+            sendSale(producer, topic, 0, "dimes", "0.1", time);
+        }
+    }
+
+    private static void sendSale(
+            KafkaProducer<byte[], byte[]> producer, String topic, int partition, String store, String price, long time) {
+        String value = "{\"store\":\"" + store + "\",\"price\":" + price + ",\"ts\":" + time + "}";
+        byte[] bytes = value.getBytes(StandardCharsets.UTF_8);
+        producer.send(new ProducerRecord<>(topic, partition, store.getBytes(StandardCharsets.UTF_8), bytes));
     }
 
     private static void send(
