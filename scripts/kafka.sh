@@ -165,7 +165,13 @@ other_cluster() {
 
 # Fails where port $1, which a node that is not running needs, is someone else's.
 require_free_port() {
-    ! port_is_open "$1" || die "Port $1 is in use by another program. Choose another with --port, or end that program."
+    local tries
+    # A process that was just killed loses its name before its ports.
+    for ((tries = 0; tries < 50; tries++)); do
+        if ! port_is_open "$1"; then return; fi
+        sleep 0.1
+    done
+    die "Port $1 is in use by another program. Choose another with --port, or end that program."
 }
 
 # Prints the end of a node's log and fails.
