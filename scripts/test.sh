@@ -66,7 +66,22 @@ else
 fi
 
 step "unit tests, laws, and the real binary over the embedded broker"
-cargo test --release --locked
+suites=$(mktemp)
+cargo test --release --locked 2>&1 | tee "$suites"
+# Every command of the tests is given this secret (tests/support).
+if grep -q "CANARY-7f3a91c2" "$suites"; then
+    echo "a secret that the tests were given is in the output above" >&2
+    exit 1
+fi
+rm -f "$suites"
+
+step "security"
+if [[ $kafka == yes ]]; then
+    ensure_java_and_maven
+    scripts/security.sh
+else
+    scripts/security.sh --no-kafka
+fi
 
 # SALES_STREAM_TIER=long tries every call with every kind of fault, and every pair (see the test's head).
 step "every crash point: I/O calls, named places, pairs, limits"

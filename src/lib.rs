@@ -40,6 +40,9 @@
 //! What Spark itself did is in `tests/golden`, and where our own way differs from it, in
 //! `docs/differences-from-spark.md`.
 //!
+//! What any bytes from outside do to readers is tried by `fuzz.rs`, which no program has, and the crate in
+//! `fuzz/`.
+//!
 //! Start reading at [`batch`] for what a batch is, at [`engine`] for what happens in which order, and
 //! at [`checkpoint`] for what is on disk.
 
@@ -52,6 +55,8 @@ pub mod consume;
 pub mod decode;
 pub mod engine;
 pub mod faults;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod inspect;
 pub mod kafka;
 pub mod producer;

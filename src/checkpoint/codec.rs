@@ -136,5 +136,17 @@ impl CodecError {
     }
 }
 
+/// Reads bytes as a value of every family: a length, as many bytes of key, and a value, once as it is and
+/// once with the checksum that it would need.
+#[cfg(any(test, fuzzing))]
+pub(in crate::checkpoint) fn read_any(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first() else { return };
+    let (key, content) = rest.split_at(usize::from(*length).min(rest.len()));
+    for family in Family::ALL {
+        let _ = check_value(family, key, content);
+        let _ = check_value(family, key, &envelope::with_checksum(family, key, content));
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -231,3 +231,15 @@ pub enum CheckpointError {
         problem: String,
     },
 }
+
+/// For fuzzers: any bytes as a stored value.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_any_value(bytes: &[u8]) {
+    codec::read_any(bytes);
+}
+
+/// For fuzzers: any bytes as the slots of the announce file.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_any_slots(bytes: &[u8]) {
+    visible::read_any(bytes);
+}

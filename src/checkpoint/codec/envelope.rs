@@ -65,6 +65,13 @@ pub(super) fn open<'a>(
     Ok(payload)
 }
 
+/// A format, shape and payload with the checksum that they need here.
+#[cfg(any(test, fuzzing))]
+pub(super) fn with_checksum(family: Family, key: &[u8], content: &[u8]) -> Vec<u8> {
+    let checksum = checksum(family, key, content);
+    [content, &checksum.to_le_bytes()].concat()
+}
+
 /// The checksum a sealed value carries, without checking it.
 pub(in crate::checkpoint) fn stored_checksum(value: &[u8]) -> u32 {
     value.last_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes))

@@ -1,0 +1,4 @@
+//! Fuzzes `sales_stream::fuzz::cli_values`, which says what the bytes are.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sales_stream::fuzz::cli_values(bytes));
