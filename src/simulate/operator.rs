@@ -89,7 +89,7 @@ impl Trial {
         world.note("a backup is restored", history.len() as u64);
         world.counts.faults_injected += 1;
         world.commits_arrive();
-        world.cut_off.clear();
+        world.state_was_replaced();
         world.book.replaced(history.clone());
         self.disk.replace_with(disk);
         self.troubled.state = true;
@@ -113,7 +113,7 @@ impl Trial {
         world.note("the state is lost", 0);
         world.counts.faults_injected += 1;
         world.commits_arrive();
-        world.cut_off.clear();
+        world.state_was_replaced();
         world.book.replaced(Vec::new());
         self.disk.replace_with(&MemoryDisk::new());
         self.troubled.state = true;
@@ -242,10 +242,12 @@ impl Trial {
             return Ok(());
         }
         self.troubled.refused += 1;
-        if code == 13 && self.troubled.way_out {
+        // An announce file that cannot be read stays so until the next batch is announced.
+        let is_unreadable = matches!(self.disk.visible(), VisibleFact::Unreadable(_));
+        if code == 13 && self.troubled.way_out && !is_unreadable {
             return Err(format!("the way out that was named is refused: {text}"));
         }
-        if self.troubled.refused > 3 {
+        if self.troubled.refused > 4 {
             return Err(format!("one refusal leads to another: {text}"));
         }
         if code == 12 {

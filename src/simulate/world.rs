@@ -152,7 +152,7 @@ pub(super) struct World {
     pub(super) is_damaged: bool,
     /// Why the start that is under way must be refused.
     pub(super) must_refuse: Option<&'static str>,
-    /// The start has got past its decision.
+    /// The start has got past its decision, durably.
     pub(super) has_begun: bool,
     /// Until when no broker answers.
     pub(super) outage_until: Duration,
@@ -297,9 +297,14 @@ impl World {
         Found::Alive
     }
 
+    /// The state is another one: what was read of the topic may be to be read again.
+    pub(super) fn state_was_replaced(&mut self) {
+        self.cut_off.clear();
+        self.is_damaged |= self.upheavals > 0;
+    }
+
     /// The start that is under way is not refused.
     pub(super) fn begins(&mut self) {
-        self.has_begun = true;
         if let Some(why) = self.must_refuse {
             self.check(Err(format!("a start is not refused although {why}")));
         }
