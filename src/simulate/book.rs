@@ -21,7 +21,9 @@ use crate::{
         reference::{Given, Reference},
     },
     source::memory::Held,
-    types::{Incarnation, Lineage, Offset, Partition, Position, Rows, Value, Watermark},
+    types::{
+        Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, Rows, Value, Watermark,
+    },
     window::Watermarks,
 };
 
@@ -47,9 +49,19 @@ pub(super) struct Content {
 
 #[derive(Clone, Copy, Debug)]
 enum Move {
+    /// What is below was deleted; its offsets stay part of the batches.
+    Without(Partition, Offset),
+    /// The log ends before.
     To(Partition, Position),
     Add(Partition, Position),
     Remove(Partition),
+}
+
+impl Move {
+    /// Whether it makes the next batch of a partition begin elsewhere than the last one ended.
+    fn jumps(&self, partition: Partition) -> bool {
+        matches!(self, Move::To(at, _) | Move::Add(at, _) if *at == partition)
+    }
 }
 
 /// A batch and what it must give.
@@ -207,7 +219,7 @@ impl Book {
         }
         self.shadow = Shadow::new(self.variant, self.keep_dead_letters);
         for entry in &self.history {
-            self.shadow.starts_from(&entry.content);
+            self.shadow.starts_from(&entry.content, &entry.record);
             self.shadow.batch(&entry.content, &entry.record);
         }
     }
@@ -265,6 +277,9 @@ impl Book {
                         "partition {partition} was read up to {} and is now read from {}",
                         before.offset, position.offset
                     ));
+                }
+                Some(before) if before.offset < position.offset => {
+                    self.reading.moves.push(Move::Without(*partition, position.offset));
                 }
                 Some(_) => self.reading.moves.push(Move::To(*partition, *position)),
                 None => self.reading.moves.push(Move::Add(*partition, *position)),
@@ -328,17 +343,19 @@ impl Book {
         let boundaries = |positions: &Positions| -> Vec<_> {
             positions.iter().map(|(at, position)| (*at, position.offset)).collect()
         };
-        if boundaries(&record.positions()) != boundaries(&content.ends) {
+        // A batch of what was deleted ends before what was read.
+        if !self.may_lose && boundaries(&record.positions()) != boundaries(&content.ends) {
             return Err(format!("batch {next} does not end where it was read up to"));
         }
+        let before = self.positions();
         for (partition, range) in &record.ranges {
-            let before = self.positions();
-            let before = before.as_ref().map_or(&content.from, |before| before);
-            if before.get(partition).is_some_and(|before| before.offset != range.begin) {
+            let before = before.as_ref().and_then(|before| before.get(partition));
+            let is_moved = content.moves.iter().any(|moved| moved.jumps(*partition));
+            if before.is_some_and(|before| before.offset != range.begin && !is_moved) {
                 return Err(format!("batch {next} does not begin where the last one ended"));
             }
         }
-        self.shadow.starts_from(&content);
+        self.shadow.starts_from(&content, record);
         let (plan, given) = self.shadow.batch(&content, record);
         let Publication { record: expected, rows, dead_letters: letters, .. } = plan.publication;
         self.check_record(record, &expected)?;
@@ -589,18 +606,32 @@ impl Shadow {
     }
 
     /// The first batch says where reading began.
-    fn starts_from(&mut self, content: &Content) {
+    /// The first batch begins where the history says; reading may have begun behind it, where records
+    /// were deleted meanwhile.
+    fn starts_from(&mut self, content: &Content, record: &BatchRecord) {
         if self.job.is_none() {
+            let mut positions = content.stood.clone();
+            let mut deleted = Vec::new();
+            for (partition, stood) in &mut positions {
+                let begin = record.ranges.get(partition).map(|range| range.begin);
+                if let Some(begin) = begin.filter(|begin| *begin < stood.offset) {
+                    deleted.push((*partition, stood.offset));
+                    *stood = Position { offset: begin, epoch: LeaderEpoch::UNKNOWN };
+                }
+            }
             let head = Head {
                 lineage: Lineage(0),
                 incarnation: Incarnation(0),
                 last: None,
-                positions: content.stood.clone(),
+                positions,
                 watermarks: Watermarks::FIRST,
                 has_run: false,
             };
             let job = Job::new(self.variant.pipeline.clone(), head, self.keep_dead_letters);
-            self.job = Some(job.expect("the pipeline was checked"));
+            let job = self.job.insert(job.expect("the pipeline was checked"));
+            for (partition, first) in deleted {
+                job.do_without(partition, first);
+            }
         }
     }
 
@@ -608,12 +639,13 @@ impl Shadow {
         let job = self.job.as_mut().expect("it has started");
         for moved in &content.moves {
             match moved {
+                Move::Without(partition, first) => job.do_without(*partition, *first),
                 Move::To(partition, position) => job.move_to(*partition, position.offset),
                 Move::Add(partition, position) => job.add_partitions([(*partition, *position)]),
                 Move::Remove(partition) => job.remove_partition(*partition),
             }
         }
-        let ends = content.ends.iter().map(|(at, end)| (*at, end.offset)).collect();
+        let ends = record.positions().iter().map(|(at, end)| (*at, end.offset)).collect();
         let mut open = job.open(ends, record.clock_ms);
         for (partition, (offset, value)) in &content.records {
             let (partition, offset) = (*partition, *offset);
