@@ -43,6 +43,6 @@ else
 fi
 ! grep -q "CANARY" "$log" || { echo "the canary is in the output above" >&2; exit 1; }
 steps=$(awk '$1 == "CHECKED" { steps += $2 } END { print steps + 0 }' "$log")
-result="RESULT {\"harness\":\"security\",\"seconds\":$((SECONDS - started)),\"ok\":true,\"app_kills\":0,\"steps\":$steps}"
+result="RESULT {\"harness\":\"security\",\"seconds\":$((SECONDS - started)),\"ok\":true,\"security_checks\":$steps}"
 echo "$result"
 [ -z "${SALES_STREAM_RESULTS:-}" ] || echo "$result" >>"$SALES_STREAM_RESULTS"

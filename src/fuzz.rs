@@ -12,7 +12,7 @@ use crate::{
     checkpoint,
     cli::{parse_kafka_options, parse_start_time},
     decode::Decoder,
-    spec::{self, Compat},
+    spec::{self, Asked, Compat},
 };
 
 /// One kind of input.
@@ -49,8 +49,9 @@ fn decoders() -> &'static Vec<Decoder> {
     DECODERS.get_or_init(|| {
         let sales = spec::preset("sales").expect("it is built in");
         let specs = [(sales, None), (sales, Some(Compat::Spark35)), (WIDE, None)];
-        let decoder = |(text, compat)| {
-            let spec = spec::parse_for(text, "fuzz", compat).expect("it is right");
+        let decoder = |(text, compat): (&str, _)| {
+            let asked = Asked { compat, ..Asked::default() };
+            let spec = spec::parse_for(text, "fuzz", asked).expect("it is right");
             Decoder::new(&spec.pipeline).expect("it can be decoded")
         };
         specs.into_iter().chain([(WIDE, Some(Compat::Spark4))]).map(decoder).collect()

@@ -103,7 +103,8 @@ const COUNTS: [(&str, &str); 24] = [
 ];
 
 /// Counts that the simulator gives of its own model, not of a process or a disk.
-const SIMULATED: [&str; 4] = ["app_kills", "power_cuts", "batches", "records"];
+const SIMULATED: [&str; 5] =
+    ["app_kills", "power_cuts", "batches", "records", "aborted_transactions"];
 
 /// The sums of the log, as the page shows them.
 fn counts_table(log: &str) -> String {
@@ -116,7 +117,8 @@ fn counts_table(log: &str) -> String {
         runs += 1;
         let simulated = run["harness"] == "simulate";
         for (name, value) in &run {
-            if let Some(count) = value.as_u64()
+            let whole = value.as_f64().filter(|_| name == "seconds").map(|seconds| seconds as u64);
+            if let Some(count) = value.as_u64().or(whole)
                 && !(simulated && SIMULATED.contains(&name.as_str()))
             {
                 let (sum, of) = sums.entry(name.clone()).or_default();

@@ -402,8 +402,6 @@ fn text_of_strangers_is_escaped_wherever_it_is_shown() {
     for directory in [&out_dir(home.path(), "a"), &letters] {
         shown.extend(support::batch_files(directory).into_values());
     }
-    let console = String::from_utf8(output.stdout).unwrap();
-    assert!(!console.contains('\u{9b}'), "{}", console.escape_debug());
     for bytes in shown {
         let text = String::from_utf8(bytes).unwrap();
         let command = text.chars().find(|c| matches!(c, '\u{1b}' | '\u{7}' | '\u{8}' | '\r'));
