@@ -140,9 +140,14 @@ impl WorldSource {
             (from.offset < end.offset).then_some(from.epoch)
         };
         if self.upheavals == world.upheavals && !world.book.may_lose {
-            // Behind a control record nobody knows the epoch, and nobody could notice.
-            let known = |epoch: LeaderEpoch| epoch != LeaderEpoch::UNKNOWN;
-            let noticed = world.cut_off.iter().find(|at| moved(at).is_some_and(known)).copied();
+            // Behind a control record nobody knows the epoch, and where the record before is deleted
+            // nobody can compare it: there nobody could notice.
+            let known = |at: &&Partition| {
+                let before =
+                    from.get(at).is_some_and(|from| world.topic.ends(**at).0 < from.offset);
+                before && moved(at).is_some_and(|epoch| epoch != LeaderEpoch::UNKNOWN)
+            };
+            let noticed = world.cut_off.iter().find(known).copied();
             if let Some(partition) = noticed {
                 let problem =
                     format!("partition {partition} is read on behind where it was cut off");
