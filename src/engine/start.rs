@@ -521,7 +521,9 @@ fn settle_marks(
         }
     }
     let last = job.head().last.as_ref().map(|last| last.batch);
-    let pending = recovered.marks.iter().any(|mark| mark.published < last);
+    // Where every sink is new there is none that has the newest batch: it is published to all of them.
+    let marks = &recovered.marks;
+    let pending = marks.is_empty() || marks.iter().any(|mark| mark.published < last);
     for name in names {
         let known = recovered.marks.iter().any(|mark| mark.sink == *name);
         if let (false, false, Some(last)) = (known, pending, last) {

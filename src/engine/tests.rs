@@ -781,3 +781,27 @@ fn a_tombstone_is_counted_and_no_row() {
     assert_eq!((summary.totals.rows_in, summary.totals.malformed()), (1, 1));
     assert!(world.rows().is_empty());
 }
+
+#[test]
+fn sinks_that_replace_all_others_before_the_first_batch_get_it_whenever_the_process_is_killed() {
+    let straight = World::with_sales(Keeps::Marker);
+    straight.run(&World::settings()).expect("nothing is in its way");
+    for kills in (0..8).flat_map(|second| (0..8).map(move |third| [second, third])) {
+        let mut world = World::with_sales(Keeps::Marker);
+        world.disk.fail_writes_after(2);
+        world.run(&World::settings()).expect_err("the first batch cannot be written");
+        world.sink = MemorySink::new("other", Keeps::Marker);
+        for writes in kills {
+            // A killed process leaves everything it wrote.
+            world.disk.sync();
+            world.disk.crash();
+            world.disk.fail_writes_after(writes);
+            let _ = world.run(&World::settings());
+        }
+        world.disk.sync();
+        world.disk.crash();
+        world.run(&World::settings()).expect("the disk is well again");
+        assert_eq!(world.rows(), straight.rows(), "killed after {kills:?} writes");
+        assert_eq!(world.sink.published()[0].identity.batch.0, 0, "killed after {kills:?} writes");
+    }
+}

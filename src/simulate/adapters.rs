@@ -134,22 +134,27 @@ impl WorldSource {
 
     fn reached(&self, ends: &BTreeMap<Partition, Position>) {
         let mut world = self.shared.lock();
+        let from = world.book.reads_from().clone();
+        let moved = |at: &Partition| {
+            let (from, end) = (from.get(at)?, ends.get(at)?);
+            (from.offset < end.offset).then_some(from.epoch)
+        };
         if self.upheavals == world.upheavals && !world.book.may_lose {
-            let from = world.book.reads_from().clone();
-            let moved = |at: &Partition| {
-                let (from, end) = (from.get(at)?, ends.get(at)?);
-                (from.offset < end.offset).then_some(from.epoch)
+            // Behind a control record nobody knows the epoch, and where the record before is deleted
+            // nobody can compare it: there nobody could notice.
+            let known = |at: &&Partition| {
+                let before =
+                    from.get(at).is_some_and(|from| world.topic.ends(**at).0 < from.offset);
+                before && moved(at).is_some_and(|epoch| epoch != LeaderEpoch::UNKNOWN)
             };
-            // Behind a control record nobody knows the epoch, and nobody could notice.
-            let known = |epoch: LeaderEpoch| epoch != LeaderEpoch::UNKNOWN;
-            let noticed = world.cut_off.iter().find(|at| moved(at).is_some_and(known)).copied();
+            let noticed = world.cut_off.iter().find(known).copied();
             if let Some(partition) = noticed {
                 let problem =
                     format!("partition {partition} is read on behind where it was cut off");
                 world.check(Err(problem));
             }
-            world.cut_off.retain(|at| moved(at).is_none());
         }
+        world.cut_off.retain(|at| moved(at).is_none());
         let topic = world.topic.clone();
         let there = |partition, from, to| topic.records(partition, from, to);
         let there: Option<&dyn Fn(Partition, Offset, Offset) -> Vec<Held>> =
