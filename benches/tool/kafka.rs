@@ -2,7 +2,7 @@
 //!
 //! Start at [`Reader::open`]. Not here: the probes' client, which takes batches from librdkafka (`probe`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -16,8 +16,21 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Nothing for so long, with records still to come, is a fault.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// A partition may be without a leader so long, when its broker or topic is new.
+const NO_LEADER: Duration = Duration::from_secs(15);
+
 /// Begin (inclusive) and end (exclusive) of each partition of a topic, by partition number.
 pub fn bounds(consumer: &BaseConsumer, topic: &str) -> Outcome<Vec<(i64, i64)>> {
+    let deadline = Instant::now() + NO_LEADER;
+    loop {
+        match ask_bounds(consumer, topic) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            answered => return answered,
+        }
+    }
+}
+
+fn ask_bounds(consumer: &BaseConsumer, topic: &str) -> Outcome<Vec<(i64, i64)>> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     if partitions == 0 {

@@ -3,6 +3,7 @@
 //!
 //! | step | what it does |
 //! |---|---|
+//! | `source` | reads by the pipeline's own source and looks at the last byte of each record |
 //! | `consume` | takes batches from librdkafka and looks at the last byte of each record |
 //! | `parse` | also store, price and time of each record, by a scanner that knows flat objects only |
 //! | `aggregate` | also sums by (window, store) in a hash table, and closes windows |
@@ -14,6 +15,7 @@
 
 mod client;
 mod scan;
+mod source;
 mod store;
 mod sums;
 
@@ -48,6 +50,7 @@ pub struct Probe {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Step {
+    Source,
     Consume,
     Parse,
     Aggregate,
@@ -63,26 +66,49 @@ struct Seen {
     cents: i64,
 }
 
+impl Seen {
+    fn add(&mut self, value: &[u8]) {
+        self.rows += 1;
+        self.last_bytes += u64::from(value.last().copied().unwrap_or(0));
+    }
+
+    fn tell_rows(&self) {
+        println!("COUNTED rows={} bytes={}", self.rows, self.last_bytes);
+    }
+}
+
 impl Probe {
     pub fn run(&self) -> Outcome<()> {
+        if self.step == Step::Source {
+            return self.source();
+        }
         let mut batches = Batches::open(&self.brokers, &self.topic)?;
         let seen = match self.step {
-            Step::Consume => Probe::consume(&mut batches)?,
+            Step::Source | Step::Consume => Probe::consume(&mut batches)?,
             Step::Parse => Probe::parse(&mut batches)?,
             Step::Aggregate | Step::Checkpoint => return self.aggregate(&mut batches),
         };
         match self.step {
-            Step::Consume => println!("COUNTED rows={} bytes={}", seen.rows, seen.last_bytes),
+            Step::Source | Step::Consume => seen.tell_rows(),
             _ => println!("COUNTED rows={} cents={}", seen.rows, seen.cents),
         }
+        Ok(())
+    }
+
+    fn source(&self) -> Outcome<()> {
+        let mut seen = Seen::default();
+        source::each(&self.brokers, &self.topic, |value| {
+            seen.add(value);
+            tell_first(seen.rows);
+        })?;
+        seen.tell_rows();
         Ok(())
     }
 
     fn consume(batches: &mut Batches) -> Outcome<Seen> {
         let mut seen = Seen::default();
         while batches.next(&mut |_, _, value| {
-            seen.rows += 1;
-            seen.last_bytes += u64::from(value.last().copied().unwrap_or(0));
+            seen.add(value);
             Ok(())
         })? {
             tell_first(seen.rows);

@@ -108,8 +108,8 @@ impl Table {
         println!();
     }
 
-    /// How many times better `mine` is than each other system, by medians; for a probe, which is better, in
-    /// per cent of it.
+    /// `mine` against each other system, by medians: times the events of a peer, per cent of those of a probe,
+    /// per cent of the memory and the time.
     fn print_ratios(&self, ours: &str, mine: &Row, rows: &[(String, Row)]) {
         let others: Vec<_> =
             rows.iter().filter(|(system, _)| !self.ours.contains(system)).collect();
@@ -132,7 +132,8 @@ impl Table {
                 })
             };
             let less = |of: fn(&Row) -> &[f64]| {
-                ratio(of(other), of(mine)).map_or("–".to_owned(), |ratio| format!("1/{ratio:.1}"))
+                ratio(of(mine), of(other))
+                    .map_or("–".to_owned(), |ratio| format!("{:.1} %", ratio * 100.0))
             };
             println!(
                 "| {system} | {} | {} | {} | {} | {} |",

@@ -1,8 +1,8 @@
 //! What `scripts/bench.sh` needs besides a shell: the workload, its recount, the checks, the measuring of a
 //! process, the table, and the limit probes that the pipeline is compared with.
 //!
-//! Invariants: nothing here uses the code of the pipeline, so that a mistake there cannot hide in a check;
-//! every number printed comes with the run it was taken from. Start at [`Command`]; `bench --help` explains
+//! Invariants: nothing here but the probe of the source uses the code of the pipeline, so that a mistake there
+//! cannot hide in a check; every number printed comes with the run it was taken from. Start at [`Command`]; `bench --help` explains
 //! each. Not here: which systems are compared and how they are started (`scripts/bench/systems.sh`).
 
 mod check;

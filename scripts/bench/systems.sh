@@ -21,7 +21,7 @@
 variants_of() {
     case $1 in
         sales-stream) printf '%s\n' "sales-stream files" "sales-stream none" ;;
-        probe) printf '%s\n' "probe consume" "probe parse" "probe aggregate" "probe checkpoint" ;;
+        probe) printf '%s\n' "probe source" "probe consume" "probe parse" "probe aggregate" "probe checkpoint" ;;
         flink) printf '%s\n' "flink heap" "flink rocksdb" ;;
         kafka-streams) printf '%s\n' "kafka-streams" ;;
         spark) printf '%s\n' "spark noop" ;;
@@ -30,6 +30,9 @@ variants_of() {
         *) return 1 ;;
     esac
 }
+
+# True where system $1 works in batches.
+has_batches() { [ "$1" != flink ] && [ "$1" != kafka-streams ]; }
 
 # Records of a batch in the phases that measure starting.
 readonly SMALL_BATCH=10000
@@ -64,8 +67,9 @@ command_probe() {
 peer_home() { printf '%s/bench-%s\n' "$(cache_home)" "$1"; }
 
 # True where the cache holds peer $1 as its sources are now; `mark_peer` says so.
-peer_is_there() { [ "$(cat "$(peer_home "$1")/.sources" 2>/dev/null)" = "$(cat benches/peers/"$1"/* | cksum)" ]; }
-mark_peer() { cat benches/peers/"$1"/* | cksum >"$(peer_home "$1")/.sources"; }
+peer_is_there() { [ "$(cat "$(peer_home "$1")/.sources" 2>/dev/null)" = "$(peer_sources "$1")" ]; }
+mark_peer() { peer_sources "$1" >"$(peer_home "$1")/.sources"; }
+peer_sources() { find "benches/peers/$1" -type f ! -name README.md -exec cksum {} + | sort; }
 
 # The version in the pom of peer $1: it is said there and nowhere else.
 pom_version() { sed -n 's:.*<peer.version>\(.*\)</peer.version>.*:\1:p' "benches/peers/$1/pom.xml"; }
@@ -96,16 +100,14 @@ java_peer() {
     shift 3
     MARK=FIRST RESULTS=topic:$GROUP-out DONE=ALLREAD
     if [ "$phase" = whole ] || [ "$phase" = start ]; then make_topic "$GROUP-out"; fi
-    # The first start is killed behind a checkpoint, the second as soon as it reads.
-    KILL_AT=FIRST
-    [ "$phase" != start ] || KILL_AT=CHECKPOINTED
+    KILL_AT=CHECKPOINTED
     # shellcheck disable=SC2206 # the options of an environment variable are words
     COMMAND=("$(java_command)" ${BENCH_JAVA_OPTS:-} -Dorg.slf4j.simpleLogger.defaultLogLevel=warn
         -Dorg.slf4j.simpleLogger.log.org.apache.flink.metrics.MetricGroup=error
         --add-opens=java.base/java.util=ALL-UNNAMED --add-opens=java.base/java.lang=ALL-UNNAMED
         -cp "$home/build/classes:$home/lib/*" "$main" --brokers "$BROKERS" --topic "$TOPIC" --out "$GROUP-out"
         --group "$GROUP" --state "$RUN_DIR/state" "$@")
-    if [ "$phase" = start ] || [ "$phase" = again ]; then COMMAND+=(--slow); fi
+    if [ "$phase" = start ]; then COMMAND+=(--slow); fi
 }
 
 # Deletes the named topics, which nobody needs any more.
