@@ -75,7 +75,7 @@ fn every_difference_from_spark_names_a_test_or_rule_that_is_there() {
 }
 
 /// Counts of the log, in the order of the page, each with its words.
-const COUNTS: [(&str, &str); 24] = [
+const COUNTS: [(&str, &str); 25] = [
     ("app_kills", "SIGKILLs of the processor"),
     ("app_stops", "SIGSTOPs of the processor"),
     ("broker_kills", "SIGKILLs of brokers"),
@@ -83,6 +83,7 @@ const COUNTS: [(&str, &str); 24] = [
     ("network_faults", "faults of the network"),
     ("aborted_transactions", "transactions aborted by producers"),
     ("crash_points", "crash points: calls of a 50-batch run × kinds of fault"),
+    ("named_points", "crash points: named places, and limits of the system"),
     ("pairs", "pairs: a fault, and another in the recovery after it"),
     ("power_cuts", "power cuts"),
     ("disk_faults", "full disks, read-only disks and directories taken away"),
@@ -92,7 +93,7 @@ const COUNTS: [(&str, &str); 24] = [
     ("files_replaced", "files replaced by older ones or by each other"),
     ("seeds", "seeds simulated"),
     ("steps", "steps of them"),
-    ("faults_injected", "faults injected in them"),
+    ("faults_injected", "faults injected, simulated or at calls"),
     ("fuzz_runs", "inputs of fuzzing"),
     ("security_checks", "checks of security"),
     ("mutants_planted", "mutants planted"),

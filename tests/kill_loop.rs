@@ -39,6 +39,8 @@ fn kill_and_finish(
     (straight, idle): (Duration, Duration),
     seed: u64,
 ) -> Kills {
+    let started = Instant::now();
+    let seed = seed + support::results::number("SALES_STREAM_SEED", 0, 0);
     let mut random = Seeded(seed);
     let mut kills = Kills::default();
     let work = straight.saturating_sub(idle);
@@ -57,6 +59,8 @@ fn kill_and_finish(
         before = now;
     }
     succeed(&mut command());
+    let counts = [("app_kills", u64::from(kills.hit))];
+    support::results::report("kill-loop", seed, started, &counts);
     kills
 }
 

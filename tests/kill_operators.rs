@@ -19,7 +19,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use support::{
@@ -117,7 +117,9 @@ impl Trial {
     /// Runs it undisturbed, and with kills: most a few batches after a start and some moments on,
     /// some while it starts.
     fn run(&self, seed: u64) {
+        let started = Instant::now();
         succeed(&mut self.command("straight"));
+        let seed = seed + support::results::number("SALES_STREAM_SEED", 0, 0);
         let mut random = Seeded(seed);
         let mut kills = Kills::default();
         // However fast the machine is, most kills come before the end: a run is let make a third of its
@@ -150,6 +152,8 @@ impl Trial {
         assert!(kills.after_batches >= KILLS / 4, "only {} after batches", kills.after_batches);
         assert!(kills.again >= 1, "only {} batches were published again", kills.again);
         self.verify("killed");
+        let counts = [("app_kills", u64::from(kills.hit)), ("batches", BATCHES)];
+        support::results::report("kill-loop", seed, started, &counts);
     }
 
     fn verify(&self, name: &str) {

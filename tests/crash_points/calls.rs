@@ -233,8 +233,9 @@ pub fn pairs(ground: &Ground, tier: &Tier, counts: &mut Counts) -> Failures {
         // What is read depends little on where the crash was.
         let mut plants = recovery_faults(&crashed, index % 5 == 0);
         counts.pairs_total += plants.len() as u64;
-        if !tier.is_long {
-            let share = if at < batches[0] { 4 } else { 15 };
+        if let Some(per_mille) = tier.pairs_per_mille {
+            // Fewer where the checkpoint is made: those pairs are much alike.
+            let share = if at < batches[0] { per_mille / 4 } else { per_mille };
             plants.retain(|_| random.below(1000) < share);
         }
         failures.extend(&every(tier, &format!("pairs with {kind} at {at}"), &plants, |plant| {

@@ -10,6 +10,7 @@
 //! cargo test --release --features faults --test crash_points [-- SECTION…]      calls pairs points limits
 //! SALES_STREAM_TIER=long     every call × every kind, every pair; without it a sample in some two minutes
 //! SALES_STREAM_SEED=N        another sample
+//! SALES_STREAM_PAIRS_PER_MILLE=N  how many of a thousand pairs (15; all in the long tier)
 //! SALES_STREAM_JOBS=N        trials at a time (as many as there are cores)
 //! SALES_STREAM_RESULTS=FILE  the line with the counts is appended to it
 //! ```
@@ -40,6 +41,8 @@ use ground::Ground;
 pub struct Tier {
     pub is_long: bool,
     pub seed: u64,
+    /// Of a thousand pairs so many; all of them if not given.
+    pub pairs_per_mille: Option<u64>,
     pub jobs: usize,
 }
 
@@ -47,8 +50,10 @@ impl Tier {
     fn of_environment() -> Tier {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let cores = std::thread::available_parallelism().map_or(1, Into::into);
+        let is_long = std::env::var("SALES_STREAM_TIER").is_ok_and(|tier| tier == "long");
         Tier {
-            is_long: std::env::var("SALES_STREAM_TIER").is_ok_and(|tier| tier == "long"),
+            is_long,
+            pairs_per_mille: number("SALES_STREAM_PAIRS_PER_MILLE").or((!is_long).then_some(15)),
             seed: number("SALES_STREAM_SEED").unwrap_or(1),
             jobs: number("SALES_STREAM_JOBS").map_or(cores, |jobs| jobs as usize),
         }
