@@ -117,12 +117,18 @@ fn counts_table(log: &str) -> String {
         assert!(run.contains_key("commit") && run.contains_key("command"), "{line}");
         runs += 1;
         let simulated = run["harness"] == "simulate";
+        let full = run["harness"] == "disk";
         for (name, value) in &run {
+            let name = match name.as_str() {
+                "faults_injected" if full => "disk_faults",
+                "steps" if full => continue,
+                name => name,
+            };
             let whole = value.as_f64().filter(|_| name == "seconds").map(|seconds| seconds as u64);
             if let Some(count) = value.as_u64().or(whole)
-                && !(simulated && SIMULATED.contains(&name.as_str()))
+                && !(simulated && SIMULATED.contains(&name))
             {
-                let (sum, of) = sums.entry(name.clone()).or_default();
+                let (sum, of) = sums.entry(name.to_owned()).or_default();
                 *sum += count;
                 *of += 1;
             }
