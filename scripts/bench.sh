@@ -305,7 +305,7 @@ finish_run() {
 }
 
 figure() { sed -n "s/.*\"$2\":\([0-9.]*\).*/\1/p" "$RUN_DIR/$1.json"; }
-first() { figure "$1" first_s | grep . || echo "no batch in"; }
+first() { figure "$1" first_s | awk '{ printf "%.3f", $1 } END { if (NR == 0) printf "no batch in any" }'; }
 summary() {
     awk -v events="$EVENTS" -v user="$(figure "$1" user_s)" -v kernel="$(figure "$1" system_s)" -v wall="$(figure "$1" wall_s)" \
         -v peak="$(figure "$1" peak_mib)" 'BEGIN { printf "%.2f CPU-seconds, %.2f s, %.0f MiB, %.0f K events per CPU-second",
@@ -325,6 +325,10 @@ run_rounds() {
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
         for stores in "${STORES_NAMES[@]}"; do
             for SYSTEM in "${SYSTEMS[@]}"; do
+                if ! can_do "${SYSTEM%% *}" "$stores"; then
+                    say "round $ROUND of $ROUNDS, $stores stores: $SYSTEM is left out (benches/peers/${SYSTEM%% *}/README.md)"
+                    continue
+                fi
                 run_whole "$stores"
                 if [ -n "$RESTARTS" ] && [ "${SYSTEM%% *}" != probe ]; then run_restart "$stores"; fi
             done

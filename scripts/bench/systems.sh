@@ -34,6 +34,9 @@ variants_of() {
 # True where system $1 works in batches.
 has_batches() { [ "$1" != flink ] && [ "$1" != kafka-streams ]; }
 
+# True where system $1 gets through a workload of $2 stores in a time that anyone would wait for.
+can_do() { [ "$1" != bytewax ] || [ "$2" -le 10000 ]; }
+
 # Records of a batch in the phases that measure starting.
 readonly SMALL_BATCH=10000
 
