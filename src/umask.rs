@@ -28,7 +28,11 @@ pub fn keep_private() {
 pub fn share(made: impl AsFd, mode: u32) -> io::Result<()> {
     let Some(of_user) = OF_USER.get() else { return Ok(()) };
     let has = Mode::from_raw_mode(fs::fstat(&made)?.st_mode);
-    // What it has besides (the group's bit of a directory's parent) stays.
+    // Where a directory says itself who may read what is made in it (a default ACL), no umask counts.
+    if !(has & (Mode::RWXG | Mode::RWXO)).is_empty() {
+        return Ok(());
+    }
+    // The group's bit of a directory's parent stays.
     let wanted = has | (Mode::from_raw_mode(mode) - *of_user);
     if wanted != has {
         fs::fchmod(&made, wanted)?;

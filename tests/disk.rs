@@ -87,6 +87,23 @@ impl Work {
         Ended { code, said }
     }
 
+    /// Waits until there are so many results; whether the run ended first.
+    fn ends_before(process: &mut Process, disk: &Disk, results: usize) -> bool {
+        let deadline = Instant::now() + support::PATIENCE;
+        while !process.ends_within(Duration::from_micros(500)) {
+            if Work::results(disk) >= results {
+                return false;
+            }
+            assert!(Instant::now() < deadline, "{results} results do not come");
+        }
+        true
+    }
+
+    fn results(disk: &Disk) -> usize {
+        let out = disk.root.join("out");
+        if out.is_dir() { batch_files(&out).len() } else { 0 }
+    }
+
     fn run(&self, group: &str, disk: &Disk) -> Ended {
         Work::ended(&mut self.start(group, disk), disk)
     }
@@ -192,8 +209,9 @@ fn a_disk_that_fills_up_under_a_run_stops_it_and_goes_on_when_there_is_room() {
         let group = format!("fills-{life}");
         let after = format!("round {round}");
         let mut process = work.start(&group, &disk_of_life);
-        let ended_before = process.ends_within(Duration::from_micros(random.below(400_000)));
-        if !ended_before {
+        let all = u64::try_from(work.straight.len()).unwrap_or(u64::MAX);
+        let results = usize::try_from(random.below(all)).unwrap_or(0);
+        if !Work::ends_before(&mut process, &disk_of_life, results) {
             disk_of_life.fill_up_to(random.below(40) << 10);
         }
         let ended = Work::ended(&mut process, &disk_of_life);
@@ -231,12 +249,17 @@ fn a_disk_that_turns_read_only_stops_the_run_and_goes_on_when_it_is_well() {
     for round in 0..rounds {
         let after = format!("round {round}");
         let mut process = work.start("read-only", &disk);
-        if !process.ends_within(Duration::from_micros(100_000 + random.below(200_000))) {
+        let share = u64::try_from(work.straight.len()).unwrap_or(1) / (rounds + 1);
+        let more = usize::try_from(random.below(share.max(1))).unwrap_or(0);
+        let results = Work::results(&disk) + more;
+        if !Work::ends_before(&mut process, &disk, results) {
             // What ext4 does by itself after an error, writers or not.
             disk.remount("abort");
         }
         let ended = Work::ended(&mut process, &disk);
         if ended.code == Some(0) {
+            // It may have ended while the disk turned.
+            disk.come_up();
             break;
         }
         stopped += 1;

@@ -1022,12 +1022,14 @@ public final class Auditor {
 
         /** Of a finished run: everything was read, and every window that can close has been published. */
         private void checkEnd() {
-            if (options.partial || checkpoint.batches.isEmpty()) {
+            // Where a query that began elsewhere made no batch, nobody knows what it was to read.
+            if (options.partial || checkpoint.batches.isEmpty() && !options.fromEarliest) {
                 return;
             }
-            Recorded last = checkpoint.batches.get(checkpoint.batches.size() - 1);
+            Map<Integer, long[]> ranges = checkpoint.batches.isEmpty() ? Map.of()
+                : checkpoint.batches.get(checkpoint.batches.size() - 1).ranges;
             for (var end : topic.ends.entrySet()) {
-                long[] range = last.ranges.get(end.getKey());
+                long[] range = ranges.get(end.getKey());
                 long from = range == null ? topic.begins.get(end.getKey()) : range[1];
                 List<Event> left = between(end.getKey(), from, end.getValue());
                 if (!left.isEmpty()) {
@@ -1065,6 +1067,14 @@ public final class Auditor {
         private void checkCommits(Map<Integer, OffsetAndMetadata> commits) {
             if (options.group != null && commits.isEmpty() && !options.partial) {
                 violation("wrong commit", "group " + options.group + " has no commit for topic " + options.topic);
+            }
+            // Every batch that read something commits all of its partitions.
+            if (options.group != null && !options.partial && !checkpoint.batches.isEmpty()) {
+                for (int partition : checkpoint.batches.get(checkpoint.batches.size() - 1).ranges.keySet()) {
+                    if (!commits.isEmpty() && !commits.containsKey(partition)) {
+                        violation("wrong commit", "group " + options.group + " has no commit for partition " + partition);
+                    }
+                }
             }
             for (var commit : commits.entrySet()) {
                 String[] parts = commit.getValue().metadata().split(":");
@@ -1315,6 +1325,8 @@ public final class Auditor {
                     } else if (!letter.reason.equals(node.path("reason").asText())) {
                         violation("wrong dead letter", where + "is told as " + node.path("reason").asText()
                             + ", must be " + letter.reason);
+                    } else if (!node.has("payload") && !node.has("payload_omitted") && letter.payload != null) {
+                        violation("wrong dead letter", where + "has no payload");
                     } else if (node.has("payload") && letter.payload != null && !Arrays.equals(
                             node.path("payload").asText().getBytes(StandardCharsets.UTF_8), letter.payload)) {
                         violation("wrong dead letter", where + "has another payload than in the topic");

@@ -19,7 +19,6 @@ make_network() {
         why="needs root"
     elif ! make_namespace >"$WORLD/network.log" 2>&1; then
         why="no network namespace can be made here ($(tail -n 1 "$WORLD/network.log"))"
-        NAMESPACE=chaos-$PORT
         remove_network
     fi
     if [ -n "$why" ]; then
@@ -36,6 +35,10 @@ make_namespace() {
     local first=$((PORT % 64 * 4))
     HOST_CARD=ch${PORT}a INNER_CARD=ch${PORT}b
     HOST_ADDRESS=$base.$((first + 1)) INNER_ADDRESS=$base.$((first + 2))
+    if ip netns list | grep -qw -- "$name"; then
+        echo "$name is there already: another run on this port, or what one left behind (ip netns delete $name)"
+        return 1
+    fi
     ip netns add "$name" || return 1
     NAMESPACE=$name
     ip link add "$HOST_CARD" type veth peer name "$INNER_CARD" netns "$name" || return 1
@@ -51,7 +54,7 @@ inside() { ip netns exec "$NAMESPACE" "$@"; }
 remove_network() {
     [ -n "$NAMESPACE" ] || return 0
     # The pair of cards goes with the namespace, once the last process in it is gone.
-    ip link delete "${HOST_CARD:-none}" 2>/dev/null || true
+    ip link delete "$HOST_CARD" 2>/dev/null || true
     ip netns delete "$NAMESPACE" 2>/dev/null || true
     NAMESPACE=''
 }
