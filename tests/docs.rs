@@ -136,7 +136,7 @@ fn counts_table(log: &str) -> String {
     }
     let mut table = String::from("| tried | times | runs |\n|---|---|---|\n");
     for (name, words) in COUNTS {
-        if let Some((sum, of)) = sums.get(name) {
+        if let Some((sum, of)) = sums.get(name).filter(|(sum, _)| *sum > 0) {
             table += &format!("| {words} | {sum} | {of} |\n");
         }
     }

@@ -244,9 +244,12 @@ mod planted {
                     libc::kill(libc::getpid(), libc::SIGKILL);
                     libc::pause();
                 },
-                Action::Stop => unsafe {
-                    libc::kill(libc::getpid(), libc::SIGTERM);
-                },
+                Action::Stop => {
+                    // SAFETY: it has no preconditions.
+                    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+                    // Another thread hears of it; however fast this one is, it is to be stopped here.
+                    std::thread::sleep(std::time::Duration::from_millis(500));
+                }
             }
         }
     }

@@ -51,7 +51,6 @@ pub struct KafkaContext {
 #[derive(Debug)]
 struct Mismatch {
     since: Instant,
-    newest: Instant,
     times: u32,
     /// What the client needs instead.
     advice: &'static str,
@@ -60,12 +59,9 @@ struct Mismatch {
     is_latest: bool,
 }
 
-/// How long a port must look as if it spoke another protocol: a proxy whose broker is still starting (that
-/// of Docker, for one) closes connections the same way.
-const MISMATCH_BELIEVED_AFTER: Duration = Duration::from_secs(15);
-
-/// After how long without another such failure it begins anew; connections are tried every 2 s at least.
-const MISMATCH_FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
+/// How long a port must look as if it spoke another protocol: a broker that is just going down, or a
+/// proxy before it, closes connections the same way.
+const MISMATCH_BELIEVED_AFTER: Duration = Duration::from_secs(3);
 
 impl KafkaContext {
     /// The context of a client with these settings, whose brokers are what the log and errors call the
@@ -121,12 +117,10 @@ impl KafkaContext {
             }
             return;
         };
-        let now = Instant::now();
-        let earlier = mismatch.as_ref().filter(|earlier| !earlier.is_forgotten(now));
-        let since = earlier.map_or(now, |earlier| earlier.since);
-        let times = earlier.map_or(1, |earlier| earlier.times.saturating_add(1));
+        let since = mismatch.as_ref().map_or_else(Instant::now, |earlier| earlier.since);
+        let times = mismatch.as_ref().map_or(1, |earlier| earlier.times.saturating_add(1));
         let reason = line.to_owned();
-        *mismatch = Some(Mismatch { since, newest: now, times, advice, reason, is_latest: true });
+        *mismatch = Some(Mismatch { since, times, advice, reason, is_latest: true });
     }
 
     /// Why the latest connection failed, as long as no broker has answered.
@@ -211,14 +205,9 @@ impl ClientContext for KafkaContext {
 impl ConsumerContext for KafkaContext {}
 
 impl Mismatch {
-    fn is_forgotten(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.newest) >= MISMATCH_FORGOTTEN_AFTER
-    }
-
     fn as_refusal(&self, now: Instant) -> Option<Refusal> {
-        let lasted = now.saturating_duration_since(self.since);
         let is_believed =
-            self.is_latest && !self.is_forgotten(now) && lasted >= MISMATCH_BELIEVED_AFTER;
+            self.is_latest && now.saturating_duration_since(self.since) >= MISMATCH_BELIEVED_AFTER;
         is_believed.then(|| Refusal {
             code: RDKafkaErrorCode::SecurityDisabled,
             reason: format!("{} ({} times: {})", self.advice, self.times, self.reason),
@@ -241,7 +230,7 @@ fn protocol_advice(line: &str) -> Option<&'static str> {
             "the broker closes connections without TLS: its port seems to want \
              security.protocol=SSL or SASL_SSL",
         )
-    } else if !logs_in && is_in("UP") && !line.contains("timed out") {
+    } else if !logs_in && is_in("UP") {
         // Versions may be asked for before a login, and nothing else.
         Some(
             "the broker closes connections without a login: its port seems to want \
@@ -327,11 +316,7 @@ mod tests {
         let fail = |line| context.log(RDKafkaLogLevel::Info, "FAIL", line);
         let refusal = || {
             let later = Instant::now() + MISMATCH_BELIEVED_AFTER;
-            let mut mismatch = lock(&context.mismatch);
-            let mismatch = mismatch.as_mut()?;
-            // The latest came just now.
-            mismatch.newest = later;
-            mismatch.as_refusal(later)
+            lock(&context.mismatch).as_ref().and_then(|mismatch| mismatch.as_refusal(later))
         };
         fail(closed);
         assert_eq!(context.refusal_at_start(), None);
@@ -342,11 +327,6 @@ mod tests {
         assert_eq!(refusal(), None);
         fail(closed);
         assert!(refusal().unwrap().reason.contains("2 times"));
-        // Two that lie far apart tell nothing.
-        let long_ago = Instant::now().checked_sub(MISMATCH_FORGOTTEN_AFTER).unwrap();
-        lock(&context.mismatch).as_mut().unwrap().newest = long_ago;
-        fail(closed);
-        assert!(refusal().unwrap().reason.contains("1 times"));
         context.note_answer();
         fail(closed);
         assert_eq!(refusal(), None);
