@@ -71,7 +71,17 @@ pub fn points(ground: &Ground, tier: &Tier, counts: &mut Counts) -> Failures {
     }
     let reached = Mutex::new(BTreeSet::new());
     failures.extend(&every(tier, "named places", &cases, |case| {
-        let was_reached = attempt(case).map_err(|problem| {
+        let mut outcome = attempt(case);
+        // On a fast machine a batch may be whole before its first chunk is written; then a request to
+        // stop comes too late to drop it.
+        for _ in 0..40 {
+            let is_late = |problem: &String| problem.starts_with("it ended with code Some(143)");
+            if case.scenario.name != "discarded" || !outcome.as_ref().is_err_and(is_late) {
+                break;
+            }
+            outcome = attempt(case);
+        }
+        let was_reached = outcome.map_err(|problem| {
             let Case { scenario, place, occurrence, action } = case;
             format!("{}: {place}#{occurrence}={action}: {problem}", scenario.name)
         })?;
