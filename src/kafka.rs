@@ -10,6 +10,7 @@
 
 mod context;
 mod error;
+mod port;
 mod settings;
 
 pub use context::{KafkaContext, Refusal};

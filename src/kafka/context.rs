@@ -7,7 +7,7 @@
 //! are remembered instead of logged: whoever asks says it in a sentence. No secret of the settings
 //! is in any of it, whatever the library says.
 //!
-//! Not here: delivery reports (`producer`), statistics (`source/kafka`).
+//! Not here: what ports speak (`port`), delivery reports (`producer`), statistics (`source/kafka`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
 use super::error::{ErrorKind, kind_of_code};
+use super::port::Ports;
 use super::settings::{ClientSettings, Secrets};
 
 /// How long a repeated complaint stays quiet.
@@ -43,25 +44,9 @@ pub struct KafkaContext {
     refusal: Mutex<Option<Refusal>>,
     answered: AtomicBool,
     unreached: Mutex<Option<String>>,
-    mismatch: Mutex<Option<Mismatch>>,
+    ports: Ports,
     throttle: Mutex<Throttle>,
 }
-
-/// Connections that are closed as by a port that speaks another protocol, before any answer.
-#[derive(Debug)]
-struct Mismatch {
-    since: Instant,
-    times: u32,
-    /// What the client needs instead.
-    advice: &'static str,
-    reason: String,
-    /// No other failure came since.
-    is_latest: bool,
-}
-
-/// How long a port must look as if it spoke another protocol: a broker that is just going down, or a
-/// proxy before it, closes connections the same way.
-const MISMATCH_BELIEVED_AFTER: Duration = Duration::from_secs(3);
 
 impl KafkaContext {
     /// The context of a client with these settings, whose brokers are what the log and errors call the
@@ -74,7 +59,7 @@ impl KafkaContext {
             refusal: Mutex::new(None),
             answered: AtomicBool::new(false),
             unreached: Mutex::new(None),
-            mismatch: Mutex::new(None),
+            ports: Ports::default(),
             throttle: Mutex::new(Throttle::default()),
         }
     }
@@ -95,32 +80,17 @@ impl KafkaContext {
     pub fn note_answer(&self) {
         self.answered.store(true, Ordering::Relaxed);
         *lock(&self.unreached) = None;
-        *lock(&self.mismatch) = None;
+        self.ports.settle();
     }
 
-    /// As [`KafkaContext::refusal`]; also where the brokers' port has for some seconds looked like one
-    /// for another security protocol, and no broker has answered yet.
+    /// As [`KafkaContext::refusal`]; also where a broker's port was found to speak another security
+    /// protocol, and no broker has answered yet. Does not wait: callers ask again and again.
     #[must_use]
     pub fn refusal_at_start(&self) -> Option<Refusal> {
-        self.refusal().or_else(|| lock(&self.mismatch).as_ref()?.as_refusal(Instant::now()))
-    }
-
-    /// Looks whether a failed connection tells of another security protocol.
-    fn note_failure(&self, line: &str) {
-        if self.answered.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut mismatch = lock(&self.mismatch);
-        let Some(advice) = protocol_advice(line) else {
-            if let Some(mismatch) = &mut *mismatch {
-                mismatch.is_latest = false;
-            }
-            return;
-        };
-        let since = mismatch.as_ref().map_or_else(Instant::now, |earlier| earlier.since);
-        let times = mismatch.as_ref().map_or(1, |earlier| earlier.times.saturating_add(1));
-        let reason = line.to_owned();
-        *mismatch = Some(Mismatch { since, times, advice, reason, is_latest: true });
+        self.refusal().or_else(|| {
+            let reason = self.ports.verdict()?;
+            Some(Refusal { code: RDKafkaErrorCode::SecurityDisabled, reason })
+        })
     }
 
     /// Why the latest connection failed, as long as no broker has answered.
@@ -138,7 +108,7 @@ impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         let line = &self.secrets.hidden_in(line);
         if facility == "FAIL" {
-            self.note_failure(line);
+            self.ports.note_failure(line);
         }
         // A failed connection comes again as an error, with a code.
         let is_error_too = matches!(facility, "FAIL" | "ERROR");
@@ -168,7 +138,8 @@ impl ClientContext for KafkaContext {
         if code == RDKafkaErrorCode::PartitionEOF {
             return;
         }
-        let kind = kind_of_code(code);
+        let kind =
+            if is_cut_off(code, reason) { ErrorKind::Unreachable } else { kind_of_code(code) };
         if kind == ErrorKind::Refused {
             *lock(&self.refusal) = Some(Refusal { code, reason: reason.clone() });
         }
@@ -176,7 +147,7 @@ impl ClientContext for KafkaContext {
             debug!(target: "sales_stream::kafka", brokers = self.brokers, reason, "Kafka cannot be reached yet");
             // That all are down is no reason.
             if code != RDKafkaErrorCode::AllBrokersDown {
-                self.note_failure(reason);
+                self.ports.note_failure(reason);
                 *lock(&self.unreached) = Some(reason.clone());
             }
             return;
@@ -204,40 +175,15 @@ impl ClientContext for KafkaContext {
 
 impl ConsumerContext for KafkaContext {}
 
-impl Mismatch {
-    fn as_refusal(&self, now: Instant) -> Option<Refusal> {
-        let is_believed =
-            self.is_latest && now.saturating_duration_since(self.since) >= MISMATCH_BELIEVED_AFTER;
-        is_believed.then(|| Refusal {
-            code: RDKafkaErrorCode::SecurityDisabled,
-            reason: format!("{} ({} times: {})", self.advice, self.times, self.reason),
-        })
-    }
-}
-
-/// What a connection that was closed before anything was answered means for the settings. librdkafka's
-/// line names the protocol in front of the broker and ends with the state the connection was in.
-fn protocol_advice(line: &str) -> Option<&'static str> {
-    let (speaks_tls, logs_in) = (line.contains("ssl://"), line.contains("sasl_"));
-    let is_in = |state: &str| line.contains(&format!(" in state {state}"));
-    if line.contains("connecting to a PLAINTEXT broker listener?") {
-        Some(
-            "the broker closes connections with TLS: its port seems to speak none \
-             (security.protocol=PLAINTEXT or SASL_PLAINTEXT)",
-        )
-    } else if !speaks_tls && is_in("APIVERSION_QUERY") && line.contains("Disconnected") {
-        Some(
-            "the broker closes connections without TLS: its port seems to want \
-             security.protocol=SSL or SASL_SSL",
-        )
-    } else if !logs_in && is_in("UP") {
-        // Versions may be asked for before a login, and nothing else.
-        Some(
-            "the broker closes connections without a login: its port seems to want \
-             security.protocol=SASL_SSL or SASL_PLAINTEXT",
-        )
-    } else {
-        None
+/// Whether a connection that went away has the code of a refusal, as librdkafka gives to what happens to
+/// it in a handshake or login (`rd_kafka_transport_ssl_io_update`, `rd_kafka_broker_handle_SaslHandshake`).
+fn is_cut_off(code: RDKafkaErrorCode, reason: &str) -> bool {
+    match code {
+        RDKafkaErrorCode::SSL => reason.contains("SSL transport error: "),
+        RDKafkaErrorCode::Authentication => {
+            reason.contains("handshake failed: Local: Broker transport failure")
+        }
+        _ => false,
     }
 }
 
@@ -309,52 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_another_protocol_is_a_refusal_once_it_has_seemed_so_for_a_while() {
+    fn a_connection_cut_off_in_a_handshake_or_login_is_no_refusal() {
         let context = context();
-        let closed = "broker:9092/bootstrap: Disconnected: connection closed by peer: receive 0 \
-                      after POLLIN (after 2ms in state APIVERSION_QUERY)";
-        let fail = |line| context.log(RDKafkaLogLevel::Info, "FAIL", line);
-        let refusal = || {
-            let later = Instant::now() + MISMATCH_BELIEVED_AFTER;
-            lock(&context.mismatch).as_ref().and_then(|mismatch| mismatch.as_refusal(later))
-        };
-        fail(closed);
-        assert_eq!(context.refusal_at_start(), None);
-        let reason = refusal().unwrap().reason;
-        assert!(reason.contains("SASL_SSL") && reason.contains(closed), "{reason}");
-        // A broker that went down.
-        fail("Connect to broker:9092 failed: Connection refused");
-        assert_eq!(refusal(), None);
-        fail(closed);
-        assert!(refusal().unwrap().reason.contains("2 times"));
-        context.note_answer();
-        fail(closed);
-        assert_eq!(refusal(), None);
-    }
-
-    #[test]
-    fn a_closed_connection_tells_what_the_port_wants() {
-        let check = |line: &str, expected: Option<&str>| {
-            let advice = protocol_advice(line);
-            let fits = match (advice, expected) {
-                (Some(advice), Some(expected)) => advice.contains(expected),
-                (advice, expected) => advice == expected,
-            };
-            assert!(fits, "{line}: {advice:?}");
-        };
-        let versions = "Disconnected: receive 0 (after 2ms in state APIVERSION_QUERY)";
-        check(&format!("b:1/bootstrap: {versions}"), Some("without TLS"));
-        check(&format!("sasl_plaintext://b:1/bootstrap: {versions}"), Some("without TLS"));
-        check(&format!("ssl://b:1/bootstrap: {versions}"), None);
-        check("ssl://b:1: Disconnected (after 0ms in state UP)", Some("without a login"));
-        check("b:1: Send failed: Broken pipe (after 0ms in state UP)", Some("without a login"));
-        check("sasl_ssl://b:1: Disconnected (after 0ms in state UP)", None);
-        check(
-            "ssl://b:1: SSL handshake failed: connecting to a PLAINTEXT broker listener? (after 0ms \
-             in state SSL_HANDSHAKE)",
-            Some("with TLS"),
+        let fail = |code, reason: &str| context.error(KafkaError::Global(code), reason);
+        fail(
+            RDKafkaErrorCode::SSL,
+            "ssl://b:1/1: SSL handshake failed: SSL transport error: Broken pipe",
         );
-        check("b:1: Connect failed: Connection refused (after 0ms in state CONNECT)", None);
+        assert_eq!(context.refusal(), None);
+        fail(
+            RDKafkaErrorCode::Authentication,
+            "sasl_ssl://b:1/1: SASL PLAIN mechanism handshake failed: Local: Broker transport failure: \
+             broker's supported mechanisms: ",
+        );
+        assert_eq!(context.refusal(), None);
+        fail(RDKafkaErrorCode::SSL, "ssl://b:1/1: SSL handshake failed: certificate verify failed");
+        assert_eq!(context.refusal().unwrap().code, RDKafkaErrorCode::SSL);
     }
 
     #[test]
