@@ -4,9 +4,14 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Command, Output, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -384,6 +389,116 @@ fn no_broker_is_said_in_a_sentence_and_ends_with_22_when_a_timeout_is_given() {
     command.args(["--brokers", "localhost:1", "--startup-timeout", "1s", "--checkpoint-dir"]);
     let message = refuse(command.arg(home.path()), 22);
     assert!(message.contains("sales-stream demo") && message.contains("--brokers"), "{message}");
+}
+
+/// A proxy on a port of its own. It takes every connection and, until there is a broker to pass them on to,
+/// closes them.
+struct Proxy {
+    address: String,
+    broker: Arc<Mutex<Option<String>>>,
+    turned_away: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    fn start() -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (broker, turned_away) = (Arc::<Mutex<Option<String>>>::default(), Arc::default());
+        let proxy =
+            Proxy { address, broker: Arc::clone(&broker), turned_away: Arc::clone(&turned_away) };
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let behind = broker.lock().unwrap().clone();
+                match behind.and_then(|broker| TcpStream::connect(broker).ok()) {
+                    Some(broker) => pass_on(client.unwrap(), broker),
+                    None => drop(turned_away.fetch_add(1, Ordering::Relaxed)),
+                }
+            }
+        });
+        proxy
+    }
+}
+
+fn pass_on(client: TcpStream, broker: TcpStream) {
+    let (from, to) = (client.try_clone().unwrap(), broker.try_clone().unwrap());
+    for (mut from, mut to) in [(from, to), (broker, client)] {
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    }
+}
+
+#[test]
+fn a_proxy_whose_broker_is_down_is_waited_for_and_then_gone_through() {
+    let proxy = Proxy::start();
+    let home = tempfile::tempdir().unwrap();
+    let mut command = available_now(&proxy.address, "sales", home.path(), "a");
+    let mut run = Process::start(command.stderr(Stdio::piped()));
+    let waits = !run.ends_within(Duration::from_secs(6));
+    let told = |run: &mut Process| std::io::read_to_string(run.0.stderr.take().unwrap()).unwrap();
+    assert!(waits, "{}", told(&mut run));
+    assert!(proxy.turned_away.load(Ordering::Relaxed) > 2, "it was tried again and again");
+    let broker = Broker::start(&["sales:1"]);
+    send_sales(&broker.address, "sales", SALES);
+    *proxy.broker.lock().unwrap() = Some(broker.address.clone());
+    let code = run.wait();
+    assert_eq!(code, Some(0), "{}", told(&mut run));
+    assert_eq!(results(&out_dir(home.path(), "a")).len(), 2);
+}
+
+#[test]
+fn a_proxy_whose_broker_is_down_ends_with_22_when_a_timeout_is_given_in_tls_too() {
+    let proxy = Proxy::start();
+    let home = tempfile::tempdir().unwrap();
+    for protocol in ["PLAINTEXT", "SSL"] {
+        let mut command = available_now(&proxy.address, "sales", home.path(), "a");
+        command.args(["--startup-timeout", "5s"]);
+        command.env("SALES_STREAM_KAFKA_OPTIONS", format!("security.protocol={protocol}"));
+        let message = refuse(&mut command, 22);
+        assert!(
+            message.contains("no broker answered") && message.contains("--brokers"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_port_of_another_security_protocol_ends_with_21_before_a_timeout() {
+    let closing = Proxy::start();
+    let broker = Broker::start(&["sales:1"]);
+    let home = tempfile::tempdir().unwrap();
+    // The second of them is the broker, which speaks no TLS.
+    let brokers = format!("{},{}", closing.address, broker.address);
+    let mut command = available_now(&brokers, "sales", home.path(), "a");
+    command.args(["--startup-timeout", "60s"]);
+    command.env("SALES_STREAM_KAFKA_OPTIONS", "security.protocol=SSL");
+    let started = Instant::now();
+    let message = refuse(&mut command, 21);
+    assert!(message.contains("with TLS") && message.contains(&broker.address), "{message}");
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_stop_ends_a_start_at_once_while_a_port_is_asked() {
+    // It takes connections, reads nothing and says nothing: the first is closed, questions wait.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (asked, questions) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut first = [0; 1];
+            // A question for TLS; whatever else comes is Kafka's own and closed.
+            if client.read_exact(&mut first).is_ok() && first == [0x16] {
+                asked.send(client).unwrap();
+            }
+        }
+    });
+    let home = tempfile::tempdir().unwrap();
+    let mut run = Process::start(&mut available_now(&address, "sales", home.path(), "a"));
+    let _kept_open = questions.recv_timeout(support::PATIENCE).unwrap();
+    let asked_to_stop = Instant::now();
+    run.signal(Signal::TERM);
+    assert_eq!(run.wait(), Some(143), "not everything was read");
+    assert!(asked_to_stop.elapsed() < Duration::from_secs(4), "{:?}", asked_to_stop.elapsed());
 }
 
 #[test]

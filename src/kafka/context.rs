@@ -93,6 +93,14 @@ impl KafkaContext {
         })
     }
 
+    /// Takes a line about a failed connection.
+    fn note_failure(&self, line: &str) {
+        if !self.answered.load(Ordering::Relaxed) {
+            self.ports.note_failure(line);
+            *lock(&self.unreached) = Some(line.to_owned());
+        }
+    }
+
     /// Why the latest connection failed, as long as no broker has answered.
     #[must_use]
     pub fn unreached(&self) -> Option<String> {
@@ -108,7 +116,7 @@ impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         let line = &self.secrets.hidden_in(line);
         if facility == "FAIL" {
-            self.ports.note_failure(line);
+            self.note_failure(without_thread(line));
         }
         // A failed connection comes again as an error, with a code.
         let is_error_too = matches!(facility, "FAIL" | "ERROR");
@@ -147,8 +155,7 @@ impl ClientContext for KafkaContext {
             debug!(target: "sales_stream::kafka", brokers = self.brokers, reason, "Kafka cannot be reached yet");
             // That all are down is no reason.
             if code != RDKafkaErrorCode::AllBrokersDown {
-                self.ports.note_failure(reason);
-                *lock(&self.unreached) = Some(reason.clone());
+                self.note_failure(reason);
             }
             return;
         }
@@ -185,6 +192,12 @@ fn is_cut_off(code: RDKafkaErrorCode, reason: &str) -> bool {
         }
         _ => false,
     }
+}
+
+/// A line of the log as it comes as an error: without the name of librdkafka's thread in front.
+fn without_thread(line: &str) -> &str {
+    let rest = line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: "));
+    rest.map_or(line, |(_, rest)| rest)
 }
 
 /// Neither value can be left half written, so a panic elsewhere does not spoil it.
@@ -249,6 +262,10 @@ mod tests {
         fail(RDKafkaErrorCode::BrokerTransportFailure, "connection refused");
         fail(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
         assert_eq!(context.unreached().as_deref(), Some("connection refused"));
+        // A closed one is in the log alone.
+        let line = "[thrd:[::1]:9092/bootstrap]: [::1]:9092/bootstrap: Disconnected";
+        context.log(RDKafkaLogLevel::Info, "FAIL", line);
+        assert_eq!(context.unreached().as_deref(), Some("[::1]:9092/bootstrap: Disconnected"));
         context.note_answer();
         fail(RDKafkaErrorCode::BrokerTransportFailure, "connection reset");
         assert_eq!(context.unreached(), None);

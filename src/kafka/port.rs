@@ -181,13 +181,9 @@ impl Suspicion {
     }
 }
 
-/// Whose connection a line of librdkafka is about, and what may be behind it. With its thread first or
-/// not, it begins `protocol://host:port/node: `, where nothing stands for `plaintext://`.
+/// Whose connection a line of librdkafka is about, and what may be behind it. It begins
+/// `protocol://host:port/node: `, where nothing stands for `plaintext://`.
 fn read_line(line: &str) -> Option<(Address, Option<Suspicion>)> {
-    let line = match line.strip_prefix("[thrd:") {
-        Some(rest) => rest.split_once("]: ")?.1,
-        None => line,
-    };
     let (name, complaint) = line.split_once(": ")?;
     let (protocol, node) = name.split_once("://").unwrap_or(("plaintext", name));
     let (host, port) = node.split('/').next()?.rsplit_once(':')?;
@@ -326,7 +322,7 @@ mod tests {
         };
         let versions = "Disconnected: receive 0 (after 2ms in state APIVERSION_QUERY)";
         check(&format!("b:1/bootstrap: {versions}"), Some(Suspicion::WantsTls));
-        check(&format!("[thrd:b:1/bootstrap]: b:1/1: {versions}"), Some(Suspicion::WantsTls));
+        check(&format!("b:1/1: {versions}"), Some(Suspicion::WantsTls));
         check(&format!("sasl_plaintext://b:1/bootstrap: {versions}"), Some(Suspicion::WantsTls));
         check(&format!("ssl://b:1/bootstrap: {versions}"), None);
         check(
@@ -366,12 +362,12 @@ mod tests {
             let found = found.as_ref().map(|address| (address.host.as_str(), address.port));
             assert_eq!(found, expected, "{line}");
         };
-        check("[thrd:[::1]:9092/bootstrap]: [::1]:9092/bootstrap: x", Some(("::1", 9092)));
+        check("[::1]:9092/bootstrap: x", Some(("::1", 9092)));
         check("sasl_ssl://[fe80::1]:9093/2: x", Some(("fe80::1", 9093)));
         check("SASL_SSL://kafka.example:9093/2: x", Some(("kafka.example", 9093)));
         check("GroupCoordinator: b:1: x", None);
         check("1/1 brokers are down", None);
-        check("[thrd:main]: nothing of a broker", None);
+        check("nothing of a broker", None);
         check("", None);
     }
 }

@@ -194,10 +194,10 @@ impl KafkaSource {
         match error {
             ReadError::Bad(record) => SourceError::BadRecord(record),
             ReadError::Gone { partition, wanted, detail } => self.gone(partition, wanted, &detail),
-            ReadError::Refused(detail) => SourceError::Refused(format!(
-                "reading topic {} was refused: {detail}",
-                self.config.topic
-            )),
+            ReadError::Refused(refusal) => {
+                let attempted = format!("reading topic {}", self.config.topic);
+                SourceError::Refused(KafkaFailure::refused(attempted, &refusal).to_string())
+            }
             ReadError::Untrusted { place, detail } => {
                 let topic = &self.config.topic;
                 let at = place.map_or_else(String::new, |(partition, offset)| {

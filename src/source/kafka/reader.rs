@@ -25,7 +25,7 @@ use rdkafka::{
 
 use crate::{
     batch::{BadRecord, Record},
-    kafka::{ErrorKind, KafkaContext, kind_of},
+    kafka::{ErrorKind, KafkaContext, Refusal, kind_of},
     source::{Progress, SourceError},
     types::{LeaderEpoch, Offset, Partition, Position},
 };
@@ -48,7 +48,7 @@ pub(super) enum ReadError {
     /// The offset to go on from is not there.
     Gone { partition: Partition, wanted: Offset, detail: String },
     /// The cluster turned the client away.
-    Refused(String),
+    Refused(Refusal),
     /// What was read or comes next is damaged or out of order.
     Untrusted { place: Option<(Partition, Offset)>, detail: String },
 }
@@ -240,8 +240,14 @@ impl Reader {
     fn check_client(&mut self) -> Result<bool, ReadError> {
         match self.client.serve_events() {
             None => Ok(false),
-            Some(error @ KafkaError::MessageConsumptionFatal(_)) => {
-                Err(ReadError::Refused(error.to_string()))
+            Some(KafkaError::MessageConsumptionFatal(code)) => {
+                Err(ReadError::Refused(Refusal { code, reason: code.to_string() }))
+            }
+            // The context has seen it, with the broker's words, and knows whether the code means it.
+            Some(error) if kind_of(&error) == ErrorKind::Refused => {
+                let refusal = self.context().refusal();
+                let meant = refusal.filter(|it| Some(it.code) == error.rdkafka_error_code());
+                meant.map_or(Ok(false), |refusal| Err(ReadError::Refused(refusal)))
             }
             Some(error) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
@@ -413,7 +419,9 @@ fn judge(
         | Code::NotCoordinator => Ok(false),
         _ => match kind_of(&KafkaError::MessageConsumption(code)) {
             ErrorKind::Unreachable => Ok(false),
-            ErrorKind::Refused => Err(ReadError::Refused(format!("{code}: {detail}"))),
+            ErrorKind::Refused => {
+                Err(ReadError::Refused(Refusal { code, reason: format!("{code}: {detail}") }))
+            }
             ErrorKind::Usage | ErrorKind::Other => {
                 Err(ReadError::Untrusted { place, detail: format!("{code}: {detail}") })
             }
