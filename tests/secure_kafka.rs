@@ -151,7 +151,7 @@ fn an_expired_certificate_is_refused() {
     println!("CHECKED 1");
 }
 
-fn topic(name: &str) -> String {
+fn unique_topic(name: &str) -> String {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
     format!("{name}-{now}")
 }
@@ -161,7 +161,7 @@ fn the_right_user_works_from_end_to_end_until_the_password_is_taken_away() {
     let Some(cluster) = Cluster::of_environment("the_right_user") else { return };
     let (brokers, options) = (cluster.brokers.as_str(), cluster.options());
     let home = tempfile::tempdir().unwrap();
-    let topic = topic("secure");
+    let topic = unique_topic("secure");
     let ours = |arguments: &[&str]| {
         let mut command = sales_stream();
         command.args(arguments).args(["--brokers", brokers]);
@@ -201,7 +201,16 @@ fn the_right_user_works_from_end_to_end_until_the_password_is_taken_away() {
     let log = home.path().join("log");
     run.stderr(fs::File::create(&log).unwrap()).stdout(Stdio::null());
     let mut process = Process::start(&mut run);
+    // It sends elsewhere, without an end.
+    let other = unique_topic("secure-other");
+    succeed(&mut ours(&["topics", "create", &other, "--partitions", "2"]));
+    let mut produce = ours(&["produce", "sales", "--topic", &other, "--rate", "50"]);
+    let produce_log = home.path().join("produce-log");
+    produce.stderr(fs::File::create(&produce_log).unwrap()).stdout(Stdio::null());
+    let mut producer = Process::start(&mut produce);
     assert!(!process.ends_within(Duration::from_secs(4)), "{}", fs::read_to_string(&log).unwrap());
+    let told = || fs::read_to_string(&produce_log).unwrap();
+    assert!(!producer.ends_within(Duration::ZERO), "{}", told());
     let user = |change: &[&str]| {
         let mut tool = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh"));
         tool.args(["tool", "--dir"]).arg(&cluster.home).arg("kafka.admin.ConfigCommand");
@@ -212,11 +221,16 @@ fn the_right_user_works_from_end_to_end_until_the_password_is_taken_away() {
     user(&["--delete-config", "SCRAM-SHA-512"]);
     // The cluster asks for the password again every few seconds (connections.max.reauth.ms).
     let code = process.wait();
+    let produced = producer.wait();
     let password = cluster.home.join("secure/user.properties");
     user(&["--add-config-file", password.to_str().unwrap()]);
     let message = fs::read_to_string(&log).unwrap();
     assert_eq!(code, Some(21), "{message}");
     assert!(message.contains("sasl.password"), "{message}");
     assert_eq!(results(&out_dir(home.path(), "a")), first, "nothing was published twice");
-    println!("CHECKED 6");
+    let message = told();
+    assert_eq!(produced, Some(21), "{message}");
+    let last = message.lines().last().unwrap();
+    assert!(last.contains("sasl.password") && last.contains("acknowledged"), "{message}");
+    println!("CHECKED 8");
 }

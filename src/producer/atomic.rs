@@ -10,8 +10,9 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer};
 
+use super::deliveries::Deliveries;
 use crate::kafka::KafkaFailure;
 use crate::stop::Stop;
 
@@ -45,8 +46,8 @@ pub struct Ended {
 }
 
 /// The transaction that is open, if one is, and the count of those before it.
-pub(super) struct Atomic<'a, C: ProducerContext + 'static> {
-    producer: &'a BaseProducer<C>,
+pub(super) struct Atomic<'a> {
+    producer: &'a BaseProducer<Deliveries>,
     options: &'a Transactions,
     stop: &'a Stop,
     /// How long ending a transaction may take once asked to stop.
@@ -58,10 +59,10 @@ pub(super) struct Atomic<'a, C: ProducerContext + 'static> {
 /// How long one request to end a transaction waits before it is made again.
 const END_SLICE: Duration = Duration::from_millis(500);
 
-impl<'a, C: ProducerContext + 'static> Atomic<'a, C> {
+impl<'a> Atomic<'a> {
     /// Ends what an earlier producer of this name left open.
     pub(super) fn begin(
-        producer: &'a BaseProducer<C>,
+        producer: &'a BaseProducer<Deliveries>,
         options: &'a Transactions,
         stop: &'a Stop,
         patience: Duration,
@@ -74,10 +75,11 @@ impl<'a, C: ProducerContext + 'static> Atomic<'a, C> {
                 Err(error)
                     if is_retriable(&error)
                         && waited.elapsed() < patience
-                        && !stop.is_requested() => {}
+                        && !stop.is_requested()
+                        && producer.context().refusal().is_none() => {}
                 Err(error) => {
                     let attempted = format!("becoming the transactional producer {}", options.id);
-                    return Err(KafkaFailure::new(attempted, error));
+                    return Err(failure_of(producer, attempted, error));
                 }
             }
         }
@@ -122,7 +124,7 @@ impl<'a, C: ProducerContext + 'static> Atomic<'a, C> {
         Ok(())
     }
 
-    /// Asks until there is an answer; only for `drain` once asked to stop.
+    /// Asks until there is an answer; only for `drain` once asked to stop, and not once turned away.
     fn persist(
         &self,
         attempted: &str,
@@ -137,19 +139,37 @@ impl<'a, C: ProducerContext + 'static> Atomic<'a, C> {
             let now = Instant::now();
             let late = self.stop.is_requested()
                 && now >= *deadline.get_or_insert_with(|| now + self.drain);
-            if late || !is_retriable(&error) {
+            let is_refused = self.producer.context().refusal().is_some();
+            if late || is_refused || !is_retriable(&error) {
                 return Err(self.failure(attempted, error));
             }
         }
     }
 
     fn failure(&self, attempted: &str, error: KafkaError) -> KafkaFailure {
-        KafkaFailure::new(format!("{attempted} as {}", self.options.id), error)
+        let Ended { committed, aborted, .. } = self.ended;
+        let attempted = format!(
+            "{attempted} as {}, after {committed} committed and {aborted} aborted,",
+            self.options.id
+        );
+        failure_of(self.producer, attempted, error)
     }
 
     /// What became of the transactions so far.
     pub(super) fn ended(&self) -> Ended {
         self.ended
+    }
+}
+
+/// A refusal that the client reported on the side says more than the step that suffers from it.
+fn failure_of(
+    producer: &BaseProducer<Deliveries>,
+    attempted: String,
+    error: KafkaError,
+) -> KafkaFailure {
+    match producer.context().refusal() {
+        Some(refusal) => KafkaFailure::refused(attempted, &refusal),
+        None => KafkaFailure::new(attempted, error),
     }
 }
 

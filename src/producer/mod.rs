@@ -7,6 +7,7 @@
 //! the clock reading that a run without a given start time begins at (the caller's).
 
 mod atomic;
+mod deliveries;
 mod run;
 mod sales;
 mod transactions;

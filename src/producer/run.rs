@@ -3,26 +3,26 @@
 //! Invariants: a run that gives `Ok` has every record it sent acknowledged by all in-sync replicas,
 //! in the order of its partition, none twice (idempotent producer; for this process only, a second
 //! run is new records); sending keeps an absolute schedule, so a slow broker delays events but does
-//! not make the rate drift. The first failed delivery ends the sending.
+//! not make the rate drift. The first failed delivery ends the sending, and so does a refusal by the
+//! cluster.
 //!
 //! Start at [`run`]. Not here: what is sent (`sales`, `transactions`).
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
 use super::atomic::{Atomic, Ended, Transactions};
+use super::deliveries::Deliveries;
 use super::{Generate, Rate, Record};
-use crate::kafka::{self, ClientSettings, ErrorKind, KafkaContext, KafkaFailure};
+use crate::kafka::{self, ClientSettings, ErrorKind, KafkaFailure};
 use crate::stop::Stop;
 
 /// Where a run sends and when it ends by itself.
@@ -132,7 +132,8 @@ pub enum ProduceError {
     /// Some records are not known to be in the topic.
     #[error(
         "{failed} of {sent} events sent to {topic} were not acknowledged ({reason}): they may or may \
-         not be in the topic"
+         not be in the topic; the other {} are",
+        sent - failed
     )]
     NotAcknowledged {
         /// The topic.
@@ -146,6 +147,14 @@ pub enum ProduceError {
         /// What the first failure asks for.
         kind: ErrorKind,
     },
+    /// The cluster turned the client away before the end.
+    #[error("{failure}. Events that were acknowledged before: {acknowledged}, none was not")]
+    TurnedAway {
+        /// Events sent before, all in the topic.
+        acknowledged: u64,
+        /// The refusal.
+        failure: KafkaFailure,
+    },
     /// What is told about the events could not be written.
     #[error("writing to stdout failed: {0}")]
     Output(io::Error),
@@ -156,7 +165,9 @@ impl ProduceError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            ProduceError::Kafka(failure) => failure.kind(),
+            ProduceError::Kafka(failure) | ProduceError::TurnedAway { failure, .. } => {
+                failure.kind()
+            }
             ProduceError::NotAcknowledged { kind, .. } => *kind,
             ProduceError::NoTopic { .. } | ProduceError::Output(_) => ErrorKind::Other,
         }
@@ -184,6 +195,17 @@ pub fn run(
     let producer: BaseProducer<Deliveries> = producer_config(settings, bounds)
         .create_with_context(Deliveries::new(settings))
         .map_err(|error| KafkaFailure::new("setting up a Kafka producer", error))?;
+    send_with(&producer, bounds, generator, out, stop)
+}
+
+/// Sends with a client of its own.
+fn send_with(
+    producer: &BaseProducer<Deliveries>,
+    bounds: &Bounds,
+    generator: &mut dyn Generate,
+    out: &mut dyn Write,
+    stop: &Stop,
+) -> Result<Produced, ProduceError> {
     let started = Instant::now();
     let polling = AtomicBool::new(true);
     let sent = thread::scope(|scope| {
@@ -193,12 +215,12 @@ pub fn run(
             }
         });
         let _end = EndPolling(&polling);
-        let sent = Sender { producer: &producer, bounds, stop, started }.send(generator, out)?;
-        drain(&producer, bounds, stop);
+        let sent = Sender { producer, bounds, stop, started }.send(generator, out)?;
+        drain(producer, bounds, stop);
         Ok::<_, ProduceError>(sent)
     })?;
     let (events, transactions) = sent;
-    settle(&producer, bounds, events)?;
+    settle(producer, bounds, stop, events)?;
     let (topic, elapsed) = (bounds.topic.clone(), started.elapsed());
     Ok(Produced { topic, events, elapsed, transactions })
 }
@@ -240,62 +262,6 @@ fn producer_config(settings: &ClientSettings, bounds: &Bounds) -> ClientConfig {
     config
 }
 
-/// Counts failed deliveries; passes log lines and errors on.
-struct Deliveries {
-    context: KafkaContext,
-    failed: AtomicU64,
-    first: Mutex<Option<RDKafkaErrorCode>>,
-}
-
-impl Deliveries {
-    fn new(settings: &ClientSettings) -> Deliveries {
-        Deliveries {
-            // The topic was looked up, so a broker has answered.
-            context: {
-                let context = KafkaContext::new(settings);
-                context.note_answer();
-                context
-            },
-            failed: AtomicU64::new(0),
-            first: Mutex::new(None),
-        }
-    }
-
-    fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Acquire)
-    }
-
-    fn first(&self) -> Option<RDKafkaErrorCode> {
-        *self.first.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.context.log(level, facility, line);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.context.stats_raw(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.context.error(error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-            self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(code);
-            self.failed.fetch_add(1, Ordering::Release);
-        }
-    }
-}
-
 struct Sender<'a> {
     producer: &'a BaseProducer<Deliveries>,
     bounds: &'a Bounds,
@@ -324,7 +290,7 @@ impl Sender<'_> {
         &self,
         generator: &mut dyn Generate,
         out: &mut dyn Write,
-        atomic: &mut Option<Atomic<'_, Deliveries>>,
+        atomic: &mut Option<Atomic<'_>>,
     ) -> Result<u64, ProduceError> {
         let (rate, limit) = (generator.rate(), self.bounds.events.unwrap_or(u64::MAX));
         let (progress, watchable) = (self.progress(), watchable(rate));
@@ -355,14 +321,23 @@ impl Sender<'_> {
     }
 
     fn must_end(&self) -> bool {
-        self.stop.is_requested() || self.producer.context().failed() > 0
+        let context = self.producer.context();
+        self.stop.is_requested() || context.failed() > 0 || context.refusal().is_some()
     }
 
-    /// Sleeps until event `index` is due on the schedule; true if asked to stop meanwhile.
+    /// Sleeps until event `index` is due on the schedule; true if there is a reason to end meanwhile.
     fn wait_until_due(&self, rate: Rate, index: u64) -> bool {
+        const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
         let due = Duration::from_nanos(rate.due_ns(index));
-        let early = due.saturating_sub(self.started.elapsed());
-        !early.is_zero() && self.stop.wait_timeout(early)
+        loop {
+            let early = due.saturating_sub(self.started.elapsed());
+            if early.is_zero() {
+                return false;
+            }
+            if self.stop.wait_timeout(early.min(BETWEEN_LOOKS)) || self.must_end() {
+                return true;
+            }
+        }
     }
 
     /// Hands the record to the client, waiting while its queue is full; false if the run must end.
@@ -414,34 +389,61 @@ fn watchable(rate: Rate) -> bool {
     }
 }
 
-/// Waits until nothing is on its way any more: acknowledged or failed. Asked to stop, only for
-/// `bounds.drain`; otherwise until the client itself gives up (`message.timeout.ms`, 5 minutes).
+/// Waits until nothing is on its way any more: acknowledged or failed. Asked to stop or turned away, only
+/// for `bounds.drain`; otherwise until the client itself gives up (`message.timeout.ms`, 5 minutes).
+///
+/// Not until `in_flight_count` is 0: lines of the client's log count there, and flushing makes new ones.
 fn drain(producer: &BaseProducer<Deliveries>, bounds: &Bounds, stop: &Stop) {
     let mut deadline = None;
-    while producer.in_flight_count() > 0 {
+    // Flushing ends the lingering of records as well.
+    while producer.flush(POLL).is_err() {
+        let is_hurried = stop.is_requested() || producer.context().refusal().is_some();
         let now = Instant::now();
-        if stop.is_requested() && now >= *deadline.get_or_insert(now + bounds.drain) {
+        if is_hurried && now >= *deadline.get_or_insert(now + bounds.drain) {
             return;
         }
-        // Ends the lingering of records as well.
-        let _ = producer.flush(POLL);
     }
+}
+
+/// Has the client give up what is still on its way, so that it is counted as failed; gives the number of
+/// records of which even that is not known.
+fn give_up(producer: &BaseProducer<Deliveries>) -> u64 {
+    const ALL_REPORTED_WITHIN: Duration = Duration::from_secs(1);
+    if producer.flush(Duration::ZERO).is_ok() {
+        return 0;
+    }
+    producer.purge(PurgeConfig::default().queue().inflight());
+    if producer.flush(ALL_REPORTED_WITHIN).is_ok() {
+        return 0;
+    }
+    u64::try_from(producer.in_flight_count()).unwrap_or(0)
 }
 
 /// The verdict, once [`drain`] is through.
 fn settle(
     producer: &BaseProducer<Deliveries>,
     bounds: &Bounds,
+    stop: &Stop,
     sent: u64,
 ) -> Result<(), ProduceError> {
-    let unknown = u64::try_from(producer.in_flight_count()).unwrap_or(0);
+    let unknown = give_up(producer);
     let deliveries = producer.context();
-    let failed = deliveries.failed() + unknown;
+    let failed = (deliveries.failed() + unknown).min(sent);
+    let topic = bounds.topic.clone();
+    let refused = deliveries
+        .refusal()
+        .map(|refusal| KafkaFailure::refused(format!("sending to topic {topic}"), &refusal));
     if failed == 0 {
-        return Ok(());
+        let is_complete = stop.is_requested() || bounds.events == Some(sent);
+        return match refused {
+            Some(failure) if !is_complete => {
+                Err(ProduceError::TurnedAway { acknowledged: sent, failure })
+            }
+            _ => Ok(()),
+        };
     }
-    let (kind, reason) = match (deliveries.context.refusal(), deliveries.first()) {
-        (Some(refusal), _) => (ErrorKind::Refused, refusal.reason),
+    let (kind, reason) = match (refused, deliveries.first()) {
+        (Some(failure), _) => (ErrorKind::Refused, failure.to_string()),
         (None, Some(first)) => {
             (kafka::kind_of(&KafkaError::MessageProduction(first)), first.to_string())
         }
@@ -450,7 +452,6 @@ fn settle(
             (ErrorKind::Unreachable, format!("not within {waited_s} s of the request to stop"))
         }
     };
-    let topic = bounds.topic.clone();
     Err(ProduceError::NotAcknowledged { topic, sent, failed, reason, kind })
 }
 
@@ -687,6 +688,84 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_cluster_that_turns_the_client_away_ends_the_run_with_the_count_of_what_is_there() {
+        let check = |rate, transactions: Option<Transactions>, expected: &[&str]| {
+            let (broker, settings) = broker();
+            let bounds = Bounds { transactions, ..Bounds::new("sales", None) };
+            let producer: BaseProducer<Deliveries> = producer_config(&settings, &bounds)
+                .create_with_context(Deliveries::new(&settings))
+                .unwrap();
+            // What is on its way is acknowledged, a transaction is not committed.
+            let gone = bounds.transactions.is_some().then_some(&broker);
+            let mut out = RefuseWhenTold { producer: &producer, gone };
+            let options =
+                TransactionOptions { rate, ..TransactionOptions::new(START, TimeZone::UTC, 7) };
+            let mut generator = TransactionGenerator::new(options);
+            let started = Instant::now();
+            let refused = send_with(&producer, &bounds, &mut generator, &mut out, &Stop::new());
+            let refused = refused.unwrap_err();
+            assert!(started.elapsed() < Duration::from_secs(30));
+            assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
+            let message = refused.to_string();
+            for words in expected.iter().chain(&["no such user", "sasl.password"]) {
+                assert!(message.contains(words), "{words}: {message}");
+            }
+            drop(broker);
+        };
+        // The second event would be due in a day.
+        let slow = "0.00001".parse().unwrap();
+        check(slow, None, &["sending to topic sales", "acknowledged before: 1"]);
+        let each_three =
+            Transactions { id: "t".into(), size: 3.try_into().unwrap(), abort_every: None };
+        check(slow, Some(each_three), &["after 0 committed and 0 aborted"]);
+    }
+
+    /// Has the cluster refuse the client as soon as the first event is announced.
+    struct RefuseWhenTold<'a> {
+        producer: &'a BaseProducer<Deliveries>,
+        /// Goes away, too.
+        gone: Option<&'a EmbeddedBroker>,
+    }
+
+    impl Write for RefuseWhenTold<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let code = KafkaError::Global(RDKafkaErrorCode::Authentication);
+            rdkafka::ClientContext::error(&**self.producer.context(), code, "no such user");
+            let down = self.gone.map(|broker| broker.cluster().broker_down(-1));
+            down.transpose().map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_of_the_clients_log_are_nothing_on_its_way() {
+        let (broker, settings) = broker();
+        let bounds = Bounds::new("sales", None);
+        let mut config = producer_config(&settings, &bounds);
+        config.set("debug", "all").set_log_level(rdkafka::config::RDKafkaLogLevel::Debug);
+        let producer: BaseProducer<Deliveries> =
+            config.create_with_context(Deliveries::new(&settings)).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while producer.in_flight_count() == 0 {
+            assert!(Instant::now() < deadline, "a client says something when it begins");
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Nobody takes the lines.
+        let (done, drained) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            drain(&producer, &bounds, &Stop::new());
+            let settled = settle(&producer, &bounds, &Stop::new(), 0);
+            let _ = done.send(settled.is_ok());
+        });
+        assert_eq!(drained.recv_timeout(Duration::from_secs(30)), Ok(true));
+        drop(broker);
     }
 
     #[test]
