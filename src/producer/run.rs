@@ -560,23 +560,42 @@ mod tests {
     fn a_request_to_stop_ends_a_slow_run_at_once_with_all_acknowledged() {
         let (broker, settings) = broker();
         let stop = Stop::new();
+        let (first, told) = std::sync::mpsc::channel();
         let stopper = {
             let stop = stop.clone();
             thread::spawn(move || {
-                let _ = Stop::new().wait_timeout(Duration::from_millis(300));
+                told.recv().unwrap();
                 stop.request();
             })
         };
         let started = Instant::now();
         // The second event would be due in a day.
-        let mut generator = sales("0.00001".parse().unwrap());
+        let rate = "0.00001".parse().unwrap();
+        let options =
+            TransactionOptions { rate, ..TransactionOptions::new(START, TimeZone::UTC, 7) };
+        let mut generator = TransactionGenerator::new(options);
         let bounds = Bounds::new("sales", None);
-        let produced = run(&settings, &bounds, &mut generator, &mut io::sink(), &stop).unwrap();
+        let produced = run(&settings, &bounds, &mut generator, &mut Tell(first), &stop).unwrap();
         assert!(started.elapsed() < Duration::from_secs(30));
         assert_eq!(produced.events, 1);
         assert!(produced.to_string().starts_with("produced 1 event to sales in "), "{produced}");
         stopper.join().unwrap();
         drop(broker);
+    }
+
+    /// Passes on that something was written.
+    struct Tell(std::sync::mpsc::Sender<()>);
+
+    impl Write for Tell {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Whoever is told once may be gone.
+            let _ = self.0.send(());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]
