@@ -34,13 +34,13 @@ struct Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suspicion {
     /// The client speaks no TLS and the port may want it.
-    WantsTls,
+    Tls,
     /// The client speaks TLS and the port may not.
-    WantsNoTls,
+    NoTls,
     /// The client does not log in and the port may want it to.
-    WantsLogin,
+    Login,
     /// The same, of a client with TLS.
-    WantsLoginInTls,
+    LoginInTls,
 }
 
 #[derive(Clone, Debug)]
@@ -127,12 +127,12 @@ fn ask(known: &Mutex<Known>, suspects: &BTreeMap<Address, Suspect>) {
 impl Suspect {
     fn is_guilty(&self, address: &Address) -> bool {
         match self.suspicion {
-            Suspicion::WantsTls => probe::speaks_tls(address),
-            Suspicion::WantsNoTls => probe::speaks_kafka(address),
-            Suspicion::WantsLogin => probe::takes_logins(address),
+            Suspicion::Tls => probe::speaks_tls(address),
+            Suspicion::NoTls => probe::speaks_kafka(address),
+            Suspicion::Login => probe::takes_logins(address),
             // librdkafka was answered within TLS before it was turned away, and nothing else has
             // happened since; that the port still speaks TLS tells that its broker is not gone.
-            Suspicion::WantsLoginInTls => {
+            Suspicion::LoginInTls => {
                 self.since.elapsed() >= LOGIN_BELIEVED_AFTER && probe::speaks_tls(address)
             }
         }
@@ -142,15 +142,15 @@ impl Suspect {
 impl Suspicion {
     fn advice(self) -> &'static str {
         match self {
-            Suspicion::WantsTls => {
+            Suspicion::Tls => {
                 "the broker closes connections without TLS: its port wants security.protocol=SSL or \
                  SASL_SSL"
             }
-            Suspicion::WantsNoTls => {
+            Suspicion::NoTls => {
                 "the broker closes connections with TLS: its port speaks none \
                  (security.protocol=PLAINTEXT or SASL_PLAINTEXT)"
             }
-            Suspicion::WantsLogin | Suspicion::WantsLoginInTls => {
+            Suspicion::Login | Suspicion::LoginInTls => {
                 "the broker closes connections without a login: its port wants \
                  security.protocol=SASL_SSL or SASL_PLAINTEXT"
             }
@@ -168,12 +168,12 @@ impl Suspicion {
         // An alert of TLS, read as the length of an answer.
         let is_garbled = complaint.contains("Invalid response size");
         if is_in("SSL_HANDSHAKE") && is_closed {
-            Some(Suspicion::WantsNoTls)
+            Some(Suspicion::NoTls)
         } else if !speaks_tls && is_in("APIVERSION_QUERY") && (is_closed || is_garbled) {
-            Some(Suspicion::WantsTls)
+            Some(Suspicion::Tls)
         } else if !protocol.starts_with("sasl") && is_in("UP") && is_closed {
             // Versions may be asked for before a login, and nothing else.
-            let login = if speaks_tls { Suspicion::WantsLoginInTls } else { Suspicion::WantsLogin };
+            let login = if speaks_tls { Suspicion::LoginInTls } else { Suspicion::Login };
             Some(login)
         } else {
             None
@@ -321,33 +321,30 @@ mod tests {
             assert_eq!(found, expected, "{line}");
         };
         let versions = "Disconnected: receive 0 (after 2ms in state APIVERSION_QUERY)";
-        check(&format!("b:1/bootstrap: {versions}"), Some(Suspicion::WantsTls));
-        check(&format!("b:1/1: {versions}"), Some(Suspicion::WantsTls));
-        check(&format!("sasl_plaintext://b:1/bootstrap: {versions}"), Some(Suspicion::WantsTls));
+        check(&format!("b:1/bootstrap: {versions}"), Some(Suspicion::Tls));
+        check(&format!("b:1/1: {versions}"), Some(Suspicion::Tls));
+        check(&format!("sasl_plaintext://b:1/bootstrap: {versions}"), Some(Suspicion::Tls));
         check(&format!("ssl://b:1/bootstrap: {versions}"), None);
         check(
             "b:1/bootstrap: Receive failed: Invalid response size 352518912 (0..100000000): increase \
              receive.message.max.bytes (after 1ms in state APIVERSION_QUERY)",
-            Some(Suspicion::WantsTls),
+            Some(Suspicion::Tls),
         );
         let up = "Disconnected: verify that security.protocol is correctly configured (after 0ms in \
                   state UP)";
-        check(&format!("ssl://b:1/1: {up}"), Some(Suspicion::WantsLoginInTls));
+        check(&format!("ssl://b:1/1: {up}"), Some(Suspicion::LoginInTls));
         check(&format!("sasl_ssl://b:1/1: {up}"), None);
-        check(
-            "b:1/1: Send failed: Broken pipe (after 0ms in state UP)",
-            Some(Suspicion::WantsLogin),
-        );
+        check("b:1/1: Send failed: Broken pipe (after 0ms in state UP)", Some(Suspicion::Login));
         check("b:1/1: 1 request(s) timed out: disconnect (after 60061ms in state UP)", None);
         check(
             "ssl://b:1/bootstrap: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker \
              listener? (after 0ms in state SSL_HANDSHAKE)",
-            Some(Suspicion::WantsNoTls),
+            Some(Suspicion::NoTls),
         );
         check(
             "sasl_ssl://b:1/bootstrap: SSL handshake failed: SSL transport error: Broken pipe (after \
              0ms in state SSL_HANDSHAKE)",
-            Some(Suspicion::WantsNoTls),
+            Some(Suspicion::NoTls),
         );
         check(
             "b:1/bootstrap: Connect failed: Connection refused (after 0ms in state CONNECT)",
