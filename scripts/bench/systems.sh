@@ -44,7 +44,8 @@ prepare_sales-stream() { :; }
 
 # Sets COMMAND and the rest for a run of sales-stream; $1 is the sink.
 command_sales-stream() {
-    local sink=$1 phase=$2 batch=1000000
+    # Four times as many checkpoints as the probe makes.
+    local sink=$1 phase=$2 batch=250000
     if [ "$phase" = start ] || [ "$phase" = again ]; then batch=$SMALL_BATCH; fi
     case $sink in
         files) sink=files:$RUN_DIR/results RESULTS=files:$RUN_DIR/results ;;

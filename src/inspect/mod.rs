@@ -351,7 +351,7 @@ fn own_state(
         place.closing < Place::NEVER && bound.is_some_and(|bound| bound.closes(row.end))
     };
     for (place, table) in tables {
-        for row in table.sorted().into_iter().filter(|row| !closed(place, row)) {
+        for row in table.sorted().filter(|row| !closed(place, row)) {
             match place.keeper {
                 Keeper::Groups => by_window.entry((row.end, row.start)).or_default().push(row),
                 Keeper::Keys => drop(remembered.insert(row.key)),
@@ -364,7 +364,7 @@ fn own_state(
         let window = plan.has_windows().then_some((start, end));
         let cells = |group: &Group<'_>| {
             let mut rows = Rows::new(pipeline.output_columns());
-            plan.results(vec![*group], &mut rows, &mut Misfits::default())?;
+            plan.results([*group], &mut rows, &mut Misfits::default())?;
             Ok(cells_of(&rows, filter))
         };
         shown.windows.push(window_view(window, &groups, filter, cells)?);

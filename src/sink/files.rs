@@ -54,7 +54,7 @@ impl Sink for FileSink {
             return self.publish_in_twos(batch);
         }
         self.files.publish(batch.identity().batch, batch.record().counts.rows_out, |out| {
-            let writer = RowWriter::new(batch.columns());
+            let mut writer = RowWriter::new(batch.columns());
             for rows in batch.rows() {
                 let rows = rows?;
                 let mut reader = rows.reader();
@@ -73,7 +73,7 @@ impl FileSink {
     fn publish_in_twos(&mut self, batch: &Visible) -> Result<(), SinkError> {
         static KEPT: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
         let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let writer = RowWriter::new(batch.columns());
+        let mut writer = RowWriter::new(batch.columns());
         for rows in batch.rows() {
             let rows = rows?;
             let mut reader = rows.reader();

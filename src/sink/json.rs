@@ -11,13 +11,17 @@
 
 use std::io::{self, Write};
 
-use crate::types::{Column, Row, Value, double_text, timestamp_iso};
+use crate::types::{Column, Row, Value, double_text, push_timestamp_iso};
 
 /// Writes rows of one set of columns.
 #[derive(Debug)]
 pub(super) struct RowWriter {
     /// What comes before each value: the bracket or comma, the escaped name, the colon.
     keys: Vec<Vec<u8>>,
+    /// The row being written.
+    line: Vec<u8>,
+    /// The value being written.
+    text: String,
 }
 
 impl RowWriter {
@@ -29,22 +33,27 @@ impl RowWriter {
             key.push(b':');
             key
         };
-        RowWriter { keys: columns.iter().enumerate().map(key).collect() }
+        let keys = columns.iter().enumerate().map(key).collect();
+        RowWriter { keys, line: Vec::new(), text: String::new() }
     }
 
     /// Writes one row and its line end.
     ///
     /// # Errors
     /// What `out` returned.
-    pub(super) fn write(&self, row: Row<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn write(&mut self, row: Row<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
+        let RowWriter { keys, line, text } = self;
+        line.clear();
         if row.is_empty() {
-            out.write_all(b"{")?;
+            line.push(b'{');
         }
-        for (key, value) in self.keys.iter().zip(row) {
-            out.write_all(key)?;
-            write_value(*value, out)?;
+        for (key, value) in keys.iter().zip(row) {
+            line.extend_from_slice(key);
+            text.clear();
+            write_value(*value, text, line)?;
         }
-        out.write_all(b"}\n")
+        line.extend_from_slice(b"}\n");
+        out.write_all(line)
     }
 }
 
@@ -56,20 +65,28 @@ pub(super) fn write_string(text: &str, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer(out, text).map_err(io::Error::from)
 }
 
-fn write_value(value: Value<'_>, out: &mut dyn Write) -> io::Result<()> {
+/// Appends a value; `text` is empty.
+fn write_value(value: Value<'_>, text: &mut String, line: &mut Vec<u8>) -> io::Result<()> {
     match value {
-        Value::Null => out.write_all(b"null"),
-        Value::Boolean(value) => write!(out, "{value}"),
-        Value::Int(value) => write!(out, "{value}"),
-        Value::Long(value) => write!(out, "{value}"),
-        Value::Double(value) if value.is_finite() => {
-            serde_json::to_writer(out, &value).map_err(io::Error::from)
+        Value::Null => line.extend_from_slice(b"null"),
+        Value::Boolean(value) => line.extend_from_slice(if value { b"true" } else { b"false" }),
+        Value::Int(value) => write!(line, "{value}")?,
+        Value::Long(value) => write!(line, "{value}")?,
+        Value::Double(value) if value.is_finite() => serde_json::to_writer(line, &value)?,
+        Value::Double(value) => serde_json::to_writer(line, &double_text(value))?,
+        Value::String(text) => serde_json::to_writer(line, text)?,
+        Value::Timestamp(time) => {
+            push_timestamp_iso(time, text);
+            line.push(b'"');
+            line.extend_from_slice(text.as_bytes());
+            line.push(b'"');
         }
-        Value::Double(value) => write_string(&double_text(value), out),
-        Value::String(text) => write_string(text, out),
-        Value::Timestamp(time) => write_string(&timestamp_iso(time), out),
-        Value::Decimal(value) => write!(out, "{value}"),
+        Value::Decimal(value) => {
+            value.write_to(text).expect("a text takes every write");
+            line.extend_from_slice(text.as_bytes());
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

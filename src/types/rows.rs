@@ -139,21 +139,18 @@ impl Rows {
     /// # Panics
     /// When the number of values is not the number of columns.
     pub fn push(&mut self, row: Row<'_, '_>) {
-        assert_eq!(row.len(), self.columns.len(), "a row has a value for each column");
+        let mut new = self.begin();
+        row.iter().for_each(|value| new.put(*value));
+        new.end();
+    }
+
+    /// Begins a row, whose values are then put one by one.
+    pub fn begin(&mut self) -> NewRow<'_> {
         if self.chunks.is_empty() {
             self.chunks.push(Vec::new());
         }
         let chunk = self.chunks.last_mut().expect("a chunk was just made sure of");
-        let before = chunk.len();
-        row.iter().for_each(|value| encode(*value, chunk));
-        if chunk.len() > self.chunk_bytes && before > 0 {
-            let overflowing = chunk.split_off(before);
-            chunk.shrink_to_fit();
-            self.chunks.push(overflowing);
-            self.count_in_last = 0;
-        }
-        self.count += 1;
-        self.count_in_last += 1;
+        NewRow { before: chunk.len(), values: 0, rows: self }
     }
 
     /// Takes away the chunks that no row will be added to any more; what is left is the last one.
@@ -195,6 +192,43 @@ impl Rows {
             bytes: &[],
             row: Vec::new(),
         }
+    }
+}
+
+/// A row that is being added. One that is not ended is a mistake of the caller's.
+#[derive(Debug)]
+#[must_use = "a row is added once it is ended"]
+pub struct NewRow<'a> {
+    rows: &'a mut Rows,
+    /// Length of the chunk before it.
+    before: usize,
+    values: usize,
+}
+
+impl NewRow<'_> {
+    /// Puts the value of the next column.
+    pub fn put(&mut self, value: Value<'_>) {
+        let chunk = self.rows.chunks.last_mut().expect("a row begins in a chunk");
+        encode(value, chunk);
+        self.values += 1;
+    }
+
+    /// Ends the row.
+    ///
+    /// # Panics
+    /// When the number of values is not the number of columns.
+    pub fn end(self) {
+        let NewRow { rows, before, values } = self;
+        assert_eq!(values, rows.columns.len(), "a row has a value for each column");
+        let chunk = rows.chunks.last_mut().expect("a row begins in a chunk");
+        if chunk.len() > rows.chunk_bytes && before > 0 {
+            let overflowing = chunk.split_off(before);
+            chunk.shrink_to_fit();
+            rows.chunks.push(overflowing);
+            rows.count_in_last = 0;
+        }
+        rows.count += 1;
+        rows.count_in_last += 1;
     }
 }
 

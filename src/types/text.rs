@@ -18,34 +18,65 @@ pub fn timestamp_text(time: Timestamp) -> String {
 /// change repeats is printed alike for both instants.
 #[must_use]
 pub fn timestamp_text_in(time: Timestamp, zone: &Zone) -> String {
-    let (date, clock) = date_and_clock(time, zone.offset_at(time));
-    format!("{date} {clock}")
+    let mut text = String::with_capacity(LONGEST);
+    push_timestamp(time, zone.offset_at(time), ' ', &mut text);
+    text
 }
 
 /// A timestamp as ISO 8601 in UTC: `2025-09-02T10:30:00Z`.
 #[must_use]
 pub fn timestamp_iso(time: Timestamp) -> String {
-    let (date, clock) = date_and_clock(time, 0);
-    format!("{date}T{clock}Z")
+    let mut text = String::with_capacity(LONGEST);
+    push_timestamp_iso(time, &mut text);
+    text
 }
 
-fn date_and_clock(time: Timestamp, offset: i64) -> (String, String) {
+/// Appends what [`timestamp_iso`] gives.
+pub fn push_timestamp_iso(time: Timestamp, text: &mut String) {
+    push_timestamp(time, 0, 'T', text);
+    text.push('Z');
+}
+
+/// `+294247-01-10T04:00:54.775807Z`.
+const LONGEST: usize = 30;
+
+/// Every closed window has its times written: digit by digit, without a formatter.
+fn push_timestamp(time: Timestamp, offset: i64, between: char, text: &mut String) {
     let seconds = time.0.div_euclid(MICROS_PER_SECOND) + offset;
     let micros = time.0.rem_euclid(MICROS_PER_SECOND);
     let (year, month, day) = civil_date(seconds.div_euclid(SECONDS_PER_DAY));
     let second_of_day = seconds.rem_euclid(SECONDS_PER_DAY);
-    let (hour, minute, second) =
-        (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
-    let year = match year {
-        0..=9999 => format!("{year:04}"),
-        10_000.. => format!("+{year}"),
-        _ => format!("-{:04}", year.unsigned_abs()),
-    };
-    let fraction = match micros {
-        0 => String::new(),
-        micros => format!(".{micros:06}").trim_end_matches('0').to_owned(),
-    };
-    (format!("{year}-{month:02}-{day:02}"), format!("{hour:02}:{minute:02}:{second:02}{fraction}"))
+    match year {
+        0..=9999 => {}
+        10_000.. => text.push('+'),
+        _ => text.push('-'),
+    }
+    let digits = year.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
+    push_digits(year, digits.max(4), text);
+    for (before, number) in [
+        ('-', month),
+        ('-', day),
+        (between, second_of_day / 3600),
+        (':', second_of_day / 60 % 60),
+        (':', second_of_day % 60),
+    ] {
+        text.push(before);
+        push_digits(number, 2, text);
+    }
+    if micros != 0 {
+        text.push('.');
+        push_digits(micros, 6, text);
+        text.truncate(text.trim_end_matches('0').len());
+    }
+}
+
+/// Appends so many of the last digits of a number.
+fn push_digits(number: i64, places: u32, text: &mut String) {
+    let number = number.unsigned_abs();
+    for place in (0..places).rev() {
+        let digit = number / 10u64.pow(place) % 10;
+        text.push(char::from(b'0' + u8::try_from(digit).expect("a digit is below ten")));
+    }
 }
 
 /// Year, month and day of a day counted from 1970-01-01 in the proleptic Gregorian calendar, for
@@ -79,6 +110,9 @@ mod tests {
         check(951_782_400_000_000, "2000-02-29 00:00:00");
         check(1_756_800_000_000_000_000, "+57640-10-10 08:00:00");
         check(i64::MAX, "+294247-01-10 04:00:54.775807");
+        check(i64::MIN, "-290308-12-21 19:59:05.224192");
+        check(-62_198_755_200_000_000, "-0001-01-01 00:00:00");
+        check(12_000, "1970-01-01 00:00:00.012");
         assert_eq!(timestamp_iso(Timestamp(0)), "1970-01-01T00:00:00Z");
     }
 

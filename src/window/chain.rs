@@ -18,7 +18,7 @@ use crate::{
     },
     window::{
         Deduplicator, Delta, Group, KeyError, Misfits, SessionDelta, Sessions, Table, Watermarks,
-        WindowPlan, Windows, dedup::DedupDelta, plan::Windowing,
+        WindowPlan, Windows, dedup::DedupDelta, delta::Shared, plan::Windowing,
     },
 };
 
@@ -77,7 +77,7 @@ pub struct Changes {
     /// Whose rows, and when they are done with.
     pub place: Place,
     /// Rows that are new or changed.
-    pub written: Table,
+    pub written: Arc<Table>,
     /// Start and key of rows that are gone before their time, none of them written.
     pub removed: Vec<(Timestamp, Box<[u8]>)>,
 }
@@ -85,8 +85,8 @@ pub struct Changes {
 impl Changes {
     /// Rows that were written.
     #[must_use]
-    pub fn written(place: Place, written: Table) -> Changes {
-        Changes { place, written, removed: Vec::new() }
+    pub fn written(place: Place, written: impl Into<Arc<Table>>) -> Changes {
+        Changes { place, written: written.into(), removed: Vec::new() }
     }
 }
 
@@ -187,9 +187,7 @@ impl Chain {
             watermarks.late_bound
         };
         let grouped = self.groups.as_ref().map(|groups| match groups {
-            Groups::Windows(windows) => {
-                GroupsDelta::Windows(Delta::new(windows.plan().clone(), late_bound))
-            }
+            Groups::Windows(windows) => GroupsDelta::Windows(Delta::new(windows, late_bound)),
             Groups::Sessions(sessions) => {
                 GroupsDelta::Sessions(SessionDelta::new(sessions.plan().clone(), late_bound))
             }
@@ -279,7 +277,8 @@ impl Chain {
         if let Some(deduplicator) = &mut self.deduplicator {
             deduplicator.forget(watermarks.closing_bound);
         }
-        let touched: Vec<_> = std::mem::take(&mut self.touched).into_iter().collect();
+        let touched = std::mem::take(&mut self.touched).into_iter();
+        let touched: Vec<_> = touched.map(|(closing, table)| (closing, Arc::new(table))).collect();
         match &mut self.groups {
             Some(Groups::Windows(windows)) => {
                 window_results(windows, &touched, watermarks, &mut closed, &mut |_| {})?;
@@ -326,9 +325,8 @@ impl Groups {
         match (self, delta) {
             (Groups::Windows(windows), GroupsDelta::Windows(mut delta)) => {
                 delta.touch_global();
-                windows.merge(&mut delta);
                 closed.groups_touched = delta.groups();
-                let touched = delta.into_tables();
+                let touched = windows.merge(delta);
                 let removed = window_results(windows, &touched, watermarks, closed, watch)?;
                 let places = touched
                     .into_iter()
@@ -364,7 +362,7 @@ fn counts(total: u64, updated: u64, removed: u64) -> OperatorCounts {
 /// The rows of a batch, and the windows it closes taken out; how many groups these had.
 fn window_results(
     windows: &mut Windows,
-    touched: &[(Timestamp, Table)],
+    touched: &[Shared],
     watermarks: Watermarks,
     closed: &mut Closed,
     watch: &mut Watch<'_>,
@@ -375,8 +373,8 @@ fn window_results(
     watch(Work::Rest);
     let published: Vec<&Table> = match plan.output_mode {
         OutputMode::Complete => windows.open().map(|(_, table)| table).collect(),
-        OutputMode::Update => touched.iter().map(|(_, table)| table).collect(),
-        OutputMode::Append => finished.iter().map(|(_, table)| table).collect(),
+        OutputMode::Update => touched.iter().map(|(_, table)| &**table).collect(),
+        OutputMode::Append => finished.iter().map(|(_, table)| &**table).collect(),
     };
     for table in published {
         plan.results(table.sorted(), &mut closed.rows, &mut closed.misfits)?;
@@ -397,7 +395,7 @@ fn session_results(
     watch(Work::Rest);
     let published = match plan.output_mode {
         OutputMode::Complete => sessions.sorted(),
-        OutputMode::Append | OutputMode::Update => finished.sorted(),
+        OutputMode::Append | OutputMode::Update => finished.sorted().collect(),
     };
     plan.results(published, &mut closed.rows, &mut closed.misfits)?;
     Ok(finished.len() as u64)

@@ -3,7 +3,10 @@
 //!
 //! The two are apart so that a batch can be dropped without a trace until it is planned.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use crate::{
     faults::{Mutant, is_planted},
@@ -26,14 +29,23 @@ pub struct Delta {
     /// The tumbling window of the event last added: most of its neighbours are in it too.
     latest: (Timestamp, Timestamp),
     key: Vec<u8>,
+    /// How many groups of a window the batch before touched.
+    groups_before: usize,
 }
 
 impl Delta {
     /// An empty delta of a batch that drops windows ending at or before `late_bound`.
     #[must_use]
-    pub fn new(plan: Arc<WindowPlan>, late_bound: Watermark) -> Delta {
-        let none = (Timestamp(0), Timestamp(0));
-        Delta { plan, late_bound, tables: Vec::new(), recent: 0, latest: none, key: Vec::new() }
+    pub fn new(windows: &Windows, late_bound: Watermark) -> Delta {
+        Delta {
+            plan: windows.plan.clone(),
+            late_bound,
+            tables: Vec::new(),
+            recent: 0,
+            latest: (Timestamp(0), Timestamp(0)),
+            key: Vec::new(),
+            groups_before: windows.touched_a_window,
+        }
     }
 
     /// Adds an event to the groups it belongs to. It is late when any of its windows had closed; the
@@ -118,11 +130,8 @@ impl Delta {
         self.tables.iter().map(|(_, table)| table.len() as u64).sum()
     }
 
-    /// The touched groups by closing instant, ascending.
-    #[must_use]
-    pub fn into_tables(mut self) -> Vec<(Timestamp, Table)> {
-        self.tables.sort_by_key(|(closing, _)| *closing);
-        self.tables
+    fn groups_a_window(&self) -> usize {
+        self.tables.iter().map(|(_, table)| table.len()).sum::<usize>() / self.tables.len().max(1)
     }
 
     #[inline]
@@ -136,7 +145,9 @@ impl Delta {
     fn other_table(&mut self, closing: Timestamp) -> usize {
         let found = self.tables.binary_search_by_key(&closing, |(instant, _)| *instant);
         self.recent = found.unwrap_or_else(|place| {
-            self.tables.insert(place, (closing, Table::new(self.plan.stride())));
+            let room = self.groups_before.max(self.groups_a_window());
+            let table = Table::with_room_for(room, self.plan.stride());
+            self.tables.insert(place, (closing, table));
             place
         });
         self.recent
@@ -174,18 +185,24 @@ fn latest_window(time: Timestamp, window: SlidingWindow) -> (Timestamp, Timestam
     (Timestamp(start), Timestamp(start.saturating_add(duration_us)))
 }
 
+/// Groups by closing instant; shared by the state and by the batch that changed them last, until the next
+/// one does.
+pub type Shared = (Timestamp, Arc<Table>);
+
 /// Every open window with its groups.
 #[derive(Clone, Debug)]
 pub struct Windows {
     plan: Arc<WindowPlan>,
-    open: BTreeMap<Timestamp, Table>,
+    open: BTreeMap<Timestamp, Arc<Table>>,
+    /// How many groups of a window the newest batch touched.
+    touched_a_window: usize,
 }
 
 impl Windows {
     /// No window is open.
     #[must_use]
     pub fn new(plan: Arc<WindowPlan>) -> Windows {
-        Windows { plan, open: BTreeMap::new() }
+        Windows { plan, open: BTreeMap::new(), touched_a_window: 0 }
     }
 
     /// What the windows do.
@@ -197,26 +214,43 @@ impl Windows {
     /// Puts back a group read from a checkpoint, in place of an older one with its window and key.
     pub fn restore(&mut self, closing: Timestamp, group: Group<'_>) {
         let stride = self.plan.stride();
-        self.open.entry(closing).or_insert_with(|| Table::new(stride)).put(group);
+        let table = self.open.entry(closing).or_insert_with(|| Arc::new(Table::new(stride)));
+        Arc::make_mut(table).put(group);
     }
 
-    /// Adds a batch's delta; the delta then holds the new totals of the groups it touched.
-    pub fn merge(&mut self, delta: &mut Delta) {
-        let stride = self.plan.stride();
-        for (closing, touched) in &mut delta.tables {
-            let table = self.open.entry(*closing).or_insert_with(|| Table::new(stride));
-            for index in 0..touched.len() {
-                let added = touched.group(index);
-                let group = table.find_or_insert(added.key, (added.start, added.end), &self.plan);
-                let totals = table.accumulators_mut(group);
-                self.plan.merge(totals, added.accumulators);
-                touched.accumulators_mut(index).clone_from_slice(totals);
+    /// Adds a batch's delta. What comes back are the groups it touched with their new totals, by closing
+    /// instant, ascending.
+    pub fn merge(&mut self, delta: Delta) -> Vec<Shared> {
+        self.touched_a_window = delta.groups_a_window();
+        let mut tables = delta.tables;
+        tables.sort_by_key(|(closing, _)| *closing);
+        tables
+            .into_iter()
+            .map(|(closing, touched)| (closing, self.take(closing, touched)))
+            .collect()
+    }
+
+    fn take(&mut self, closing: Timestamp, mut touched: Table) -> Arc<Table> {
+        match self.open.entry(closing) {
+            // All of the window is in this batch.
+            Entry::Vacant(entry) => entry.insert(Arc::new(touched)).clone(),
+            Entry::Occupied(mut entry) => {
+                let table = Arc::make_mut(entry.get_mut());
+                for index in 0..touched.len() {
+                    let added = touched.group(index);
+                    let window = (added.start, added.end);
+                    let group = table.find_or_insert(added.key, window, &self.plan);
+                    let totals = table.accumulators_mut(group);
+                    self.plan.merge(totals, added.accumulators);
+                    touched.accumulators_mut(index).clone_from_slice(totals);
+                }
+                Arc::new(touched)
             }
         }
     }
 
     /// Takes out the windows that close under `watermark`, in the order they end.
-    pub fn close(&mut self, watermark: Watermark) -> Vec<(Timestamp, Table)> {
+    pub fn close(&mut self, watermark: Watermark) -> Vec<Shared> {
         let mut closed = Vec::new();
         let watermark = if is_planted(Mutant::CloseEarly) {
             Watermark(watermark.0.saturating_add(10_000))
@@ -238,7 +272,7 @@ impl Windows {
 
     /// The open groups by closing instant.
     pub fn open(&self) -> impl Iterator<Item = (Timestamp, &Table)> {
-        self.open.iter().map(|(closing, table)| (*closing, table))
+        self.open.iter().map(|(closing, table)| (*closing, &**table))
     }
 
     /// About how many bytes of memory they take.

@@ -112,20 +112,19 @@ pub enum DecodedKey {
 
 fn decode_text(key: &mut &[u8], texts: &mut String) -> Result<DecodedKey, KeyError> {
     let start = texts.len();
-    let mut bytes = Vec::new();
     loop {
         let zero = memchr::memchr(0, key).ok_or(KeyError("a text has no end"))?;
         let mark = *key.get(zero + 1).ok_or(KeyError("a text has no end"))?;
-        bytes.extend_from_slice(&key[..zero]);
+        // A zero byte is no part of any other character, so that each piece is UTF-8 by itself.
+        let piece = std::str::from_utf8(&key[..zero]);
+        texts.push_str(piece.map_err(|_| KeyError("a text is not UTF-8"))?);
         *key = &key[zero + 2..];
         match mark {
-            0 => break,
-            0xFF => bytes.push(0),
+            0 => return Ok(DecodedKey::Text(start..texts.len())),
+            0xFF => texts.push('\0'),
             _ => return Err(KeyError("a text has a stray zero byte")),
         }
     }
-    texts.push_str(std::str::from_utf8(&bytes).map_err(|_| KeyError("a text is not UTF-8"))?);
-    Ok(DecodedKey::Text(start..texts.len()))
 }
 
 fn take<const N: usize>(key: &mut &[u8]) -> Result<[u8; N], KeyError> {

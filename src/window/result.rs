@@ -27,14 +27,15 @@ impl WindowPlan {
     ///
     /// # Errors
     /// A group whose key is not of this plan's key columns.
-    pub fn results(
+    pub fn results<'g>(
         &self,
-        groups: Vec<Group<'_>>,
+        groups: impl IntoIterator<Item = Group<'g>>,
         rows: &mut Rows,
         misfits: &mut Misfits,
     ) -> Result<(), KeyError> {
+        let mut scratch = Scratch::default();
         for group in groups {
-            self.result(group, rows, misfits)?;
+            self.result(group, &mut scratch, rows, misfits)?;
         }
         Ok(())
     }
@@ -52,33 +53,30 @@ impl WindowPlan {
         types.map(|&data_type| key::decode(data_type, &mut encoded, texts)).collect()
     }
 
-    fn result(
+    fn result<'g>(
         &self,
-        group: Group<'_>,
+        group: Group<'g>,
+        scratch: &mut Scratch<'g>,
         rows: &mut Rows,
         misfits: &mut Misfits,
     ) -> Result<(), KeyError> {
-        let mut texts = String::new();
-        let keys = self.decode_key(group.key, &mut texts)?;
-        let mut cast_texts = Vec::new();
-        let results: Vec<Outcome> = self
-            .aggregates
-            .iter()
-            .zip(group.accumulators)
-            .map(|(planned, accumulator)| {
-                let result = finish(planned, accumulator);
-                misfits.inexact_sums += u64::from(is_inexact(accumulator));
-                misfits.nulled += u64::from(matches!(result, Outcome::Misfit));
-                if let Outcome::Text(text) = &result {
-                    cast_texts.push(text.clone());
-                }
-                result
-            })
-            .collect();
-        let row: Vec<Value<'_>> = self
-            .output
-            .iter()
-            .map(|column| match column.source {
+        let Scratch { texts, keys, results } = scratch;
+        texts.clear();
+        keys.clear();
+        results.clear();
+        let mut encoded = group.key;
+        for &data_type in &self.key_types {
+            keys.push(key::decode(data_type, &mut encoded, texts)?);
+        }
+        for (planned, accumulator) in self.aggregates.iter().zip(group.accumulators) {
+            let result = finish(planned, accumulator);
+            misfits.inexact_sums += u64::from(is_inexact(accumulator));
+            misfits.nulled += u64::from(matches!(result, Outcome::Misfit));
+            results.push(result);
+        }
+        let mut row = rows.begin();
+        for column in &self.output {
+            row.put(match column.source {
                 OutputSource::WindowStart => Value::Timestamp(group.start),
                 OutputSource::WindowEnd => Value::Timestamp(group.end),
                 OutputSource::Key(index) => match &keys[index] {
@@ -93,11 +91,19 @@ impl WindowPlan {
                 OutputSource::Column(_) | OutputSource::EventTime | OutputSource::Computed(_) => {
                     unreachable!("a checked aggregation outputs keys, windows and aggregates")
                 }
-            })
-            .collect();
-        rows.push(&row);
+            });
+        }
+        row.end();
         Ok(())
     }
+}
+
+/// What one row after the other is made of, kept so that rows allocate nothing.
+#[derive(Default)]
+struct Scratch<'g> {
+    texts: String,
+    keys: Vec<DecodedKey>,
+    results: Vec<Outcome<'g>>,
 }
 
 /// A finished aggregate.

@@ -232,7 +232,8 @@ impl Sessions {
         for start in &made {
             let Session { end, totals } = &open[start];
             let row = Group { start: *start, end: *end, key, accumulators: totals };
-            changes_at(places, self.plan.closing(*end), stride).written.put(row);
+            let changes = changes_at(places, self.plan.closing(*end), stride);
+            Arc::make_mut(&mut changes.written).put(row);
         }
         merged.written += made.len() as u64;
         for (start, end) in gone {

@@ -3,7 +3,7 @@
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
+use std::{hash::BuildHasher, sync::OnceLock};
 
 use crate::{
     types::Timestamp,
@@ -27,6 +27,8 @@ pub struct Table {
     groups: Vec<GroupHead>,
     keys: Vec<u8>,
     accumulators: Vec<Accumulator>,
+    /// The groups by window start, then key, once somebody has asked and until there is one more.
+    order: OnceLock<Box<[u32]>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,18 @@ impl Table {
             groups: Vec::new(),
             keys: Vec::new(),
             accumulators: Vec::new(),
+            order: OnceLock::new(),
+        }
+    }
+
+    /// The same with room for so many groups.
+    #[must_use]
+    pub(super) fn with_room_for(groups: usize, stride: usize) -> Table {
+        Table {
+            index: HashTable::with_capacity(groups),
+            groups: Vec::with_capacity(groups),
+            accumulators: Vec::with_capacity(groups * stride),
+            ..Table::new(stride)
         }
     }
 
@@ -84,14 +98,42 @@ impl Table {
             + self.groups.capacity() * size_of::<GroupHead>()
             + self.keys.capacity()
             + self.accumulators.capacity() * size_of::<Accumulator>()
+            + self.order.get().map_or(0, |order| size_of_val(&**order))
     }
 
-    /// The groups, ordered by window start, then key.
-    #[must_use]
-    pub fn sorted(&self) -> Vec<Group<'_>> {
-        let mut groups: Vec<_> = (0..self.groups.len()).map(|index| self.group(index)).collect();
-        groups.sort_unstable_by(|a, b| (a.start, a.key).cmp(&(b.start, b.key)));
-        groups
+    /// The groups, ordered by window start, then key. They are sorted once, however often that is asked.
+    pub fn sorted(&self) -> impl Iterator<Item = Group<'_>> {
+        let order = self.order.get_or_init(|| self.sort());
+        order.iter().map(|&index| self.group(index as usize))
+    }
+
+    /// Most keys differ within eight bytes behind what all have in common: these are compared as one
+    /// number, beside the index they belong to.
+    fn sort(&self) -> Box<[u32]> {
+        let common = self.common_key_bytes();
+        let mut order: Vec<(Timestamp, u64, u32)> = self
+            .groups
+            .iter()
+            .zip(0..)
+            .map(|(head, index)| (head.start, leading(&self.key(head)[common..]), index))
+            .collect();
+        order.sort_unstable_by(|a, b| {
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| {
+                let key = |index: u32| self.key(&self.groups[index as usize]);
+                key(a.2).cmp(key(b.2))
+            })
+        });
+        order.into_iter().map(|(_, _, index)| index).collect()
+    }
+
+    /// How many bytes all keys begin with alike.
+    fn common_key_bytes(&self) -> usize {
+        let Some(first) = self.groups.first() else { return 0 };
+        let first = self.key(first);
+        self.groups.iter().fold(first.len(), |common, head| {
+            let alike = first[..common].iter().zip(self.key(head)).take_while(|(a, b)| a == b);
+            alike.count()
+        })
     }
 
     /// The group with this window start and key, if there is one.
@@ -162,6 +204,7 @@ impl Table {
         let key_len = u32::try_from(key.len()).expect("a key is shorter than 4 GiB");
         self.groups.push(GroupHead { hash, key_start: self.keys.len(), key_len, start, end });
         self.keys.extend_from_slice(key);
+        self.order.take();
         let groups = &self.groups;
         self.index.insert_unique(hash, short, |&other| groups[other as usize].hash);
         index
@@ -172,8 +215,19 @@ impl Table {
     }
 }
 
+/// The first eight bytes as a number that compares as they do; shorter ones are less than longer ones
+/// or equal to them.
+fn leading(key: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let len = key.len().min(8);
+    bytes[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(bytes)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -199,7 +253,31 @@ mod tests {
             let key = format!("{key}{}", start.0);
             table.put(Group { start, end, key: key.as_bytes(), accumulators: &[] });
         }
-        let keys: Vec<_> = table.sorted().iter().map(|group| group.key.to_vec()).collect();
-        assert_eq!(keys, [b"a0".to_vec(), b"b0".to_vec(), b"a30".to_vec()]);
+        let keys =
+            |table: &Table| table.sorted().map(|group| group.key.to_vec()).collect::<Vec<_>>();
+        assert_eq!(keys(&table), [b"a0".to_vec(), b"b0".to_vec(), b"a30".to_vec()]);
+        table.put(Group { start: Timestamp(0), end: Timestamp(60), key: b"a", accumulators: &[] });
+        assert_eq!(keys(&table)[0], b"a", "one more is sorted in, however often was asked before");
+    }
+
+    proptest! {
+        #[test]
+        fn groups_are_sorted_as_their_windows_and_keys_are(
+            groups in prop::collection::btree_set((0i64..3, "[a\\x00]{0,3}(store)?[ab\\x00]{0,10}"), 0..40),
+            seed: u64,
+        ) {
+            let mut shuffled: Vec<_> = groups.iter().collect();
+            shuffled.sort_by_key(|(start, key)| HASHER.hash_one((start, key, seed)));
+            let mut table = Table::new(0);
+            for (start, key) in shuffled {
+                let (start, end) = (Timestamp(*start), Timestamp(60));
+                table.put(Group { start, end, key: key.as_bytes(), accumulators: &[] });
+            }
+            let sorted: Vec<_> = table
+                .sorted()
+                .map(|group| (group.start.0, String::from_utf8(group.key.to_vec()).unwrap()))
+                .collect();
+            prop_assert_eq!(sorted, groups.into_iter().collect::<Vec<_>>());
+        }
     }
 }

@@ -152,7 +152,7 @@ impl ChunkWriter {
         if self.bytes.len() > CHUNK_BYTES && self.rows > 0 {
             let overflowing = self.bytes.split_off(before);
             self.cut(false);
-            self.bytes = overflowing;
+            self.bytes.extend_from_slice(&overflowing);
         }
         self.rows += 1;
     }
@@ -168,10 +168,11 @@ impl ChunkWriter {
     fn cut(&mut self, last: bool) {
         let chunk = u32::try_from(self.entries.len()).expect("a run has fewer than 2^32 chunks");
         let key = ChunkKey { place: self.place, batch: self.batch, chunk }.encode();
-        let mut payload = Vec::with_capacity(self.bytes.len() + 6);
-        envelope::write(&StoredChunkHead { last, rows: self.rows }, &mut payload);
-        payload.append(&mut self.bytes);
-        let value = envelope::seal(Family::Windows, &key, Shape::WindowChunk, &payload);
+        let mut head = Vec::new();
+        envelope::write(&StoredChunkHead { last, rows: self.rows }, &mut head);
+        let parts = [&head[..], &self.bytes];
+        let value = envelope::seal_parts(Family::Windows, &key, Shape::WindowChunk, parts);
+        self.bytes.clear();
         self.entries.push(Entry { family: Family::Windows, key, value });
         self.rows = 0;
     }

@@ -35,9 +35,20 @@ pub(super) enum Shape {
 
 /// Wraps a payload for its place.
 pub(super) fn seal(family: Family, key: &[u8], shape: Shape, payload: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(payload.len() + 6);
+    seal_parts(family, key, shape, [&[], payload])
+}
+
+/// The same for a payload in two parts.
+pub(super) fn seal_parts(
+    family: Family,
+    key: &[u8],
+    shape: Shape,
+    [head, body]: [&[u8]; 2],
+) -> Vec<u8> {
+    let mut value = Vec::with_capacity(head.len() + body.len() + 6);
     value.extend_from_slice(&[FORMAT, shape as u8]);
-    value.extend_from_slice(payload);
+    value.extend_from_slice(head);
+    value.extend_from_slice(body);
     let checksum = checksum(family, key, &value);
     value.extend_from_slice(&checksum.to_le_bytes());
     value

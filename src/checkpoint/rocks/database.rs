@@ -26,6 +26,9 @@ use crate::{
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
+/// What an edit takes in a write batch beside its bytes, at most: a kind, a family, two lengths.
+const EDIT_BYTES: usize = 16;
+
 /// All families together hold at most this much that is only in the log, besides one being written.
 const WRITE_BUFFERS_BYTES: usize = 32 << 20;
 const WINDOWS_BUFFER_BYTES: usize = 16 << 20;
@@ -148,7 +151,13 @@ impl Database {
     }
 
     pub fn write(&self, edits: Vec<Edit>, durability: Durability) -> Result<(), CheckpointError> {
-        let mut batch = WriteBatch::default();
+        // A batch that grows by doubling is copied as often, and leaves holes as large.
+        let bytes = |edit: &Edit| match edit {
+            Edit::Put(entry) => entry.key.len() + entry.value.len() + EDIT_BYTES,
+            Edit::Delete(_, key) => key.len() + EDIT_BYTES,
+            Edit::DeleteRange(_, from, to) => from.len() + to.len() + EDIT_BYTES,
+        };
+        let mut batch = WriteBatch::with_capacity_bytes(edits.iter().map(bytes).sum());
         for edit in edits {
             match edit {
                 Edit::Put(entry) => {
