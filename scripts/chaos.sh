@@ -160,12 +160,13 @@ clean_up() {
 
 # Waits until the plan's time is over and its kills are done, or something is found.
 let_it_happen() {
-    local over=$((MINUTES * 60000)) limit
-    limit=$((over * 2 + 30000))
+    local over=$((STARTED_MS + MINUTES * 60000)) limit
+    limit=$((STARTED_MS + MINUTES * 120000 + 30000))
     while [ ! -e "$WORLD/finding" ]; do
-        if [ "$(elapsed_ms)" -ge "$over" ] && [ ! -e "$WORLD/over" ]; then : >"$WORLD/over"; fi
+        look_at_clock
+        if [ "$NOW" -ge "$over" ] && [ ! -e "$WORLD/over" ]; then : >"$WORLD/over"; fi
         if [ -e "$WORLD/over" ] && actors_are_done; then break; fi
-        if [ "$(elapsed_ms)" -ge "$limit" ]; then
+        if [ "$NOW" -ge "$limit" ]; then
             tell chaos late "not all planned kills could be done in twice the time"
             break
         fi

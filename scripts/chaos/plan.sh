@@ -90,6 +90,8 @@ plan_brokers() {
         actions=("${rare[@]:minute % 2 * 2:2}")
         # A minute with many kills, or where one broker is all there is, has no time for both.
         if [ "$kills" -gt 6 ] || [ "$BROKERS" = 1 ]; then actions=("${actions[0]}"); fi
+        # With ten and more, every other minute has none of them.
+        if [ "$kills" -gt 8 ] && [ $((minute % 2)) = 1 ]; then actions=(); fi
         while [ "$kills" -gt 0 ]; do
             actions+=(kill)
             kills=$((kills - 1))
