@@ -92,7 +92,7 @@ follow_plan() {
     while read -r -u 4 before action arguments; do
         if [ -e "$WORLD/over" ]; then
             case $INSISTED in *" $actor "*) ;; *) return 0 ;; esac
-            case $action in kill | again | together | all) ;; *) continue ;; esac
+            case $action in kill | again | together | all | pair) ;; *) continue ;; esac
         fi
         if [ -e "$WORLD/finding" ] || [ -e "$WORLD/enough" ]; then return 0; fi
         "pause_of_$actor" "$before" || return 0
@@ -258,15 +258,30 @@ broker_start() {
 
 kill_broker() {
     # Not by kafka.sh, which would wait for another that is just starting.
-    signal_broker "$1" KILL || return 1
+    signal_broker "$1" KILL || {
+        find_fault "broker $1 was to be killed and is not there: $(tail -n 3 "$WORLD/kafka/broker-$1/log")"
+        return 1
+    }
     tell broker killed "broker $1"
 }
 
 act_brokers() {
-    local action=$1 id
+    local action=$1 id since
     shift
     case $action in
         kill) bring_back "$@" ;;
+        pair)
+            id=$(($1 % BROKERS + 1))
+            kill_broker "$1" || return 1
+            pause "$2" || true
+            kill_broker "$id" || return 1
+            look_at_clock
+            since=$NOW
+            broker_start || return 1
+            tell broker back "broker $1 and broker $id after $(($(now_ms) - since)) ms"
+            # Time for everybody to get on before the quorum goes again.
+            pause 1500 || true
+            ;;
         together)
             : >"$WORLD/wanted"
             bring_back "$@"
@@ -297,10 +312,7 @@ act_brokers() {
 # Kills broker $1 and starts it again after $2 ms.
 bring_back() {
     local since
-    kill_broker "$1" || {
-        find_fault "broker $1 was to be killed and is not there: $(tail -n 3 "$WORLD/kafka/broker-$1/log")"
-        return 1
-    }
+    kill_broker "$1" || return 1
     since=$(now_ms)
     pause "$2" || true
     broker_start --broker "$1" || return 1
