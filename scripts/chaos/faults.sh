@@ -317,6 +317,8 @@ bring_back() {
     pause "$2" || true
     broker_start --broker "$1" || return 1
     tell broker back "broker $1 after $(($(now_ms) - since)) ms"
+    # Where it is the only one, somebody must get on before it goes again.
+    [ "$BROKERS" -gt 1 ] || pause 1500 || true
 }
 
 signal_broker() {
