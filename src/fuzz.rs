@@ -59,13 +59,16 @@ fn decoders() -> &'static Vec<Decoder> {
 }
 
 /// A record under several pipelines: the same bytes give the same event again, whatever the decoder has
-/// read before.
+/// read before, and the quick reader and the careful one make the same of them.
 pub fn records(bytes: &[u8]) {
     for decoder in decoders() {
         let mut used = decoder.clone();
         let first = format!("{:?}", used.decode(Some(bytes)));
         drop(format!("{:?}", used.decode(Some(br#"{"store":"other","ts":1}"#))));
         assert_eq!(first, format!("{:?}", used.decode(Some(bytes))));
+        if let Some((quick, careful)) = used.read_both_ways(bytes) {
+            assert_eq!(quick, careful);
+        }
     }
 }
 
