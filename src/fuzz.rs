@@ -164,6 +164,27 @@ mod tests {
         bytes
     }
 
+    /// Name and version of every package in a lock file.
+    fn packages(lock: &str) -> Vec<&str> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(lock);
+        let text = fs::read_to_string(path).unwrap().leak();
+        let package =
+            |part: &'static str| part.split_once("\nsource =").map(|(head, _)| head.trim());
+        text.split("[[package]]").skip(1).filter_map(package).collect()
+    }
+
+    #[test]
+    fn the_fuzzer_is_built_from_the_packages_of_the_product() {
+        let product = packages("Cargo.lock");
+        let others: Vec<_> =
+            packages("fuzz/Cargo.lock").into_iter().filter(|it| !product.contains(it)).collect();
+        let is_known = |it: &&str| it.contains("\"arbitrary\"") || it.contains("\"libfuzzer-sys\"");
+        assert!(
+            others.len() == 2 && others.iter().all(is_known),
+            "copy Cargo.lock to fuzz/Cargo.lock and run `cargo update -w` in fuzz: {others:?}"
+        );
+    }
+
     #[test]
     fn what_fuzzers_kept_and_mutations_of_it_are_survived() {
         let runs: u64 = match std::env::var("SALES_STREAM_FUZZ_RUNS") {
