@@ -158,7 +158,15 @@ last_words() { tail -n 4 "$WORLD/processor.log" | cut -c 1-600; }
 # Kills the processor; $1 says how it is told.
 kill_processor() { end_processor KILL 137 killed "$1"; }
 
-terminate_processor() { end_processor TERM 0 terminated; }
+# Ends the processor as its user would, by SIGTERM.
+terminate_processor() {
+    # A process of a few milliseconds has no handler yet and ends as any program does, by the signal itself.
+    outlive_start || return 1
+    end_processor TERM 0 terminated
+}
+
+# Lets the processor run until it has certainly taken its lock and its signals.
+outlive_start() { watch_processor $((LAUNCHED_MS + 1500 > $(now_ms) ? 1500 : 0)); }
 
 # Ends the processor by signal $1 and tells it as $3 with the words $4. Fails where it does not end with status $2.
 end_processor() {
@@ -214,8 +222,7 @@ act_processor() {
 # A second processor on the same checkpoint must be refused, and the first not notice.
 try_second() {
     local status=0
-    # Once it runs it has the lock.
-    watch_processor $((LAUNCHED_MS + 1500 > $(now_ms) ? 1500 : 0)) || return 1
+    outlive_start || return 1
     processor_command 1s
     timeout 20 "${RUN[@]}" >"$WORLD/second.log" 2>&1 4<&- || status=$?
     tell processor second "on the same checkpoint: exit $status"

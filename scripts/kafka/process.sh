@@ -10,12 +10,18 @@ NODE_MARK=-Dsales-stream.node=
 
 # Prints the pid of the live process of node directory $1, or fails.
 node_pid() {
-    local pid='' words=() word
+    local pid='' words=() word tries state
     { read -r pid <"$1/pid"; } 2>/dev/null || return 1
     [ -n "$pid" ] || return 1
-    # A dead process may linger as a zombie of its parent: its command line is empty then. Asked often, so that no
-    # other program is called to look.
-    { mapfile -d '' -t words <"/proc/$pid/cmdline"; } 2>/dev/null || return 1
+    # Asked often, so that no other program is called to look. For an instant while a process becomes another program
+    # its command line is empty: looked at again. That of a dead one which lingers as a zombie of its parent stays so.
+    for ((tries = 0; tries < 100; tries++)); do
+        { mapfile -d '' -t words <"/proc/$pid/cmdline"; } 2>/dev/null || return 1
+        [ ${#words[@]} = 0 ] || break
+        { read -r state <"/proc/$pid/stat"; } 2>/dev/null || return 1
+        case ${state##*) } in [ZX]*) return 1 ;; esac
+        sleep 0.01
+    done
     for word in "${words[@]}"; do
         if [ "$word" = "$NODE_MARK$1" ]; then
             printf '%s\n' "$pid"
