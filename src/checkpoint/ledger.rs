@@ -310,6 +310,14 @@ impl<S: Store> Ledger<S> {
         Ok(())
     }
 
+    fn put_mark(&mut self, mark: Mark) -> Result<(), CheckpointError> {
+        self.write(vec![Edit::Put(codec::encode_mark(&mark))], Durability::Unsynced)?;
+        let marks = &mut self.contents.marks;
+        marks.retain(|known| known.sink != mark.sink);
+        marks.push(mark);
+        Ok(())
+    }
+
     fn delete_outbox_of_last(&self, edits: &mut Vec<Edit>) {
         let Some(old) = &self.contents.descriptor else { return };
         let rows = old.rows.map_or(0, |rows| rows.count);
@@ -462,12 +470,15 @@ impl<S: Store> Checkpoint for Ledger<S> {
     }
 
     fn mark(&mut self, sink: &SinkName, batch: BatchId) -> Result<(), CheckpointError> {
-        let mark = Mark { sink: sink.clone(), published: Some(batch) };
-        self.write(vec![Edit::Put(codec::encode_mark(&mark))], Durability::Unsynced)?;
-        let marks = &mut self.contents.marks;
-        marks.retain(|mark| mark.sink != *sink);
-        marks.push(mark);
-        Ok(())
+        self.put_mark(Mark { sink: sink.clone(), published: Some(batch) })
+    }
+
+    fn admit_sink(
+        &mut self,
+        sink: &SinkName,
+        newest: Option<BatchId>,
+    ) -> Result<(), CheckpointError> {
+        self.put_mark(Mark { sink: sink.clone(), published: newest })
     }
 
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {

@@ -91,6 +91,17 @@ pub trait Checkpoint: Send {
     /// The write failed.
     fn mark(&mut self, sink: &SinkName, batch: BatchId) -> Result<(), CheckpointError>;
 
+    /// Notes, unsynced, a sink that joins the history behind `newest`: it is owed every batch after that,
+    /// and may not be left out while it lacks one. What makes the next batch durable makes this durable.
+    ///
+    /// # Errors
+    /// The write failed.
+    fn admit_sink(
+        &mut self,
+        sink: &SinkName,
+        newest: Option<BatchId>,
+    ) -> Result<(), CheckpointError>;
+
     /// Forgets a sink that this run no longer has.
     ///
     /// # Errors

@@ -522,12 +522,15 @@ fn settle_marks(
     }
     let last = job.head().last.as_ref().map(|last| last.batch);
     // Where every sink is new there is none that has the newest batch: it is published to all of them.
+    // Before the first batch there is nothing to publish, and what comes is owed to all of them.
     let marks = &recovered.marks;
     let pending = marks.is_empty() || marks.iter().any(|mark| mark.published < last);
+    if last.is_some() && pending {
+        return Ok(());
+    }
     for name in names {
-        let known = recovered.marks.iter().any(|mark| mark.sink == *name);
-        if let (false, false, Some(last)) = (known, pending, last) {
-            checkpoint.mark(name, last)?;
+        if recovered.marks.iter().all(|mark| mark.sink != *name) {
+            checkpoint.admit_sink(name, last)?;
             reach(Point::SinkAdmitted);
         }
     }

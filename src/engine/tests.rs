@@ -26,6 +26,8 @@ struct World {
     topic: MemoryTopic,
     disk: MemoryDisk,
     sink: MemorySink,
+    /// Beside it.
+    other_sink: Option<MemorySink>,
 }
 
 impl World {
@@ -34,6 +36,7 @@ impl World {
             topic: MemoryTopic::new(2),
             disk: MemoryDisk::new(),
             sink: MemorySink::new("memory", keeps),
+            other_sink: None,
         }
     }
 
@@ -130,13 +133,18 @@ impl World {
             source: Box::new(source),
             recovered,
             open: Box::new(move || Ok(Box::new(opened) as Box<dyn Checkpoint>)),
-            sinks: vec![Box::new(self.sink.clone())],
+            sinks: self.sinks(),
             reporter,
             clock,
             carriage: Carriage::Threads,
             stop,
         };
         super::run(parts, settings)
+    }
+
+    fn sinks(&self) -> Vec<Box<dyn Sink>> {
+        let sinks = [Some(&self.sink), self.other_sink.as_ref()].into_iter().flatten();
+        sinks.map(|sink| Box::new(sink.clone()) as Box<dyn Sink>).collect()
     }
 
     /// Every published row, by batch.
@@ -804,4 +812,34 @@ fn sinks_that_replace_all_others_before_the_first_batch_get_it_whenever_the_proc
         assert_eq!(world.rows(), straight.rows(), "killed after {kills:?} writes");
         assert_eq!(world.sink.published()[0].identity.batch.0, 0, "killed after {kills:?} writes");
     }
+}
+
+#[test]
+fn a_sink_that_joined_before_the_first_batch_may_not_be_left_out_while_it_lacks_it() {
+    let mut refused = 0;
+    for writes in 0..12 {
+        let mut world = World::with_sales(Keeps::Marker);
+        world.disk.fail_writes_after(2);
+        world.run(&World::settings()).expect_err("the first batch cannot be written");
+        world.disk.crash();
+        world.other_sink = Some(MemorySink::new("other", Keeps::Marker));
+        world.disk.fail_writes_after(writes);
+        let _ = world.run(&World::settings());
+        world.disk.crash();
+        let other = world.other_sink.take().expect("it was just put there");
+        let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+        let newest = opened.facts().expect("it is whole").last.map(|last| last.batch);
+        let has = other.published().last().map(|last| last.identity.batch);
+        let ended = world.run(&World::settings());
+        if has < newest {
+            let error = ended.expect_err("a batch that it was promised would be lost to it");
+            assert_eq!(error.exit_code(), 12, "{error}");
+            assert!(error.to_string().contains("sink other has not published"), "{error}");
+            refused += 1;
+            world.other_sink = Some(other.clone());
+            world.run(&World::settings()).expect("it is back");
+            assert_eq!(other.published().len(), world.sink.published().len());
+        }
+    }
+    assert!(refused > 0, "there was a batch to be promised");
 }

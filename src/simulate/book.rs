@@ -488,6 +488,14 @@ impl Book {
         Err(format!("{sink} is marked with batch {batch}, which it lacks"))
     }
 
+    /// A sink joins behind a batch.
+    pub(super) fn admitting(&self, sink: &str, newest: Option<u64>) -> Checked {
+        match newest {
+            Some(batch) => self.marking(sink, batch),
+            None => Ok(()),
+        }
+    }
+
     /// A report is made of a batch.
     pub(super) fn reported(&self, batch: u64) -> Checked {
         self.everywhere(batch, "reported")
