@@ -29,7 +29,8 @@ use std::{
 
 use crate::{
     batch::{
-        BatchRecord, Chunks, DeadLetter, Genesis, Mark, Plan, Publication, RowsHasher, WrittenAhead,
+        BatchRecord, Chunks, DeadLetter, Genesis, Mark, Plan, Publication, RowsHasher, VisibleFact,
+        WrittenAhead,
     },
     checkpoint::{
         Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
@@ -100,7 +101,10 @@ pub(in crate::checkpoint) trait Store: Send {
 
     fn announce(&mut self, announcement: &Announcement) -> Result<(), CheckpointError>;
 
-    fn visible(&self) -> Result<crate::batch::VisibleFact, CheckpointError>;
+    fn visible(&self) -> Result<VisibleFact, CheckpointError>;
+
+    /// Leaves an announce file that names nothing.
+    fn clear_visible(&mut self) -> Result<(), CheckpointError>;
 }
 
 pub(in crate::checkpoint) fn corrupt(
@@ -358,6 +362,12 @@ impl<S: Store> Ledger<S> {
 
 impl<S: Store> Checkpoint for Ledger<S> {
     fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
+        // That it cannot be read was permitted together with the new history, once for both: were it
+        // still so behind a crash, that would need a permission of its own.
+        if let VisibleFact::Unreadable(_) = self.store.visible()? {
+            let store = &mut self.store;
+            self.writer.attempt("emptying the announce file", || store.clear_visible())?;
+        }
         let mut edits = vec![
             Edit::Put(codec::encode_genesis(genesis)),
             Edit::Delete(Family::Meta, codec::ROLLBACK_ACCEPTED_KEY.to_vec()),

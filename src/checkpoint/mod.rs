@@ -44,7 +44,8 @@ use crate::{
 /// Every method that writes may block for a disk sync.
 pub trait Checkpoint: Send {
     /// Writes, synced, who this checkpoint belongs to, before its first batch or as a new history
-    /// on the state that is there. Every named sink that has no mark gets one that says "nothing".
+    /// on the state that is there. Every named sink that has no mark gets one that says "nothing". An
+    /// announce file that cannot be read is emptied first.
     ///
     /// # Errors
     /// The write failed; nothing may be assumed of it.

@@ -8,6 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
+    batch::Permission,
     checkpoint::memory::{MemoryCheckpoint, MemoryDisk},
     sink::memory::{Keeps, MemorySink, Trouble},
     source::memory::{Call, MemoryTopic},
@@ -842,4 +843,38 @@ fn a_sink_that_joined_before_the_first_batch_may_not_be_left_out_while_it_lacks_
         }
     }
     assert!(refused > 0, "there was a batch to be promised");
+}
+
+#[test]
+fn an_unreadable_announce_file_needs_one_permission_wherever_the_process_is_killed() {
+    let straight = World::with_sales(Keeps::Marker);
+    straight.run(&World::settings()).expect("nothing is in its way");
+    for is_power_cut in [false, true] {
+        for writes in 1..12 {
+            let world = World::with_sales(Keeps::Marker);
+            world.disk.fail_writes_after(6);
+            world.run(&World::settings()).expect_err("the disk fails");
+            world.disk.crash();
+            world.disk.lose_visible(true);
+            let error = world.run(&World::settings()).expect_err("nobody knows what was seen");
+            assert_eq!(error.exit_code(), 13, "{error}");
+            let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+            let before =
+                opened.facts().expect("it is whole").genesis.map(|genesis| genesis.lineage);
+            let accept_rollback = Permission::Unnamed;
+            let permissions = Permissions { accept_rollback, ..Permissions::default() };
+            let permitted = Settings { permissions, ..World::settings() };
+            world.disk.fail_writes_after(writes);
+            let _ = world.run(&permitted);
+            if !is_power_cut {
+                world.disk.sync();
+            }
+            world.disk.crash();
+            let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+            let now = opened.facts().expect("it is whole").genesis.map(|genesis| genesis.lineage);
+            let settings = if now == before { &permitted } else { &World::settings() };
+            world.run(settings).unwrap_or_else(|error| panic!("after {writes} writes: {error}"));
+            assert_eq!(world.rows(), straight.rows(), "after {writes} writes");
+        }
+    }
 }

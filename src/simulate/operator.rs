@@ -218,7 +218,7 @@ impl Trial {
     /// Whether something was done that may lead to this refusal.
     pub(super) fn may_be_refused(&self, code: u8) -> bool {
         match code {
-            13 => self.troubled.state || matches!(self.disk.visible(), VisibleFact::Unreadable(_)),
+            13 => self.troubled.state,
             12 => {
                 self.troubled.state
                     || self.troubled.sinks.is_some()
@@ -242,9 +242,7 @@ impl Trial {
             return Ok(());
         }
         self.troubled.refused += 1;
-        // An announce file that cannot be read stays so until the next batch is announced.
-        let is_unreadable = matches!(self.disk.visible(), VisibleFact::Unreadable(_));
-        if code == 13 && self.troubled.way_out && !is_unreadable {
+        if code == 13 && self.troubled.way_out {
             return Err(format!("the way out that was named is refused: {text}"));
         }
         if self.troubled.refused > 4 {
