@@ -415,6 +415,23 @@ fn an_offset_that_is_gone_is_lost_data_with_the_range_that_is_there() {
 }
 
 #[test]
+fn an_end_that_was_promised_and_is_not_there_any_more_is_lost_data() {
+    let cluster = mock(2);
+    let brokers = cluster.bootstrap_servers();
+    produce(&brokers, TOPIC, 0, 0..10);
+    produce(&brokers, TOPIC, 1, 0..10);
+    let mut source = source(&brokers, TOPIC, "g");
+    patiently(|| source.describe());
+    source.assign(&positions(&[0, 0])).unwrap();
+    match try_read_to(&mut source, &[10, 15]) {
+        Err(SourceError::Gone(message)) => {
+            assert!(message.contains("ends at 10 although records up to 15 were promised"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_partition_that_cannot_be_trusted_is_read_again_and_in_the_end_given_up() {
     let cluster = mock(1);
     let brokers = cluster.bootstrap_servers();

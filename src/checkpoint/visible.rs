@@ -436,7 +436,9 @@ mod tests {
     #[test]
     fn a_file_that_was_emptied_names_nothing_and_takes_announcements_again() {
         let directory = announced(0..5);
-        [0, SLOT_BYTES].map(|offset| flip(&directory, offset));
+        for offset in [0, SLOT_BYTES] {
+            flip(&directory, offset);
+        }
         let mut file = VisibleFile::open(directory.path()).unwrap();
         file.clear().unwrap();
         assert_eq!(fact(&directory), VisibleFact::Absent);

@@ -626,17 +626,25 @@ fn a_topic_made_again_with_fewer_partitions_goes_on_with_those_it_has() {
     world.run(&lenient()).expect("the checkpoint is whole without the partition");
 }
 
-/// Deletes what a batch is about to read, once, when its clock is read.
-struct Retention {
+/// Does something to the topic once, when the clock is read so that the first batch can be read.
+struct Disturbing {
     topic: MemoryTopic,
     reads_left: std::sync::atomic::AtomicU32,
-    before: Offset,
+    disturb: fn(&MemoryTopic),
 }
 
-impl Clock for Retention {
+impl Disturbing {
+    fn first_batch(world: &World, disturb: fn(&MemoryTopic)) -> Arc<Disturbing> {
+        // The first for the history's beginning, the second for the trigger, the third to open.
+        let reads_left = 2.into();
+        Arc::new(Disturbing { topic: world.topic.clone(), reads_left, disturb })
+    }
+}
+
+impl Clock for Disturbing {
     fn now_ms(&self) -> i64 {
         if self.reads_left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 0 {
-            self.topic.delete_before(Partition(0), self.before);
+            (self.disturb)(&self.topic);
         }
         Fixed.now_ms()
     }
@@ -644,23 +652,62 @@ impl Clock for Retention {
 
 #[test]
 fn records_deleted_while_their_batch_is_read_drop_it_and_it_is_cut_anew() {
-    let deleting = |world: &World| Retention {
-        topic: world.topic.clone(),
-        // The first for the history's beginning, the second for the trigger, the third to open.
-        reads_left: 2.into(),
-        before: Offset(7),
+    let deleting = |world: &World| {
+        Disturbing::first_batch(world, |topic| topic.delete_before(Partition(0), Offset(7)))
     };
     let world = World::with_sales(Keeps::Marker);
-    world.run_with(&lenient(), Arc::new(deleting(&world)), Stop::new()).expect("the loss is borne");
+    world.run_with(&lenient(), deleting(&world), Stop::new()).expect("the loss is borne");
     let first = read_since(&world, 0, 0)[0];
     assert_eq!(first, (0, 30, 23 + 30, 7));
 
     let world = World::with_sales(Keeps::Marker);
-    let ended = world.run_with(&World::settings(), Arc::new(deleting(&world)), Stop::new());
+    let ended = world.run_with(&World::settings(), deleting(&world), Stop::new());
     let error = ended.expect_err("data is lost");
     assert_eq!(error.exit_code(), 20);
     assert!(error.to_string().contains("cannot be read from offset 0"), "{error}");
     assert!(world.sink.published().is_empty());
+}
+
+/// Runs, and asks it to stop where it has not ended in time.
+fn run_in_time(
+    world: &World,
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<Summary, EngineError> {
+    let stop = Stop::new();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.run_with(settings, clock, stop.clone()));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !running.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stop.request();
+        running.join().expect("it does not panic")
+    })
+}
+
+#[test]
+fn a_log_that_is_cut_off_before_the_fixed_end_of_a_run_does_not_keep_it_waiting() {
+    for trigger in [Trigger::AvailableNow, Trigger::Once] {
+        let cutting = |world: &World| {
+            Disturbing::first_batch(world, |topic| topic.cut_off_at(Partition(0), Offset(7)))
+        };
+        let world = World::with_sales(Keeps::Marker);
+        let settings = Settings { trigger, ..World::settings() };
+        let error = run_in_time(&world, &settings, cutting(&world)).expect_err("data is lost");
+        assert_eq!(error.exit_code(), 20, "{error}");
+        assert!(error.to_string().contains("promised"), "{error}");
+
+        let world = World::with_sales(Keeps::Marker);
+        let settings = Settings { trigger, ..lenient() };
+        let summary = run_in_time(&world, &settings, cutting(&world)).expect("the loss is borne");
+        if trigger == Trigger::AvailableNow {
+            assert_eq!((&summary.end, summary.totals.rows_in), (&End::Finished, 7 + 30));
+        }
+        world.run(&lenient()).expect("nothing is in its way");
+        let read: u64 = read_since(&world, 0, 0).iter().map(|(.., rows, _)| rows).sum();
+        assert_eq!(read, 7 + 30);
+    }
 }
 
 #[test]
@@ -877,4 +924,26 @@ fn an_unreadable_announce_file_needs_one_permission_wherever_the_process_is_kill
             assert_eq!(world.rows(), straight.rows(), "after {writes} writes");
         }
     }
+}
+
+#[test]
+fn records_deleted_past_the_fixed_end_of_a_run_do_not_keep_it_waiting() {
+    let deleting = |world: &World| {
+        Disturbing::first_batch(world, |topic| {
+            (0..10).for_each(|_| {
+                topic.append(Partition(0), None);
+            });
+            topic.delete_before(Partition(0), Offset(35));
+        })
+    };
+    let world = World::with_sales(Keeps::Marker);
+    let ended = run_in_time(&world, &World::settings(), deleting(&world));
+    assert_eq!(ended.expect_err("data is lost").exit_code(), 20);
+    let world = World::with_sales(Keeps::Marker);
+    let summary = run_in_time(&world, &lenient(), deleting(&world)).expect("the loss is borne");
+    assert_eq!((&summary.end, summary.totals.rows_in), (&End::Finished, 30));
+    let summary = world.run(&lenient()).expect("nothing is in its way");
+    assert_eq!((summary.totals.rows_in, summary.totals.lost), (35, 35));
+    let ranges = read_since(&world, 0, 0);
+    assert!(ranges.windows(2).all(|two| two[0].1 == two[1].0), "{ranges:?}");
 }

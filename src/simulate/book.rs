@@ -73,6 +73,15 @@ pub(super) struct Entry {
     letters: Arc<[DeadLetter]>,
 }
 
+/// What a copy of the disk holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    /// Its batches.
+    pub(super) history: Vec<Entry>,
+    /// The sinks that it knows.
+    sinks: Vec<String>,
+}
+
 /// How far a sink has got.
 #[derive(Clone, Debug)]
 pub(super) struct SinkBook {
@@ -165,20 +174,24 @@ impl Book {
 
     /// All that is durable, to be put back with a copy of the disk; `None` while it is not known
     /// whether a batch is.
-    pub(super) fn copy(&self) -> Option<Vec<Entry>> {
-        (self.candidate.is_none() && !self.is_unsure).then(|| self.history.clone())
+    pub(super) fn copy(&self) -> Option<Kept> {
+        let sinks = self.sinks.iter().chain(&self.gone).map(|sink| sink.name.clone());
+        (self.candidate.is_none() && !self.is_unsure)
+            .then(|| Kept { history: self.history.clone(), sinks: sinks.collect() })
     }
 
-    /// The disk was replaced by a copy of it, or an empty one, on which these batches are durable.
-    pub(super) fn replaced(&mut self, history: Vec<Entry>) {
-        self.history = history;
+    /// The disk was replaced by a copy of it, or an empty one, on which these batches are durable. A
+    /// sink that the copy does not know begins behind them: it may hold those of another history.
+    pub(super) fn replaced(&mut self, copy: Kept) {
+        self.history = copy.history;
         self.candidate = None;
         self.is_unsure = false;
         let newest = self.newest();
         self.announced = self.announced.min(newest);
         for sink in self.sinks.iter_mut().chain(&mut self.gone) {
-            sink.published = sink.published.min(newest);
-            sink.joined = sink.joined.min(newest);
+            let is_known = copy.sinks.contains(&sink.name);
+            sink.published = if is_known { sink.published.min(newest) } else { newest };
+            sink.joined = if is_known { sink.joined.min(newest) } else { newest };
         }
         self.remake_shadow(true);
     }

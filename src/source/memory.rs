@@ -395,6 +395,12 @@ impl MemorySource {
                 return Ok(Step::Record(offset, value));
             }
         }
+        if position.offset < end && log.end() < end.0 {
+            return Err(SourceError::Gone(format!(
+                "partition {partition} ends at {} although records up to {end} were promised",
+                log.end()
+            )));
+        }
         Ok(if position.offset >= end { Step::Reached } else { Step::Stuck })
     }
 }

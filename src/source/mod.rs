@@ -78,7 +78,8 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// `Reread` when what was handed out since the last `assign` must be dropped and read again;
-    /// `Gone`, `Lost`, `Refused`; or `BadRecord` from `take`.
+    /// `Gone`, also where a partition turns out to end before its end here, so that nothing would come;
+    /// `Lost`, `Refused`; or `BadRecord` from `take`.
     fn read(
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
