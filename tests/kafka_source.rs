@@ -732,6 +732,31 @@ fn real_topics_made_anew_are_followed_where_that_is_wanted() {
 }
 
 #[test]
+fn real_topics_made_anew_while_a_batch_is_read_must_be_described_before_they_are() {
+    let Some(real) = Real::topic(1, &[]) else { return };
+    real.produce(0, 0..5);
+    let config = config(&real.brokers, &real.topic, "g");
+    let mut source =
+        KafkaSource::new(KafkaSourceConfig { follows_new_topic: true, ..config }).unwrap();
+    let first = patiently(|| source.describe());
+    source.assign(&positions(&[0])).unwrap();
+    read_to(&mut source, &[5]);
+    real.delete();
+    patiently(|| match real.source().describe() {
+        Err(SourceError::NoTopic(_)) => Ok(()),
+        other => Err(SourceError::Unreachable(format!("still there: {other:?}"))),
+    });
+    real.create(1, &[]);
+    match try_read_to(&mut source, &[8]) {
+        Err(SourceError::Replaced(message)) => assert!(message.contains("made again"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+    let unassigned = source.read(&ends(&[8]), Duration::ZERO, &mut |_| Ok(()));
+    assert!(matches!(unassigned, Err(SourceError::Reread(_))), "{unassigned:?}");
+    assert_ne!(patiently(|| source.describe()).topic_id, first.topic_id);
+}
+
+#[test]
 fn real_deletion_while_reading_is_lost_data() {
     let Some(real) = Real::topic(1, &[]) else { return };
     real.produce(0, 0..10);

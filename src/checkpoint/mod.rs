@@ -139,12 +139,13 @@ pub trait Ahead: Send {
     /// What was written for the batch, to be named by its plan.
     fn written(&self) -> WrittenAhead;
 
-    /// Notes, synced, that the topic was made again and is read on under this id, before a batch reads
-    /// it: from then on the history is of this topic and no other.
+    /// Notes, synced, that the topic was made again and is read on under this id, before batch `since`,
+    /// the first to do so, reads it: from then on the history is of this topic and no other, and the
+    /// leader epochs of batches before are not of its log.
     ///
     /// # Errors
     /// The write failed: stop and recover. `Corrupt` when there is no history yet.
-    fn follow_topic(&mut self, topic_id: &str) -> Result<(), CheckpointError>;
+    fn follow_topic(&mut self, topic_id: &str, since: BatchId) -> Result<(), CheckpointError>;
 
     /// Deletes what was written for a batch that will not be persisted.
     ///

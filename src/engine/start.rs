@@ -108,11 +108,13 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
     reach(Point::Loaded);
     let mut ahead = checkpoint.ahead();
+    let newest = job.head().last.as_ref().map(|last| last.batch);
     if let (false, Some(topic_id)) = (same_topic, &topic.topic_id) {
         job.forget_log();
-        ahead.follow_topic(topic_id)?;
+        ahead.follow_topic(topic_id, job.head().next_batch())?;
+    } else if genesis.has_left_log_of(newest) {
+        job.forget_log();
     }
-    let newest = job.head().last.as_ref().map(|last| last.batch);
     for sink in &mut sinks {
         let name = sink.name().0.clone();
         sink.begin(genesis.lineage, newest)
@@ -465,6 +467,7 @@ fn new_genesis(
         identity: pipeline.identity(),
         cluster_id: topic.cluster_id.clone(),
         topic_id: topic.topic_id.clone(),
+        topic_since: None,
         starting,
         created_ms: clock.now_ms(),
     }

@@ -947,3 +947,71 @@ fn records_deleted_past_the_fixed_end_of_a_run_do_not_keep_it_waiting() {
     let ranges = read_since(&world, 0, 0);
     assert!(ranges.windows(2).all(|two| two[0].1 == two[1].0), "{ranges:?}");
 }
+
+/// Makes the topic again, longer, with other leaders.
+fn make_again(topic: &MemoryTopic) {
+    topic.make(2);
+    for partition in [Partition(0), Partition(1)] {
+        topic.cut_off_at(partition, Offset(0));
+        for _ in 0..34 {
+            topic.append(partition, None);
+        }
+    }
+}
+
+#[test]
+fn the_epochs_of_a_topic_made_again_go_with_its_id_wherever_the_process_is_killed() {
+    for settings in [lenient(), in_sparks_way(World::settings())] {
+        let mut noted = 0;
+        for writes in 0..8 {
+            let world = World::with_sales(Keeps::Marker);
+            world.run(&settings).expect("nothing is in its way");
+            make_again(&world.topic);
+            world.disk.fail_writes_after(writes);
+            let _ = world.run(&settings);
+            world.disk.crash();
+            let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+            let genesis = opened.facts().expect("it is whole").genesis.expect("it was begun");
+            let is_noted = genesis.topic_id.as_deref() == Some("topic 2");
+            noted += u32::from(is_noted);
+            // Nothing need be allowed for the topic that was taken.
+            let strict = Settings { fail_on_data_loss: true, ..settings.clone() };
+            let summary = world.run(if is_noted { &strict } else { &settings });
+            let summary = summary.unwrap_or_else(|error| panic!("after {writes} writes: {error}"));
+            assert_eq!(summary.totals.rows_in, 60 + 8, "after {writes} writes");
+        }
+        assert!(noted > 2, "{noted}");
+    }
+}
+
+#[test]
+fn a_topic_made_again_while_a_batch_of_it_is_read_is_noted_before_it_is_read() {
+    for trigger in [Trigger::AvailableNow, Trigger::Once] {
+        for settings in [lenient(), in_sparks_way(lenient())] {
+            let settings = Settings { trigger, ..settings };
+            let world = World::with_sales(Keeps::Marker);
+            let clock = Disturbing::first_batch(&world, make_again);
+            let summary = run_in_time(&world, &settings, clock).expect("it is followed");
+            assert_eq!(summary.end, End::Finished);
+            let strict = Settings { fail_on_data_loss: true, ..settings };
+            world.disk.crash();
+            world.run(&strict).expect("the checkpoint is of the new topic");
+            let strict = Settings { trigger: Trigger::AvailableNow, ..strict };
+            let summary = world.run(&strict).expect("nothing is in its way");
+            assert_eq!((summary.totals.rows_in, summary.totals.lost), (68, 0));
+        }
+    }
+}
+
+#[test]
+fn a_topic_made_again_with_fewer_partitions_does_not_keep_a_run_with_fixed_ends_waiting() {
+    let world = World::with_sales(Keeps::Marker);
+    let clock = Disturbing::first_batch(&world, |topic| {
+        topic.make(1);
+        (0..31).for_each(|_| {
+            topic.append(Partition(0), None);
+        });
+    });
+    let summary = run_in_time(&world, &lenient(), clock).expect("it is followed");
+    assert_eq!((&summary.end, summary.totals.rows_in), (&End::Finished, 30));
+}
