@@ -732,7 +732,7 @@ fn real_topics_made_anew_are_followed_where_that_is_wanted() {
 }
 
 #[test]
-fn real_topics_made_anew_while_a_batch_is_read_must_be_described_before_they_are() {
+fn real_topics_made_anew_while_a_batch_is_read_must_be_looked_up_again() {
     let Some(real) = Real::topic(1, &[]) else { return };
     real.produce(0, 0..5);
     let config = config(&real.brokers, &real.topic, "g");
@@ -747,8 +747,9 @@ fn real_topics_made_anew_while_a_batch_is_read_must_be_described_before_they_are
         other => Err(SourceError::Unreachable(format!("still there: {other:?}"))),
     });
     real.create(1, &[]);
+    // Whichever is noticed first, the id or the end: either way the topic is looked up before it is read.
     match try_read_to(&mut source, &[8]) {
-        Err(SourceError::Replaced(message)) => assert!(message.contains("made again"), "{message}"),
+        Err(SourceError::Replaced(_) | SourceError::Gone(_)) => {}
         other => panic!("{other:?}"),
     }
     let unassigned = source.read(&ends(&[8]), Duration::ZERO, &mut |_| Ok(()));
