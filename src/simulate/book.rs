@@ -626,16 +626,16 @@ impl Shadow {
         Shadow { job: None, variant, keep_dead_letters, reference }
     }
 
-    /// The first batch says where reading began.
     /// The first batch begins where the history says; reading may have begun behind it, where records
-    /// were deleted meanwhile.
+    /// were deleted meanwhile. Where the log ended before, it was moved instead.
     fn starts_from(&mut self, content: &Content, record: &BatchRecord) {
         if self.job.is_none() {
             let mut positions = content.stood.clone();
             let mut deleted = Vec::new();
             for (partition, stood) in &mut positions {
                 let begin = record.ranges.get(partition).map(|range| range.begin);
-                if let Some(begin) = begin.filter(|begin| *begin < stood.offset) {
+                let is_moved = content.moves.iter().any(|moved| moved.jumps(*partition));
+                if let Some(begin) = begin.filter(|begin| *begin < stood.offset && !is_moved) {
                     deleted.push((*partition, stood.offset));
                     *stood = Position { offset: begin, epoch: LeaderEpoch::UNKNOWN };
                 }
