@@ -24,13 +24,17 @@ malformed, adds up every window exactly, and says which batch must publish it. T
   duplicate window, batch      published twice, or in a later batch than is due
   premature, unexpected        published before the window closed; or without any event
   changed window               published with another sum (with the record that would explain it, where one does)
+  wrong form                   a row with other fields, or a number as a text
   torn batch                   a part of a batch
   non-monotonic batch          batches out of order
   offset gap                   a batch does not begin where the one before it ended
   rollback                     a sink, a commit or the announcement ahead of the checkpoint; another history's; a
                                watermark or a start that goes back
-  wrong count, watermark       late, malformed, rows, the watermark
-  wrong dead letter, commit    missing, twice, other reason, other batch; a commit at other offsets than its batch
+  wrong count, watermark       what is recorded of a batch or of all: late, malformed by reason, rows, inexact sums and
+                               so on; the watermark
+  wrong progress               a line of progress that is missing or there twice, or with other numbers
+  wrong dead letter, commit    missing, twice, other reason, column or payload, other batch; a commit at other offsets
+                               than its batch
 
 with their coordinates, then `verdict: clean` (exit 0) or `verdict: N violations` (exit 1). Exit 2: it could not
 audit, for instance because history no longer holds the first batches (10,000 are kept) or the topic lost records.
@@ -52,6 +56,7 @@ What it published (any of these; a sink may be named several times)
   --dead-letters DIR      the dead-letter sink; files:DIR also goes
   --group NAME            the consumer group, whose commits are compared
   --progress FILE         lines of --progress jsonl:FILE; of batches that history no longer holds, the boundaries
+  --launches N            how often it was started: with it, how often the newest batch may have been printed is known
 
 What it computed, append mode only; the defaults are the pipeline `sales`
   --window 30s --slide 30s --delay 30s      length, slide, and how far the watermark follows behind

@@ -38,6 +38,8 @@ Commands
               --describe NAME      --alter NAME --partitions N      --delete NAME
   tool CLASS [ARGUMENT...]   run a class of Kafka's own tools, such as org.apache.kafka.tools.GetOffsetShell;
             {} in an argument stands for the brokers' addresses
+  quicken   have a running broker write down its classes beside the jars, once: from then on starting one takes a
+            quarter less of a processor (60 MB; nothing happens where Java cannot)
   classpath  where the jars of Kafka and its clients are, as Java's -cp wants it; needs no cluster
 
 Options
@@ -225,45 +227,64 @@ start_broker() {
     LAUNCHED+=("$node")
 }
 
-# Waits until broker $1 answers and knows of at least $2 live brokers.
-wait_for_broker() {
-    local id=$1 wanted=$2 deadline=$3 node alive
-    node=$(broker_dir "$id")
-    while true; do
-        if ! node_pid "$node" >/dev/null; then
-            # ZooKeeper keeps a killed broker's name until its session is over, and refuses the new one until then.
-            if [ "$MODE" = zookeeper ] && tail -n 50 "$node/log" | grep -q NodeExists && [ "$SECONDS" -lt "$deadline" ]; then
-                sleep 0.5
-                launch_broker "$node"
-            else
-                give_up_on "$node" "ended while starting"
-            fi
+# Waits until the brokers $2... answer, each knowing of as many live brokers as have a process, until $1.
+wait_for_brokers() {
+    local deadline=$1 id port
+    shift
+    for id in "$@"; do
+        port=$(plain_port "$id")
+        while true; do
+            # Whichever of them ends meanwhile, it is told at once.
+            check_alive "$deadline" "$@"
+            count_running
+            if brokers_alive "$port" && [ "$ALIVE" -ge "$RUNNING" ]; then break; fi
+            [ "$SECONDS" -lt "$deadline" ] ||
+                give_up_on "$(broker_dir "$id")" "does not answer as one of $RUNNING brokers after $TIMEOUT s"
+            sleep 0.1
+        done
+    done
+}
+
+# Sets RUNNING to how many brokers have a process; one that this call has nothing to do with may come and go.
+count_running() {
+    local id
+    RUNNING=0
+    for ((id = 1; id <= BROKERS; id++)); do
+        if node_pid "$DIR/broker-$id" >/dev/null; then RUNNING=$((RUNNING + 1)); fi
+    done
+}
+
+# Fails where one of the brokers $2... has ended while starting.
+check_alive() {
+    local deadline=$1 id node
+    shift
+    for id in "$@"; do
+        node=$DIR/broker-$id
+        if node_pid "$node" >/dev/null; then continue; fi
+        # ZooKeeper keeps a killed broker's name until its session is over, and refuses the new one until then.
+        if [ "$MODE" = zookeeper ] && tail -n 50 "$node/log" | grep -q NodeExists && [ "$SECONDS" -lt "$deadline" ]; then
+            sleep 0.5
+            launch_broker "$node"
+        else
+            give_up_on "$node" "ended while starting"
         fi
-        if alive=$(brokers_alive "$(plain_port "$id")") && [ "$alive" -ge "$wanted" ]; then
-            return
-        fi
-        [ "$SECONDS" -lt "$deadline" ] || give_up_on "$node" "does not answer as one of $wanted brokers after $TIMEOUT s"
-        sleep 0.1
     done
 }
 
 command_start() {
-    local id wanted=0 idle=() deadline options_given=${#OPTIONS[@]}
+    local id idle=() chosen=() options_given=${#OPTIONS[@]}
     LAUNCHED=()
     lock_cluster
     load_or_make_cluster
     ensure_jars
-    for id in $(chosen_ids); do
+    mapfile -t chosen < <(chosen_ids)
+    for id in "${chosen[@]}"; do
         node_pid "$(broker_dir "$id")" >/dev/null || idle+=("$id")
     done
     [ "$MODE" = kraft ] || start_zookeeper
     [ -z "$SECURE" ] || make_credentials
     for id in "${idle[@]}"; do start_broker "$id"; done
-    for ((id = 1; id <= BROKERS; id++)); do
-        if node_pid "$(broker_dir "$id")" >/dev/null; then wanted=$((wanted + 1)); fi
-    done
-    deadline=$((SECONDS + TIMEOUT))
-    for id in $(chosen_ids); do wait_for_broker "$id" "$wanted" "$deadline"; done
+    wait_for_brokers $((SECONDS + TIMEOUT)) "${chosen[@]}"
     save_cluster
     [ -z "$SECURE" ] || [ "${#idle[@]}" -eq 0 ] || make_user
     if [ "${#idle[@]}" -eq 0 ]; then
@@ -290,7 +311,7 @@ print_cluster() {
     fi
     for ((id = 1; id <= BROKERS; id++)); do
         node=$(broker_dir "$id")
-        if node_pid "$node" >/dev/null && brokers_alive "$(plain_port "$id")" >/dev/null; then
+        if node_pid "$node" >/dev/null && brokers_alive "$(plain_port "$id")"; then
             print_node "broker $id" "$(broker_port "$id")" "$node" up
         else
             print_node "broker $id" "$(broker_port "$id")" "$node" down
@@ -367,6 +388,15 @@ command_tool() {
     run_tool "${TOOL[@]//\{\}/$(plain_bootstrap)}"
 }
 
+command_quicken() {
+    require_cluster
+    if [ -r "$(class_archive)" ]; then
+        say "The classes are written down already: $(class_archive)"
+    elif ! write_class_archive "$(broker_dir "${BROKER:-1}")"; then
+        say "The classes could not be written down: this needs a running broker and a JDK of 17 or newer."
+    fi
+}
+
 command_classpath() {
     load_cluster || true
     ensure_jars
@@ -420,7 +450,7 @@ parse_options() {
 main() {
     COMMAND=${1:-}
     case $COMMAND in
-        start | stop | kill | status | topics | tool | classpath) shift ;;
+        start | stop | kill | status | topics | tool | quicken | classpath) shift ;;
         '' | help | --help | -h) usage; [ -n "$COMMAND" ] || exit 2; exit 0 ;;
         *) misuse "Unknown command '$COMMAND'." ;;
     esac

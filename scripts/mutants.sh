@@ -4,12 +4,14 @@
 # Invariants: every schedule that a mutant runs is also run without one, and must be clean then; a mutant counts as
 # caught when the auditor finds a violation, or when the program itself refuses to go on where it does not otherwise.
 # Start at `main`; the table is MUTANTS. The parts: src/faults/mutants.rs (the defects), audit.sh (the auditor),
-# auditor/Loader.java (the input), kafka.sh.
+# auditor/doctored.sh (outputs changed by hand), auditor/Loader.java (the input), kafka.sh.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib/install.sh
 . "$HERE/lib/install.sh"
+# shellcheck source=scripts/auditor/doctored.sh
+. "$HERE/auditor/doctored.sh"
 
 usage() {
     cat <<'USAGE'
@@ -17,6 +19,7 @@ Plants defects in sales-stream, one at a time, and sees that the auditor (script
 
   scripts/mutants.sh                     all of them, on a Kafka of its own
   scripts/mutants.sh --only NAME         one (may be repeated)
+  scripts/mutants.sh --doctored-only     none, only the outputs changed by hand (see below)
   scripts/mutants.sh --list              their names and what they do
   scripts/mutants.sh --brokers LIST      on a Kafka that runs already; topics mutants-* are made there
 
@@ -25,7 +28,9 @@ input, default 1), --keep (leave the directories of all runs), --faults FILE and
 default: those of this clone, built first).
 
 A mutant is run with its schedule: a number of runs over the same topic, ended by SIGKILL behind a step of a batch
-where that matters, then the audit. Exit 0 when all are caught and every schedule is clean without them.
+where that matters, then the audit. Besides, the outputs of one clean run are changed by hand, one thing in each copy,
+and the auditor must notice each and call it by its name. Exit 0 when all are caught and every schedule is clean
+without them.
 USAGE
 }
 
@@ -71,6 +76,8 @@ forget-malformed|straight|malformed records are not counted
 commit-begins|dead committed|offsets are committed where the batch began
 '
 
+chosen() { [ -z "$CHOSEN" ] || printf '%s\n' "$CHOSEN"; }
+
 # A batch in the middle of each run: windows close in every batch there.
 KILLED=8
 
@@ -89,7 +96,8 @@ run_once() {
     {
         timeout --signal "${SIGNAL:-TERM}" "${LIMIT:-60}" "$FAULTS" --brokers "$BROKERS" --topic "$TOPIC" --checkpoint-dir "$directory/state" \
             --group-id "$(basename "$directory")-$$" --starting-offsets earliest --trigger available-now \
-            --startup-timeout 10s --log-level error "${SINKS[@]}" "$@" >>"$directory/console" || status=$?
+            --startup-timeout 10s --log-level error --progress "jsonl:$directory/progress" "${SINKS[@]}" "$@" \
+            >>"$directory/console" || status=$?
     } 2>>"$directory/log"
     printf '%s ' "$status" >>"$directory/exits"
     return 0
@@ -106,10 +114,11 @@ schedule() {
     SINKS=(--sink "files:$directory/out" --dead-letter "files:$directory/letters")
     case $name in
         console | older | absent) SINKS=(--sink console --num-rows 1000000) ;;
+        everything) SINKS+=(--sink console --num-rows 1000000) ;;
     esac
     case $name in
         straight) run_once "$directory" --max-offsets-per-trigger 250 ;;
-        restart | console)
+        restart | console | everything)
             killed_after "$step:$KILLED" "$directory" --max-offsets-per-trigger 250
             run_once "$directory" --max-offsets-per-trigger 170
             ;;
@@ -175,11 +184,10 @@ write_audit() {
     words=(--name "$(basename "$directory")" --topic "$TOPIC" --boundaries "$directory/boundaries"
         --group "$(basename "$directory")-$$")
     [ -z "$partial" ] || words+=(--partial)
-    if [ "${SINKS[1]}" = console ]; then
-        words+=(--console "$directory/console")
-    else
-        words+=(--sink "files:$directory/out" --dead-letters "$directory/letters")
-    fi
+    words+=(--launches "$(wc -w <"$directory/exits")")
+    [ ! -e "$directory/progress" ] || words+=(--progress "$directory/progress")
+    case " ${SINKS[*]} " in *' console '*) words+=(--console "$directory/console") ;; esac
+    case " ${SINKS[*]} " in *' files:'*) words+=(--sink "files:$directory/out" --dead-letters "$directory/letters") ;; esac
     (
         IFS=$'\t'
         printf '%s\n' "${words[*]}" >"$directory/audit"
@@ -217,11 +225,12 @@ lines_of_work() {
     local name schedule what
     while IFS='|' read -r name schedule what; do
         printf 'clean-%s - %s\n' "${schedule// /-}" "$schedule"
-    done <<<"$CHOSEN" | sort -u
+    done < <(chosen) | sort -u
     echo 'clean-random - random'
+    [ -z "$DOCTOR" ] || echo 'clean-everything - everything marked'
     while IFS='|' read -r name schedule what; do
         printf '%s %s %s\n' "$name" "$name" "$schedule"
-    done <<<"$CHOSEN"
+    done < <(chosen)
 }
 
 # Loads a topic (its name, partitions, records, seed, first record). A transaction that fails on a busy machine is no
@@ -254,6 +263,7 @@ run_all() {
         TOPIC=mutants-$$
     fi
     lines_of_work | awk '$3 != "grow"' | PHASE='' work_all
+    [ -z "$DOCTOR" ] || make_doctored "$HOME_DIR/clean-everything"
     cat "$HOME_DIR"/*/audit >"$HOME_DIR/audits"
     "$HERE/audit.sh" --list "$HOME_DIR/audits" --brokers "$BROKERS" --starting earliest --show 3 \
         >"$HOME_DIR/verdicts" || true
@@ -276,7 +286,7 @@ refusal() {
 
 report() {
     local name schedule what kinds words ok=true seconds
-    CAUGHT=0 PLANTED=0 BY_PROGRAM=0
+    CAUGHT=0 PLANTED=0 BY_PROGRAM=0 DOCTORED_COUNT=0 NOTICED=0
     printf '\n%-26s %-20s %6s  %s\n' 'without a defect' schedule seconds verdict
     while read -r name _ schedule; do
         seconds=$(awk '{s += $1} END {printf "%.1f", s / 1000}' "$HOME_DIR/$name/milliseconds")
@@ -304,15 +314,16 @@ report() {
             ok=false
         fi
         printf '%-26s %-20s %6s  %s\n%-26s   %s\n' "$name" "$schedule" "$seconds" "$words" '' "$what"
-    done <<<"$CHOSEN"
+    done < <(chosen)
+    if [ -n "$DOCTOR" ]; then report_doctored || ok=false; fi
     AUDITS=$(wc -l <"$HOME_DIR/audits")
     local kills batches result
     kills=$(cat "$HOME_DIR"/*/exits | tr ' ' '\n' | grep -c '^137$' || true)
     batches=$(sed -n 's/.* partitions, \([0-9]*\) batches.*/\1/p' "$HOME_DIR/verdicts" | awk '{s += $1} END {print s + 0}')
     printf '\n%s of %s mutants caught (%s only by the program itself), %s schedules without a defect\n' \
         "$CAUGHT" "$PLANTED" "$BY_PROGRAM" "$(lines_of_work | grep -c '^clean-')"
-    result=$(printf '{"harness":"mutants","seed":%s,"seconds":%s,"ok":%s,"mutants_planted":%s,"mutants_caught":%s,"audits":%s,"app_kills":%s,"batches":%s,"records":%s,"aborted_transactions":%s}' \
-        "$SEED" "$SECONDS" "$ok" "$PLANTED" "$CAUGHT" "$AUDITS" "$kills" "$batches" "$RECORDS" "$ABORTED")
+    result=$(printf '{"harness":"mutants","seed":%s,"seconds":%s,"ok":%s,"mutants_planted":%s,"mutants_caught":%s,"outputs_doctored":%s,"outputs_noticed":%s,"audits":%s,"app_kills":%s,"batches":%s,"records":%s,"aborted_transactions":%s}' \
+        "$SEED" "$SECONDS" "$ok" "$PLANTED" "$CAUGHT" "$DOCTORED_COUNT" "$NOTICED" "$AUDITS" "$kills" "$batches" "$RECORDS" "$ABORTED")
     printf 'RESULT %s\n' "$result"
     [ -z "${SALES_STREAM_RESULTS:-}" ] || printf 'RESULT %s\n' "$result" >>"$SALES_STREAM_RESULTS"
     [ "$ok" = true ]
@@ -345,13 +356,14 @@ clean_up() {
 }
 
 main() {
-    local only=() list=''
+    local only=() list='' doctored_only=''
     BROKERS='' JOBS=3 PORT=29392 SEED=1 KEEP='' FAULTS='' BINARY='' STARTED='' ABORTED=0 RECORDS=0
     while [ "$#" -gt 0 ]; do
         case $1 in
             --help | -h) usage; exit 0 ;;
             --list) list=yes; shift; continue ;;
             --keep) KEEP=yes; shift; continue ;;
+            --doctored-only) doctored_only=yes; shift; continue ;;
         esac
         [ "$#" -ge 2 ] || die "$1 is unknown or wants a value; --help explains"
         case $1 in
@@ -370,9 +382,11 @@ main() {
         rows | awk -F'|' '{printf "%-26s %s\n", $1, $3}'
         exit 0
     fi
-    CHOSEN=$(rows)
+    CHOSEN=$(rows) DOCTOR=yes
+    [ -z "$doctored_only" ] || CHOSEN=''
     if [ "${#only[@]}" -gt 0 ]; then
         CHOSEN=$(rows | awk -F'|' -v only=" ${only[*]} " 'index(only, " " $1 " ")')
+        DOCTOR=''
         [ -n "$CHOSEN" ] || die "there is no mutant ${only[*]}; --list names them"
     fi
     ensure_java_compiler || exit 2

@@ -166,7 +166,7 @@ pub fn run(
     let (consumer, partitions) = prepared?;
     let shown = show(&consumer, settings, options, out, stop);
     // Closing may wait for a broker that is gone; nothing depends on it.
-    kafka::drop_within(consumer, Duration::from_secs(2));
+    kafka::close_within(consumer, Duration::from_secs(2));
     Ok(Consumed { topic: options.topic.clone(), records: shown?, partitions: partitions.len() })
 }
 

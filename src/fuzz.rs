@@ -59,13 +59,16 @@ fn decoders() -> &'static Vec<Decoder> {
 }
 
 /// A record under several pipelines: the same bytes give the same event again, whatever the decoder has
-/// read before.
+/// read before, and the quick reader and the careful one make the same of them.
 pub fn records(bytes: &[u8]) {
     for decoder in decoders() {
         let mut used = decoder.clone();
         let first = format!("{:?}", used.decode(Some(bytes)));
         drop(format!("{:?}", used.decode(Some(br#"{"store":"other","ts":1}"#))));
         assert_eq!(first, format!("{:?}", used.decode(Some(bytes))));
+        if let Some((quick, careful)) = used.read_both_ways(bytes) {
+            assert_eq!(quick, careful);
+        }
     }
 }
 
@@ -159,6 +162,27 @@ mod tests {
         }
         bytes.truncate(1 << 16);
         bytes
+    }
+
+    /// Name and version of every package in a lock file.
+    fn packages(lock: &str) -> Vec<&str> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(lock);
+        let text = fs::read_to_string(path).unwrap().leak();
+        let package =
+            |part: &'static str| part.split_once("\nsource =").map(|(head, _)| head.trim());
+        text.split("[[package]]").skip(1).filter_map(package).collect()
+    }
+
+    #[test]
+    fn the_fuzzer_is_built_from_the_packages_of_the_product() {
+        let product = packages("Cargo.lock");
+        let others: Vec<_> =
+            packages("fuzz/Cargo.lock").into_iter().filter(|it| !product.contains(it)).collect();
+        let is_known = |it: &&str| it.contains("\"arbitrary\"") || it.contains("\"libfuzzer-sys\"");
+        assert!(
+            others.len() == 2 && others.iter().all(is_known),
+            "copy Cargo.lock to fuzz/Cargo.lock and run `cargo update -w` in fuzz: {others:?}"
+        );
     }
 
     #[test]

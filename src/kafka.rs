@@ -182,6 +182,32 @@ pub fn unless_stopped<T: Send + 'static>(
     }
 }
 
+/// Closes a consumer as [`drop_within`] does, and as soon as it can be.
+pub fn close_within(consumer: KafkaConsumer, deadline: Duration) -> bool {
+    drop_within(Closing(Some(consumer)), deadline)
+}
+
+/// A consumer whose end is looked for every millisecond: rust-rdkafka, which closes it where that has not
+/// been done, looks for it every 100 ms only.
+struct Closing(Option<KafkaConsumer>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(consumer) = self.0.take() else { return };
+        // A consumer that cannot be closed is destroyed as it is.
+        if consumer.close_queue().is_ok() {
+            while !consumer.closed() {
+                // What still comes is for nobody.
+                let _ = consumer.poll(Duration::from_millis(1));
+            }
+        }
+        // rust-rdkafka would log that it is closed already.
+        tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), || {
+            drop(consumer);
+        });
+    }
+}
+
 /// Drops a client on a thread of its own and waits for that at most `deadline`; true if it is gone.
 ///
 /// Closing a consumer of a group waits for brokers without any limit (rust-rdkafka issues 509 and

@@ -47,13 +47,7 @@ struct Ended {
 
 impl Work {
     fn new() -> Work {
-        let broker = Broker::start(&["sales:3"]);
-        produce(
-            &broker.address,
-            "sales",
-            EVENTS,
-            &["--stores", "7", "--time-scale", "60", "--out-of-order", "5s", "--seed", "11"],
-        );
+        let broker = Broker::with_sales(EVENTS, "60");
         let home = tempfile::tempdir().expect("there is room");
         let mut work = Work { broker, straight: BTreeMap::new() };
         succeed(&mut work.command("straight", home.path()));

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Broker, Process, Seeded, batch_files, copy_dir, produce, sales_stream, succeed};
+use support::{Broker, Process, Seeded, batch_files, copy_dir, sales_stream, succeed};
 
 const EVENTS: u64 = 3000;
 
@@ -26,13 +26,7 @@ struct Work {
 
 impl Work {
     fn new() -> Work {
-        let broker = Broker::start(&["sales:3"]);
-        produce(
-            &broker.address,
-            "sales",
-            EVENTS,
-            &["--stores", "7", "--time-scale", "150", "--out-of-order", "5s", "--seed", "11"],
-        );
+        let broker = Broker::with_sales(EVENTS, "150");
         let home = tempfile::tempdir().unwrap();
         let mut work = Work { broker, home, straight: BTreeMap::new() };
         succeed(&mut work.command("straight"));

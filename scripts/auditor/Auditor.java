@@ -10,11 +10,15 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.cfg.JsonNodeFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.MissingNode;
+import com.fasterxml.jackson.databind.node.TextNode;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.math.BigDecimal;
 import java.math.RoundingMode;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -115,6 +119,8 @@ public final class Auditor {
         Path progress;
         final List<Path> files = new ArrayList<>();
         Path console;
+        /** How many times the program was started in all; null where nobody counted. */
+        Long launches;
         final List<Path> deadLetters = new ArrayList<>();
         boolean partial;
         /** The process may go on while it is audited: what is newer than the recorded boundaries is passed over. */
@@ -199,6 +205,7 @@ public final class Auditor {
                     files.add(Path.of(value.substring("files:".length())));
                 }
                 case "--console" -> console = Path.of(value);
+                case "--launches" -> launches = Long.parseLong(value);
                 case "--dead-letters" ->
                     deadLetters.add(Path.of(value.startsWith("files:") ? value.substring(6) : value));
                 case "--starting" -> fromEarliest = switch (value) {
@@ -448,7 +455,7 @@ public final class Auditor {
                         return null;
                     }
                     BigDecimal value = parser.getDecimalValue();
-                    event.isInexact = value.stripTrailingZeros().scale() > PLACES || value.precision() > 29;
+                    event.isInexact = !isExact(value);
                     event.value = value;
                 }
                 case VALUE_STRING -> {
@@ -465,6 +472,13 @@ public final class Auditor {
                 }
             }
             return null;
+        }
+
+        /** Whether a number, counted in its smallest unit, fits 128 bits. */
+        static boolean isExact(BigDecimal value) {
+            return value.signum() == 0 || value.stripTrailingZeros().scale() <= PLACES
+                && value.precision() - value.scale() <= 40
+                && value.setScale(PLACES, RoundingMode.DOWN).unscaledValue().bitLength() <= 127;
         }
 
         private String readTime(JsonParser parser, Event event) throws IOException {
@@ -508,7 +522,6 @@ public final class Auditor {
         String digest;
         final TreeMap<Integer, long[]> ranges = new TreeMap<>();
         final Map<String, Long> counts = new TreeMap<>();
-        final Map<String, Long> faults = new TreeMap<>();
         /** It came from a line of progress, which knows less. */
         boolean isFromProgress;
     }
@@ -521,6 +534,7 @@ public final class Auditor {
         Long nextWatermarkMs;
         final List<Recorded> batches = new ArrayList<>();
         final Map<String, Long> marks = new TreeMap<>();
+        final Map<String, Long> totals = new TreeMap<>();
 
         static Checkpoint read(Options options) {
             Checkpoint checkpoint = new Checkpoint();
@@ -619,15 +633,23 @@ public final class Auditor {
                     long[] ends = {range.path("begin").asLong(), range.path("end").asLong()};
                     recorded.ranges.put(range.path("partition").asInt(), ends);
                 }
-                for (String count : List.of(
-                        "rows_in", "filtered", "late", "duplicates", "malformed", "rows_out", "dead_letters", "lost",
-                        "inexact_sums")) {
-                    recorded.counts.put(count, node.path(count).asLong());
-                }
-                node.path("malformed_by_reason").properties()
-                    .forEach(entry -> recorded.faults.put(entry.getKey(), entry.getValue().asLong()));
+                takeCounts(node, recorded.counts);
                 batches.add(recorded);
             }
+            if (root.path("totals").isObject()) {
+                takeCounts(root.path("totals"), totals);
+            }
+        }
+
+        private static void takeCounts(JsonNode node, Map<String, Long> counts) {
+            for (String count : List.of(
+                    "rows_in", "filtered", "late", "duplicates", "malformed", "rows_out", "dead_letters", "lost",
+                    "inexact_sums", "nulled")) {
+                // One that is missing is as wrong as one that is no number.
+                counts.put(count, node.path(count).isIntegralNumber() ? node.path(count).asLong() : -1);
+            }
+            node.path("malformed_by_reason").properties()
+                .forEach(entry -> counts.put(MALFORMED + entry.getKey(), entry.getValue().asLong(-1)));
         }
 
         private static long millis(String text) {
@@ -666,7 +688,35 @@ public final class Auditor {
     record Row(Window window, long endUs, String value) {}
 
     /** A row that must be published by a batch. */
-    record Due(long batch, String value, boolean isInexact) {}
+    record Due(long batch, String value, boolean isInexact, boolean isMisfit) {}
+
+    /** What the count of one reason is called among the others. */
+    static final String MALFORMED = "malformed: ";
+
+    /** What the topic says must have been counted of a batch. */
+    static final class Expected {
+        final Map<String, Long> counts = new TreeMap<>();
+        boolean knowsNulled = true;
+        long watermarkMs;
+        /** Least and greatest event time; one that is missing is zero, as in Spark. */
+        Long oldestUs;
+        Long newestUs;
+
+        void count(String name, long count) {
+            counts.merge(name, count, Long::sum);
+        }
+
+        void see(Event event) {
+            long time = event.time == null ? 0 : event.time;
+            oldestUs = oldestUs == null ? time : Math.min(oldestUs, time);
+            newestUs = newestUs == null ? time : Math.max(newestUs, time);
+        }
+
+        /** Whether this count can be worked out from the topic. */
+        boolean knows(String name) {
+            return counts.containsKey(name) && (knowsNulled || !name.equals("nulled")) || name.startsWith(MALFORMED);
+        }
+    }
 
     /** A dead letter that must be published by a batch. */
     record Letter(long batch, String reason, String column, byte[] payload) {}
@@ -686,6 +736,7 @@ public final class Auditor {
         private final Map<String, Letter> allLetters = new HashMap<>();
         /** Groups that are still open behind the newest batch. */
         private final Map<Window, Total> open = new HashMap<>();
+        private final TreeMap<Long, Expected> expectations = new TreeMap<>();
         private long recordsCounted;
         private long late;
         private long faulty;
@@ -865,6 +916,8 @@ public final class Auditor {
                 long rowsIn = 0;
                 long lateHere = 0;
                 Long newestUs = null;
+                Expected expected = new Expected();
+                expected.watermarkMs = closingBoundMs;
                 for (var range : recorded.ranges.entrySet()) {
                     for (Event event : between(range.getKey(), range.getValue()[0], range.getValue()[1])) {
                         rowsIn++;
@@ -873,6 +926,7 @@ public final class Auditor {
                         if (event.time != null && (newestUs == null || event.time > newestUs)) {
                             newestUs = event.time;
                         }
+                        expected.see(event);
                         if (event.fault != null) {
                             faults.merge(event.fault, 1L, Long::sum);
                         }
@@ -890,18 +944,20 @@ public final class Auditor {
                 letters.put(recorded.batch, batchLetters);
                 long faultsHere = faults.values().stream().mapToLong(Long::longValue).sum();
                 faulty += faultsHere;
-                check(recorded, "rows_in", rowsIn);
-                check(recorded, "late", lateHere);
-                check(recorded, "malformed", faultsHere);
-                check(recorded, "filtered", 0);
-                check(recorded, "rows_out", rows.get(recorded.batch).size());
+                expected.count("rows_in", rowsIn);
+                expected.count("late", lateHere);
+                expected.count("malformed", faultsHere);
+                // Nothing that is audited here filters, drops duplicates or passes over what is gone.
+                expected.count("filtered", 0);
+                expected.count("duplicates", 0);
+                expected.count("lost", 0);
+                countResults(recorded.batch, expected);
                 if (!options.deadLetters.isEmpty()) {
-                    check(recorded, "dead_letters", batchLetters.size());
+                    expected.count("dead_letters", batchLetters.size());
                 }
-                for (var reason : recorded.faults.entrySet()) {
-                    long expected = faults.getOrDefault(reason.getKey(), 0L);
-                    compare(recorded, "malformed (" + reason.getKey() + ")", reason.getValue(), expected, "wrong count");
-                }
+                faults.forEach((reason, count) -> expected.count(MALFORMED + reason, count));
+                expectations.put(recorded.batch, expected);
+                checkCounts(recorded, expected);
                 lateBoundMs = closingBoundMs;
                 if (newestUs != null) {
                     long candidate = Math.floorDiv(newestUs, 1000L) - options.delayMs;
@@ -909,6 +965,7 @@ public final class Auditor {
                 }
             }
             lastWatermarkMs = closingBoundMs;
+            checkTotals();
             if (checkpoint.nextWatermarkMs != null && !checkpoint.batches.isEmpty()
                     && checkpoint.nextWatermarkMs != closingBoundMs) {
                 violation("wrong watermark", "the watermark behind batch " + newest() + " is "
@@ -916,10 +973,51 @@ public final class Auditor {
             }
         }
 
-        private void check(Recorded recorded, String count, long expected) {
-            Long found = recorded.counts.get(count);
-            if (found != null) {
-                compare(recorded, count, found, expected, "wrong count");
+        /** Rows, and among them those that are NULL for want of room and those whose sum is not exact. */
+        private void countResults(long batch, Expected expected) {
+            long inexactHere = 0;
+            long nulled = 0;
+            for (Window window : rows.get(batch)) {
+                Due isDue = due.get(window);
+                inexactHere += isDue.isInexact ? 1 : 0;
+                nulled += isDue.isMisfit ? 1 : 0;
+            }
+            expected.count("rows_out", rows.get(batch).size());
+            expected.count("inexact_sums", inexactHere);
+            // Whether a sum that is not exact fits, the auditor cannot know.
+            expected.knowsNulled = inexactHere == 0;
+            expected.count("nulled", nulled);
+        }
+
+        /** Compares what was counted of a batch with what must have been, reason by reason. */
+        private void checkCounts(Recorded recorded, Expected expected) {
+            Set<String> names = new TreeSet<>(recorded.counts.keySet());
+            if (!recorded.isFromProgress) {
+                // What is expected and was not recorded at all is missing.
+                names.addAll(expected.counts.keySet());
+            }
+            names.stream().filter(expected::knows).forEach(name -> compare(
+                recorded, name, recorded.counts.getOrDefault(name, 0L), expected.counts.getOrDefault(name, 0L),
+                "wrong count"));
+        }
+
+        /** The running totals are those of all batches. */
+        private void checkTotals() {
+            Expected all = new Expected();
+            for (Expected one : expectations.values()) {
+                one.counts.forEach(all::count);
+                all.knowsNulled &= one.knowsNulled;
+            }
+            Set<String> names = new TreeSet<>(checkpoint.totals.keySet());
+            if (!names.isEmpty()) {
+                names.addAll(all.counts.keySet());
+            }
+            for (String name : names) {
+                long found = checkpoint.totals.getOrDefault(name, 0L);
+                long expected = all.counts.getOrDefault(name, 0L);
+                if (all.knows(name) && found != expected) {
+                    violation("wrong count", "of all batches: " + name + " is recorded as " + found + ", must be " + expected);
+                }
             }
         }
 
@@ -982,6 +1080,7 @@ public final class Auditor {
                 total.isInexact |= event.isInexact;
                 if (event.value != null) {
                     total.sum = total.sum == null ? event.value : total.sum.add(event.value);
+                    total.isInexact |= !Decoder.isExact(total.sum);
                 }
             }
             return isLate;
@@ -992,7 +1091,9 @@ public final class Auditor {
                 .filter(window -> closes(closingBoundMs, window.startUs)).sorted().toList();
             for (Window window : closed) {
                 Total total = open.remove(window);
-                Due before = due.put(window, new Due(batch, resultOf(total.sum), total.isInexact));
+                String result = resultOf(total.sum);
+                boolean isMisfit = total.sum != null && result == null;
+                Due before = due.put(window, new Due(batch, result, total.isInexact, isMisfit));
                 inexact += total.isInexact ? 1 : 0;
                 if (before != null) {
                     throw new IllegalStateException("the auditor's own rules close " + window + " twice");
@@ -1220,12 +1321,36 @@ public final class Auditor {
                 }
                 List<Row> published = new ArrayList<>();
                 for (JsonNode node : lines(file, sink, recorded.batch)) {
+                    String wrong = wrongFormOf(node);
+                    if (wrong != null) {
+                        violation("wrong form", sink + ", batch " + recorded.batch + ": " + wrong + ": " + node);
+                    }
                     published.add(new Row(
                         new Window(micros(node.path("window_start")), textOf(node.path(options.keyField))),
                         micros(node.path("window_end")), textOf(node.path(options.result))));
                 }
                 seen.take(recorded.batch, published, false);
             }
+        }
+
+        /** What is wrong with the names and types of a row's fields, or null. */
+        private String wrongFormOf(JsonNode node) {
+            Set<String> wanted = Set.of("window_start", "window_end", options.keyField, options.result);
+            Set<String> names = new TreeSet<>();
+            node.fieldNames().forEachRemaining(names::add);
+            if (!names.equals(wanted)) {
+                return "a row has the fields " + names + ", must be " + new TreeSet<>(wanted);
+            }
+            JsonNode key = node.path(options.keyField);
+            JsonNode result = node.path(options.result);
+            boolean isNumber = options.cast.startsWith("decimal:") ? result.isNumber() : result.isIntegralNumber();
+            if (!node.path("window_start").isTextual() || !node.path("window_end").isTextual()) {
+                return "a window's time is no text";
+            }
+            if (!key.isTextual() && !key.isNull()) {
+                return options.keyField + " is no text";
+            }
+            return isNumber || result.isNull() ? null : options.result + " is no number of its type";
         }
 
         private TreeMap<Long, Path> batchFiles(Path directory, String sink) {
@@ -1322,14 +1447,11 @@ public final class Auditor {
                         violation("wrong dead letter", where + "is neither late nor malformed");
                     } else if (letter.batch != batch) {
                         violation("wrong dead letter", where + "belongs to batch " + letter.batch);
-                    } else if (!letter.reason.equals(node.path("reason").asText())) {
-                        violation("wrong dead letter", where + "is told as " + node.path("reason").asText()
-                            + ", must be " + letter.reason);
-                    } else if (!node.has("payload") && !node.has("payload_omitted") && letter.payload != null) {
-                        violation("wrong dead letter", where + "has no payload");
-                    } else if (node.has("payload") && letter.payload != null && !Arrays.equals(
-                            node.path("payload").asText().getBytes(StandardCharsets.UTF_8), letter.payload)) {
-                        violation("wrong dead letter", where + "has another payload than in the topic");
+                    } else {
+                        String wrong = wrongIn(node, letter);
+                        if (wrong != null) {
+                            violation("wrong dead letter", where + wrong);
+                        }
                     }
                 }
             }
@@ -1343,6 +1465,48 @@ public final class Auditor {
                             + letter.reason + ") is missing");
                     }
                 });
+            }
+        }
+
+        /** What is wrong with a dead letter's line, or null. */
+        private String wrongIn(JsonNode node, Letter letter) {
+            if (!node.path("partition").isIntegralNumber() || !node.path("offset").isIntegralNumber()) {
+                return "has coordinates that are no numbers";
+            }
+            if (!node.path("topic").isTextual() || !node.path("topic").asText().equals(options.topic)) {
+                return "names the topic " + node.path("topic") + ", must be " + options.topic;
+            }
+            if (!node.path("reason").isTextual() || !letter.reason.equals(node.path("reason").asText())) {
+                return "is told as " + node.path("reason") + ", must be " + letter.reason;
+            }
+            JsonNode column = letter.column == null ? MissingNode.getInstance() : TextNode.valueOf(letter.column);
+            if (!node.path("column").equals(column)) {
+                return "names the column " + wordOf(node.path("column")) + ", must be " + wordOf(column);
+            }
+            // A record's bytes stand there as they are, unless they are no text or too much of it.
+            String text = letter.payload == null ? null : textOf(letter.payload);
+            boolean isOmitted = letter.payload != null && (text == null || letter.payload.length > 1 << 20);
+            JsonNode payload = text == null || isOmitted ? MissingNode.getInstance() : TextNode.valueOf(text);
+            if (!node.path("payload").equals(payload)) {
+                return node.has("payload") ? "has another payload than in the topic" : "has no payload";
+            }
+            String omitted = isOmitted ? letter.payload.length + " bytes" : null;
+            if (!Objects.equals(node.path("payload_omitted").asText(null), omitted)) {
+                return "says of its payload " + node.path("payload_omitted") + ", must be " + omitted;
+            }
+            return null;
+        }
+
+        private static String wordOf(JsonNode node) {
+            return node.isMissingNode() ? "none" : node.toString();
+        }
+
+        /** The text that these bytes are in UTF-8; null where they are not. */
+        private static String textOf(byte[] bytes) {
+            try {
+                return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+            } catch (CharacterCodingException error) {
+                return null;
             }
         }
 
@@ -1364,6 +1528,7 @@ public final class Auditor {
             for (Printed now : printed) {
                 String where = "console, batch " + now.batch + ": ";
                 if (!now.isWhole) {
+                    times.merge(now.batch, 1, Integer::sum);
                     boolean isRepeated = printed.stream()
                         .anyMatch(other -> other != now && other.isWhole && other.batch == now.batch);
                     boolean isLast = now == printed.get(printed.size() - 1);
@@ -1401,18 +1566,29 @@ public final class Auditor {
                     }
                 } else if (count - 1 > restartsAfter(recorded)) {
                     violation("duplicate batch", "console, batch " + recorded.batch + ": printed " + count
-                        + " times, with " + restartsAfter(recorded) + " restart(s) behind it");
+                        + " times, with " + restarts(restartsAfter(recorded)) + " behind it");
                 }
             }
         }
 
-        /** How many starts lie between a batch and the one after it; each may print it again. */
+        /**
+         * How many starts lie between a batch and the one after it; each may publish it again. Behind the newest they
+         * are those that somebody has counted.
+         */
         private long restartsAfter(Recorded recorded) {
             int index = checkpoint.batches.indexOf(recorded) + 1;
-            if (recorded.isFromProgress || index >= checkpoint.batches.size()) {
+            if (recorded.isFromProgress) {
                 return Long.MAX_VALUE;
             }
+            if (index >= checkpoint.batches.size()) {
+                // The first start has number 1; one that ended before it could begin has none.
+                return options.launches == null ? Long.MAX_VALUE : options.launches - recorded.incarnation;
+            }
             return checkpoint.batches.get(index).incarnation - recorded.incarnation;
+        }
+
+        private static String restarts(long count) {
+            return count == 1 ? "1 restart" : count + " restarts";
         }
 
         private static List<Printed> printed(String text) {
@@ -1478,42 +1654,140 @@ public final class Auditor {
         // -- lines of progress
 
         private void checkProgress(Path file) {
-            ObjectMapper mapper = new ObjectMapper();
+            Map<Long, Integer> times = new HashMap<>();
             long before = -1;
-            String[] lines = read(file).split("\n");
-            for (int index = 0; index < lines.length; index++) {
-                JsonNode line;
-                try {
-                    line = mapper.readTree(lines[index]);
-                } catch (IOException error) {
-                    if (index < lines.length - 1) {
-                        notes.add("progress, line " + (index + 1) + " was cut short by a crash");
-                    }
+            for (JsonNode line : progressLines(file)) {
+                if (!line.path("batchId").isIntegralNumber()) {
+                    violation("wrong progress", "a line names no batch: " + line);
                     continue;
                 }
                 long batch = line.path("batchId").asLong();
                 String where = "progress of batch " + batch + ": ";
-                if (batch != before && batch != before + 1) {
-                    // A line is written behind everything else, so that a crash may leave one out.
-                    if (batch < before || batch > before + 2) {
-                        violation("non-monotonic batch", where + "told after batch " + before);
+                if (batch < before) {
+                    violation("non-monotonic batch", where + "told after batch " + before);
+                }
+                before = Math.max(before, batch);
+                if (!isAhead(batch, "progress")) {
+                    times.merge(batch, 1, Integer::sum);
+                    checkProgressOf(recordedAs(batch), line, where);
+                }
+            }
+            for (Recorded recorded : checkpoint.batches) {
+                int count = times.getOrDefault(recorded.batch, 0);
+                long restarts = restartsAfter(recorded);
+                // A line is written behind everything else, so that the crash that ends a start may leave out its last.
+                if (count == 0 && restarts <= 0 && !(options.partial && recorded.batch == newest())) {
+                    violation("wrong progress", "batch " + recorded.batch + " is not told of");
+                } else if (count - 1 > restarts) {
+                    violation("wrong progress", "batch " + recorded.batch + " is told of " + count + " times, with "
+                        + restarts(restarts) + " behind it");
+                }
+            }
+        }
+
+        /** The lines that are whole. One that a crash has cut short has the next one on its heels. */
+        private List<JsonNode> progressLines(Path file) {
+            ObjectMapper mapper = JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
+            List<JsonNode> whole = new ArrayList<>();
+            String[] lines = read(file).split("\n");
+            for (int index = 0; index < lines.length; index++) {
+                String where = "progress, line " + (index + 1);
+                try {
+                    whole.add(mapper.readTree(lines[index]));
+                } catch (IOException error) {
+                    notes.add(where + " was cut short by a crash");
+                    int next = lines[index].lastIndexOf("{\"id\":");
+                    try {
+                        if (next > 0) {
+                            whole.add(mapper.readTree(lines[index].substring(next)));
+                        }
+                    } catch (IOException second) {
+                        // Cut short as well.
                     }
                 }
-                before = batch;
-                if (isAhead(batch, "progress")) {
-                    continue;
+            }
+            return whole;
+        }
+
+        /** Compares a line with history, and its numbers with what the topic says they must be. */
+        private void checkProgressOf(Recorded recorded, JsonNode line, String where) {
+            JsonNode own = line.path("salesStream");
+            JsonNode source = line.path("sources").path(0);
+            if (recorded.digest != null && !recorded.digest.equals(own.path("digest").asText())) {
+                violation("rollback", where + "its digest is not the one in history");
+            }
+            if (checkpoint.lineage != null && !checkpoint.lineage.equals(line.path("id").asText().replace("-", ""))) {
+                violation("rollback", where + "it is of query " + line.path("id") + ", history is " + checkpoint.lineage);
+            }
+            JsonNode begins = source.path("startOffset").path(options.topic);
+            JsonNode ends = source.path("endOffset").path(options.topic);
+            recorded.ranges.forEach((partition, range) -> {
+                JsonNode begin = begins.path(String.valueOf(partition));
+                JsonNode end = ends.path(String.valueOf(partition));
+                if (!end.isIntegralNumber() || end.asLong() != range[1]) {
+                    violation("offset gap", where + "partition " + partition + " ends at " + wordOf(end)
+                        + ", in history at " + range[1]);
                 }
-                Recorded recorded = recordedAs(batch);
-                if (recorded.digest != null && !recorded.digest.equals(line.path("salesStream").path("digest").asText())) {
-                    violation("rollback", where + "its digest is not the one in history");
+                // The first batch has no begin, and a partition that is new none either.
+                if (!begin.isMissingNode() && (!begin.isIntegralNumber() || begin.asLong() != range[0])) {
+                    violation("offset gap", where + "partition " + partition + " begins at " + begin + ", in history at "
+                        + range[0]);
                 }
-                JsonNode ends = line.path("sources").path(0).path("endOffset").path(options.topic);
-                recorded.ranges.forEach((partition, range) -> {
-                    if (ends.path(String.valueOf(partition)).asLong(-1) != range[1]) {
-                        violation("offset gap", where + "partition " + partition + " ends at "
-                            + ends.path(String.valueOf(partition)) + ", in history at " + range[1]);
-                    }
-                });
+                if (begin.isMissingNode() && recorded.batch > 0 && knewBefore(recorded, partition)) {
+                    violation("offset gap", where + "where partition " + partition + " begins is not told");
+                }
+            });
+            if (ends.size() != recorded.ranges.size()) {
+                violation("offset gap", where + "it tells of " + ends.size() + " partitions, history of "
+                    + recorded.ranges.size());
+            }
+            Expected expected = expectations.get(recorded.batch);
+            checkNumber(where, "numInputRows", line, expected, "rows_in");
+            checkNumber(where + "its source's ", "numInputRows", source, expected, "rows_in");
+            checkNumber(where + "its sink's ", "numOutputRows", line.path("sink"), expected, "rows_out");
+            checkNumber(where, "lateRows", own, expected, "late");
+            checkNumber(where, "malformedRows", own, expected, "malformed");
+            checkNumber(where, "filteredRows", own, expected, "filtered");
+            checkNumber(where, "nulledResults", own, expected, "nulled");
+            checkNumber(where, "inexactSums", own, expected, "inexact_sums");
+            checkNumber(where, "lostOffsets", own, expected, "lost");
+            checkTime(where, line, "watermark", expected.watermarkMs * 1000);
+            checkTime(where, line, "max", expected.newestUs);
+            checkTime(where, line, "min", expected.oldestUs);
+        }
+
+        private boolean knewBefore(Recorded recorded, int partition) {
+            int index = checkpoint.batches.indexOf(recorded);
+            return index > 0 && checkpoint.batches.get(index - 1).ranges.containsKey(partition);
+        }
+
+        private void checkNumber(String where, String field, JsonNode node, Expected expected, String count) {
+            JsonNode found = node.path(field);
+            long must = expected.counts.get(count);
+            if (expected.knows(count) && (!found.isIntegralNumber() || found.asLong() != must)) {
+                violation("wrong progress", where + field + " is " + wordOf(found) + ", must be " + must);
+            }
+        }
+
+        private void checkTime(String where, JsonNode line, String field, Long expectedUs) {
+            String found = line.path("eventTime").path(field).asText(null);
+            // Milliseconds, and years of four places: beyond them nothing is compared.
+            if (expectedUs != null && Math.abs(expectedUs) > 60_000_000_000_000_000L) {
+                return;
+            }
+            String must = expectedUs == null ? null : instant(Math.floorDiv(expectedUs, 1000L) * 1000);
+            boolean isEqual = must == null ? found == null : found != null && Instant.parse(must).equals(parsed(found));
+            if (!isEqual) {
+                violation("wrong progress", where + "its " + field + " of event time is " + found + ", must be " + must);
+            }
+        }
+
+        /** The instant of a text, or null. */
+        private static Instant parsed(String text) {
+            try {
+                return Instant.parse(text);
+            } catch (java.time.DateTimeException error) {
+                return null;
             }
         }
 

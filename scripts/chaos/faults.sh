@@ -3,7 +3,8 @@
 # the same time. Sourced by chaos.sh.
 #
 # Invariants: the processor is started, signalled and waited for by its own actor alone; each fault is undone by the
-# actor that made it, also when the run ends meanwhile. Start at `start_actors`. Not here: what a network fault is
+# actor that made it, also when the run ends meanwhile; a process is signalled only while it is seen to be this run's,
+# for the number of one that has ended may be another's. Start at `start_actors`. Not here: what a network fault is
 # (network.sh).
 
 start_actors() {
@@ -28,12 +29,12 @@ actors_are_done() {
     done
 }
 
-# Waits for the actors of faults to undo theirs. The processor's goes on: it ends when asked by `end_processor`.
+# Waits for the actors of faults to undo theirs. The processor's goes on: it ends when asked by the file `finish`.
 wait_for_actors() {
     local pid deadline=$((SECONDS + 120))
     for pid in "${ACTORS[@]}"; do
         [ "$pid" != "$PROCESSOR_ACTOR" ] || continue
-        while kill -0 "$pid" 2>/dev/null; do
+        while is_running "$pid"; do
             if [ "$SECONDS" -ge "$deadline" ]; then
                 find_fault "An actor of this script does not end: see $WORLD/actors.log"
                 return
@@ -47,20 +48,40 @@ wait_for_actors() {
 end_actors() {
     local pid
     for pid in "${ACTORS[@]}" "${KEEPERS[@]}"; do
-        kill -KILL -- "-$pid" 2>/dev/null || true
+        if is_child "$pid"; then
+            kill -KILL -- "-$pid" 2>/dev/null || true
+        else
+            # Its number may be another's by now: only what bears this run's name is left of it.
+            kill_group_of_ours "$pid"
+        fi
         # Bash would tell of each.
         { wait "$pid"; } 2>/dev/null || true
+    done
+}
+
+# Kills those processes of group $1 whose command line names this run's directory.
+kill_group_of_ours() {
+    local pid
+    for pid in /proc/[0-9]*; do
+        pid=${pid#/proc/}
+        read_process "$pid" || continue
+        [ "$PROCESS_GROUP" = "$1" ] || continue
+        if { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$WORLD/"; then
+            kill -KILL "$pid" 2>/dev/null || true
+        fi
     done
 }
 
 # Naps $1 ms; fails at once where the run is to end.
 pause() {
     local until
-    until=$(($(now_ms) + $1))
-    while [ "$(now_ms)" -lt "$until" ]; do
+    look_at_clock
+    until=$((NOW + $1))
+    while [ "$NOW" -lt "$until" ]; do
         if [ -e "$WORLD/enough" ]; then return 1; fi
         if [ -e "$WORLD/over" ] && [ "$INSISTED" = " " ]; then return 1; fi
         nap $(($1 > 200 ? 200 : $1))
+        look_at_clock
     done
 }
 
@@ -71,7 +92,7 @@ follow_plan() {
     while read -r -u 4 before action arguments; do
         if [ -e "$WORLD/over" ]; then
             case $INSISTED in *" $actor "*) ;; *) return 0 ;; esac
-            case $action in kill | again | together | all) ;; *) continue ;; esac
+            case $action in kill | again | together | all | pair) ;; *) continue ;; esac
         fi
         if [ -e "$WORLD/finding" ] || [ -e "$WORLD/enough" ]; then return 0; fi
         "pause_of_$actor" "$before" || return 0
@@ -106,15 +127,17 @@ launch_processor() {
 # Lets the processor run for $1 ms. Fails once it has ended by itself, which is a finding.
 watch_processor() {
     local until
-    until=$(($(now_ms) + $1))
+    look_at_clock
+    until=$((NOW + $1))
     while true; do
         if [ -e "$WORLD/wanted" ]; then
             rm -f "$WORLD/wanted"
             kill_processor "together with a broker" || return 1
             launch_processor
         fi
-        kill -0 "$PID" 2>/dev/null || ended_by_itself || return 1
-        local left=$((until - $(now_ms)))
+        is_running "$PID" || ended_by_itself || return 1
+        look_at_clock
+        local left=$((until - NOW))
         [ "$left" -gt 0 ] || return 0
         nap $((left > 50 ? 50 : left))
     done
@@ -132,34 +155,30 @@ ended_by_itself() {
 
 last_words() { tail -n 4 "$WORLD/processor.log" | cut -c 1-600; }
 
-# Kills the processor; $1 says how it is told. Fails where it was not the signal that ended it.
-kill_processor() {
-    local status=0
-    kill -KILL "$PID" 2>/dev/null || true
-    wait "$PID" 2>/dev/null || status=$?
-    PID=''
-    tell processor killed "$1"
-    [ "$status" = 137 ] && return 0
-    find_fault "the processor was to be killed but had ended by itself with status $status: $(last_words)"
-    return 1
-}
+# Kills the processor; $1 says how it is told.
+kill_processor() { end_processor KILL 137 killed "$1"; }
 
-terminate_processor() {
-    local status=0 deadline=$((SECONDS + 45)) asked
+terminate_processor() { end_processor TERM 0 terminated; }
+
+# Ends the processor by signal $1 and tells it as $3 with the words $4. Fails where it does not end with status $2.
+end_processor() {
+    local signal=$1 wanted=$2 action=$3 words=${4:-} status=0 deadline=$((SECONDS + 45)) asked
     asked=$(now_ms)
-    kill -TERM "$PID" 2>/dev/null || true
-    while kill -0 "$PID" 2>/dev/null; do
+    signal_child "$PID" "$signal"
+    while is_running "$PID"; do
         if [ "$SECONDS" -ge "$deadline" ]; then
-            find_fault "the processor does not end within 45 s of SIGTERM: $(last_words)"
+            find_fault "the processor does not end within 45 s of SIG$signal: $(last_words)"
             return 1
         fi
-        nap 20
+        nap 10
     done
-    wait "$PID" || status=$?
+    # Bash would tell of one that was killed.
+    { wait "$PID" || status=$?; } 2>/dev/null
     PID=''
-    tell processor terminated "within $(($(now_ms) - asked)) ms"
-    [ "$status" = 0 ] && return 0
-    find_fault "the processor ended with status $status after SIGTERM, not 0: $(last_words)"
+    if [ "$signal" = TERM ]; then words="within $(($(now_ms) - asked)) ms"; fi
+    tell processor "$action" "$words"
+    [ "$status" = "$wanted" ] && return 0
+    find_fault "the processor ended with status $status at SIG$signal, not $wanted: $(last_words)"
     return 1
 }
 
@@ -182,10 +201,10 @@ act_processor() {
             launch_processor
             ;;
         stop)
-            kill -STOP "$PID" 2>/dev/null || true
+            signal_child "$PID" STOP
             tell processor stopped "for $2 ms"
             pause "$2" || true
-            kill -CONT "$PID" 2>/dev/null || true
+            signal_child "$PID" CONT
             ;;
         second) try_second ;;
         backup) try_backup ;;
@@ -238,15 +257,31 @@ broker_start() {
 }
 
 kill_broker() {
-    kafka kill --broker "$1" >/dev/null 2>&1 || true
+    # Not by kafka.sh, which would wait for another that is just starting.
+    signal_broker "$1" KILL || {
+        find_fault "broker $1 was to be killed and is not there: $(tail -n 3 "$WORLD/kafka/broker-$1/log")"
+        return 1
+    }
     tell broker killed "broker $1"
 }
 
 act_brokers() {
-    local action=$1 id
+    local action=$1 id since
     shift
     case $action in
         kill) bring_back "$@" ;;
+        pair)
+            id=$(($1 % BROKERS + 1))
+            kill_broker "$1" || return 1
+            pause "$2" || true
+            kill_broker "$id" || return 1
+            look_at_clock
+            since=$NOW
+            broker_start || return 1
+            tell broker back "broker $1 and broker $id after $(($(now_ms) - since)) ms"
+            # Time for everybody to get on before the quorum goes again.
+            pause 1500 || true
+            ;;
         together)
             : >"$WORLD/wanted"
             bring_back "$@"
@@ -277,11 +312,13 @@ act_brokers() {
 # Kills broker $1 and starts it again after $2 ms.
 bring_back() {
     local since
-    kill_broker "$1"
+    kill_broker "$1" || return 1
     since=$(now_ms)
     pause "$2" || true
     broker_start --broker "$1" || return 1
     tell broker back "broker $1 after $(($(now_ms) - since)) ms"
+    # Where it is the only one, somebody must get on before it goes again.
+    [ "$BROKERS" -gt 1 ] || pause 1500 || true
 }
 
 signal_broker() {

@@ -90,9 +90,17 @@ plan_brokers() {
         actions=("${rare[@]:minute % 2 * 2:2}")
         # A minute with many kills, or where one broker is all there is, has no time for both.
         if [ "$kills" -gt 6 ] || [ "$BROKERS" = 1 ]; then actions=("${actions[0]}"); fi
+        # With ten and more, every other minute has none of them.
+        if [ "$kills" -gt 8 ] && [ $((minute % 2)) = 1 ]; then actions=(); fi
         while [ "$kills" -gt 0 ]; do
-            actions+=(kill)
-            kills=$((kills - 1))
+            # Where there are that many, two go down together: no quorum until one is back, and one wait for both.
+            if [ "$BROKERS" = 3 ] && [ "$kills" -gt 4 ]; then
+                actions+=(pair)
+                kills=$((kills - 2))
+            else
+                actions+=(kill)
+                kills=$((kills - 1))
+            fi
         done
         # A broker is back after three to six seconds.
         mean=$(((34000 - 4000 * ${#actions[@]}) / ${#actions[@]}))
@@ -108,6 +116,7 @@ plan_broker_action() {
     id=$((DRAWN + 1))
     case $action in
         kill) draw 500; after_about "$mean" kill "$id" "$DRAWN" ;;
+        pair) draw 500; after_about "$mean" pair "$id" "$DRAWN" ;;
         together) draw 1000; after_about "$mean" together "$id" "$DRAWN" ;;
         all) draw 10000; after_about "$mean" all $((10000 + DRAWN)) ;;
         pause) draw 5000; after_about "$mean" pause "$id" $((4000 + DRAWN)) ;;

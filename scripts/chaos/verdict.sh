@@ -82,10 +82,13 @@ audit() {
     AUDITS=1
     "$HERE/audit.sh" --binary "$BINARY" --brokers "$HERE_BROKERS" --topic "$TOPIC" --checkpoint-dir "$WORLD/checkpoints" \
         --starting earliest --sink "files:$WORLD/out" --console "$WORLD/console" --dead-letters "files:$WORLD/dead-letters" \
-        --group sales-stream-sales >"$WORLD/audit.log" 2>&1 || status=$?
+        --progress "$WORLD/progress.jsonl" --launches "$(launches)" --group sales-stream-sales >"$WORLD/audit.log" 2>&1 || status=$?
     grep -v '^RESULT' "$WORLD/audit.log" || true
     [ "$status" = 0 ] || find_fault "the auditor ended with $status; its words are above and in $WORLD/audit.log"
 }
+
+# How often the processor was started, as written down before each start.
+launches() { grep -o '{"launch":' "$WORLD/processor.log" | wc -l; }
 
 # Counts events of actor $1 and action $2 whose words match $3.
 count() { awk -F '\t' -v actor="$1" -v action="$2" -v words="${3:-}" '$2 == actor && $3 == action && $4 ~ words { n++ } END { print n + 0 }' "$WORLD/events"; }

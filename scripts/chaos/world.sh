@@ -6,14 +6,18 @@
 # over (no new faults), enough (no waiting either), finding (something is wrong), wanted (a kill asked of the
 # processor's actor), quiet (producers end). Start at `start_kafka`. Not here: faults (faults.sh).
 
+# Sets NOW to the clock's milliseconds. No subshell: actors look at the clock all the time, and the brokers need the
+# processors.
+look_at_clock() { NOW=$((${EPOCHREALTIME/[.,]/} / 1000)); }
+
 now_ms() {
-    local us=${EPOCHREALTIME/[.,]/}
-    printf '%s\n' "$((us / 1000))"
+    look_at_clock
+    printf '%s\n' "$NOW"
 }
 
 elapsed_ms() {
-    local us=${EPOCHREALTIME/[.,]/}
-    printf '%s\n' "$((us / 1000 - STARTED_MS))"
+    look_at_clock
+    printf '%s\n' "$((NOW - STARTED_MS))"
 }
 
 # A pipe that nobody writes to: waiting for it is a sleep without a process.
@@ -28,6 +32,23 @@ nap() {
     printf -v seconds '%d.%03d' $(($1 / 1000)) $(($1 % 1000))
     read -r -t "$seconds" -u "$NEVER" || true
 }
+
+# Sets PROCESS_STATE, PROCESS_PARENT and PROCESS_GROUP of process $1; fails where there is none.
+read_process() {
+    local stat
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+    # Its name stands in brackets and may hold anything.
+    read -r PROCESS_STATE PROCESS_PARENT PROCESS_GROUP _ <<<"${stat##*) }"
+}
+
+# True where $1 is a child of this very shell, be it a dead one that nobody has waited for.
+is_child() { [ -n "$1" ] && read_process "$1" && [ "$PROCESS_PARENT" = "$BASHPID" ]; }
+
+# True where $1 is a child of this very shell and has not ended.
+is_running() { is_child "$1" && [ "$PROCESS_STATE" != Z ]; }
+
+# Sends child $1 signal $2, if it still is one.
+signal_child() { if is_running "$1"; then kill -s "$2" "$1" 2>/dev/null || true; fi; }
 
 # Notes for the table that $1 did $2, and shows it with the words $3.
 tell() {
@@ -70,6 +91,8 @@ start_kafka() {
         cat "$WORLD/kafka-start.log" >&2
         die "Kafka did not start; its words are above."
     }
+    # Where brokers are to be killed by the dozen, their starts are what takes the time.
+    if [ "$BROKER_KILLS" -gt $((6 * MINUTES)) ]; then kafka quicken >>"$WORLD/kafka-start.log" 2>&1 || true; fi
     addresses_on 127.0.0.1 "$PORT"
     HERE_BROKERS=$BOOTSTRAP
     if [ -n "$NAMESPACE" ]; then addresses_on "$HOST_ADDRESS" $((PORT + 40)); fi
@@ -162,7 +185,7 @@ await_transactions() {
 keepers_are_done() {
     local pid
     for pid in "${KEEPERS[@]}"; do
-        if kill -0 "$pid" 2>/dev/null; then return 1; fi
+        if is_running "$pid"; then return 1; fi
     done
 }
 

@@ -6,24 +6,32 @@
 # that started it; every wait has a deadline. Start at `launch`. Not here: what a node's configuration says (config.sh).
 
 # The system property that marks a node's process as ours.
-node_marker() { printf -- '-Dsales-stream.node=%s' "$1"; }
+NODE_MARK=-Dsales-stream.node=
 
 # Prints the pid of the live process of node directory $1, or fails.
 node_pid() {
-    local pid
-    [ -r "$1/pid" ] || return 1
-    pid=$(<"$1/pid")
+    local pid='' words=() word
+    { read -r pid <"$1/pid"; } 2>/dev/null || return 1
     [ -n "$pid" ] || return 1
-    # A dead process may linger as a zombie of its parent: its command line is empty then.
-    { tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qxF -- "$(node_marker "$1")" || return 1
-    printf '%s\n' "$pid"
+    # A dead process may linger as a zombie of its parent: its command line is empty then. Asked often, so that no
+    # other program is called to look.
+    { mapfile -d '' -t words <"/proc/$pid/cmdline"; } 2>/dev/null || return 1
+    for word in "${words[@]}"; do
+        if [ "$word" = "$NODE_MARK$1" ]; then
+            printf '%s\n' "$pid"
+            return
+        fi
+    done
+    return 1
 }
 
 # Starts main class $2 with the remaining arguments as the process of node directory $1.
 launch() {
-    local node=$1 main=$2 jars detach=()
+    local node=$1 main=$2 jars detach=() archive=()
     shift 2
     jars=$(jars_dir)
+    # Of another Java it is passed over without a word.
+    [ ! -r "$(class_archive)" ] || archive=(-Xshare:auto "-XX:SharedArchiveFile=$(class_archive)" -Xlog:cds=off)
     # A session of its own: Ctrl+C in the terminal that started it is not for the broker.
     if have setsid; then detach=(setsid); else detach=(nohup); fi
     # The lock of the calling script (descriptor 9) and its pipes must not live on in the broker.
@@ -31,7 +39,7 @@ launch() {
         cd "$node" || exit 1
         # shellcheck disable=SC2086 # the options of an environment variable are words
         exec "${detach[@]}" "$(java_command)" ${KAFKA_HEAP_OPTS:--Xms256m -Xmx512m} -XX:+UseG1GC -XX:MaxGCPauseMillis=20 \
-            -Djava.awt.headless=true -XX:+ExitOnOutOfMemoryError "$(node_marker "$node")" \
+            -Djava.awt.headless=true -XX:+ExitOnOutOfMemoryError "$NODE_MARK$node" "${archive[@]}" \
             "$(logging_option)" -Dkafka.log.level=INFO -cp "$jars/*" "$main" "$@" \
             </dev/null >>"$node/log" 2>&1 9>&-
     ) &
@@ -44,6 +52,22 @@ launch() {
         fi
         sleep 0.01
     done
+}
+
+# Where the classes of a broker are kept ready for Java, by `quicken`; beside the jars, whose fate it shares.
+class_archive() { printf '%s/classes.jsa\n' "$(jars_dir)"; }
+
+# Has the Java of node directory $1 write its classes down; fails where it cannot.
+write_class_archive() {
+    local pid archive fresh
+    pid=$(node_pid "$1") || return 1
+    archive=$(class_archive)
+    have jcmd || return 1
+    # Java itself wants a name that is not there yet.
+    fresh=$(mktemp -u "$archive.XXXXXX")
+    jcmd "$pid" VM.cds static_dump "$fresh" >"$1/classes.log" 2>&1 || true
+    [ -s "$fresh" ] || return 1
+    mv "$fresh" "$archive"
 }
 
 # Runs a command-line tool of Kafka, by its class, in the foreground.
@@ -66,21 +90,29 @@ logging_option() {
 # True where something listens on local port $1.
 port_is_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Prints how many brokers the broker on local port $1 knows to be alive; fails where it does not answer.
+# Sets ALIVE to how many brokers the broker on local port $1 knows to be alive; fails where it does not answer.
 #
 # One Metadata request (version 4, no topics) written by hand, because a Java tool takes a second and a half to ask
-# the same. The answer begins: size, correlation id, throttle time, number of brokers, four bytes each.
+# # the same. The answer begins: size, correlation id, throttle time, number of brokers, four bytes each. It is read by
+# the shell itself, for this is asked ten times a second while a broker starts and wants the processor.
 brokers_alive() {
-    local bytes
-    bytes=$(
-        exec 2>/dev/null 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
-        printf '\0\0\0\x17\0\x03\0\x04\0\0\0\x01\0\x08kafka.sh\0\0\0\0\0' >&3
-        timeout 5 head -c 16 <&3 | od -An -v -tu1
-    ) || return 1
-    # shellcheck disable=SC2086 # sixteen numbers
-    set -- $bytes
-    [ "$#" -eq 16 ] || return 1
-    printf '%s\n' "$(((${13} << 24) + (${14} << 16) + (${15} << 8) + ${16}))"
+    local LC_ALL=C connection byte number count=0 status=0
+    { exec {connection}<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null || return 1
+    ALIVE=0
+    # A broker that is just being killed may close the connection before the request is out.
+    (
+        trap '' PIPE
+        printf '\0\0\0\x17\0\x03\0\x04\0\0\0\x01\0\x08kafka.sh\0\0\0\0\0' >&"$connection"
+    ) 2>/dev/null || status=1
+    while [ "$status" = 0 ] && [ "$count" -lt 16 ]; do
+        # What ends at a zero byte is empty where the byte itself is zero.
+        IFS= read -r -d '' -n 1 -t 5 -u "$connection" byte || { status=1; break; }
+        printf -v number '%d' "'$byte"
+        ALIVE=$(((ALIVE << 8 | (number & 255)) & 0xffffffff))
+        count=$((count + 1))
+    done
+    exec {connection}>&-
+    return "$status"
 }
 
 # True where the ZooKeeper on local port $1 serves: `srvr` is the one four-letter word it answers unasked.

@@ -307,6 +307,37 @@ impl Decoder {
         Decoded { event, fault, fault_is_text: self.fault_is_text, time_error }
     }
 
+    /// What each of the two readers makes of a record, in words: the quick one's, then Jackson's. `None`
+    /// where the quick one does not judge the record.
+    #[cfg(any(test, fuzzing))]
+    pub fn read_both_ways(&mut self, payload: &[u8]) -> Option<(String, String)> {
+        if self.rules.are_narrow() {
+            return None;
+        }
+        let quick = self.describe(payload, Decoder::read_quickly);
+        let is_judged = !quick.starts_with("Err(Syntax)");
+        is_judged.then(|| (quick, self.describe(payload, Decoder::read_as_jackson)))
+    }
+
+    #[cfg(any(test, fuzzing))]
+    fn describe(
+        &mut self,
+        payload: &[u8],
+        read: fn(&mut Decoder, &[u8]) -> Result<Option<Fault>, FaultReason>,
+    ) -> String {
+        self.scratch.clear();
+        self.cells.fill(Cell::Null);
+        self.fault_is_text = false;
+        let result = read(self, payload);
+        if result.is_err() {
+            return format!("{result:?}");
+        }
+        let source = Source { payload, scratch: &self.scratch };
+        let event = Event { time: None, has_data: true, cells: &self.cells, source };
+        let values: Vec<_> = (0..self.cells.len()).map(|column| event.value(column)).collect();
+        format!("{result:?} {} {values:?}", self.fault_is_text)
+    }
+
     /// Fills the cells from a value, and gives the first field that did not fit.
     fn read(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
         if !self.rules.are_narrow() {

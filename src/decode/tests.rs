@@ -592,6 +592,87 @@ fn any_object() -> impl Strategy<Value = serde_json::Map<String, serde_json::Val
 /// Bytes that mean something to a JSON reader.
 const MARKS: &[u8] = br#"{}[]",:\'0-+.eEINn/"#;
 
+type Damage = (prop::sample::Index, u8, u8);
+
+fn any_damage() -> impl Strategy<Value = Vec<Damage>> {
+    prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4)
+}
+
+fn damaged(mut payload: Vec<u8>, damage: &[Damage]) -> Vec<u8> {
+    for (at, byte, kind) in damage {
+        let at = at.index(payload.len() + 1);
+        match kind {
+            0 if at < payload.len() => payload[at] = *byte,
+            1 => payload.truncate(at),
+            2 if at < payload.len() => drop(payload.remove(at)),
+            _ => payload.insert(at, MARKS[usize::from(*byte) % MARKS.len()]),
+        }
+    }
+    payload
+}
+
+/// An object as careless hands would write one: odd numbers and texts, values of any kind in any column,
+/// blanks, names twice.
+fn near_json() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop::sample::select(vec![
+        "\"store\"",
+        "'price'",
+        "\"ts\"",
+        "\"i\"",
+        "\"b\"",
+        "\"m\"",
+        "\"at\"",
+        "\"x\"",
+        "\"\\u0069\"",
+        "\"\"",
+    ]);
+    let leaf = prop_oneof![
+        "-?[0-9]{1,25}(\\.[0-9]{1,25})?([eE][+-]?[0-9]{1,4})?",
+        "\"([a-z é日']|\\\\[\"\\\\/bfnrtu']|\\\\u[0-9a-fD]{4}){0,8}\"",
+        "\"[0-9,.:TZe+-]{0,24}\"",
+        prop::sample::select(vec![
+            "true",
+            "false",
+            "null",
+            "NaN",
+            "Infinity",
+            "+Infinity",
+            "+INF",
+            "-INF",
+            "-Infinity",
+            "\"NaN\"",
+            "\"-INF\"",
+            "'it'",
+            "'\"'",
+            "-0",
+            "0.0",
+            "-0e9",
+            "{}",
+            "[]",
+            "\"2025-09-02T08:00:00Z\"",
+            "\"1,5\"",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let blank = prop_oneof![8 => Just(""), 1 => Just(" "), 1 => Just("\r\n\t")];
+    let value = leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4)
+                .prop_map(|values| format!("[{}]", values.join(","))),
+            prop::collection::vec(("\"[a-z]{0,3}\"", inner), 0..4).prop_map(|fields| {
+                let field = |(name, value): &(String, String)| format!("{name} :{value}");
+                format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(" ,"))
+            }),
+        ]
+    });
+    prop::collection::vec((name, blank, value), 0..8).prop_map(|fields| {
+        let field = |(name, blank, value): &(&str, &str, String)| {
+            format!("{blank}{name}{blank}:{blank}{value}{blank}")
+        };
+        format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(",")).into_bytes()
+    })
+}
+
 fn spans_lie_inside(decoded: &Decoded<'_>) -> bool {
     let source = decoded.event.source;
     let inside = |span: Span| {
@@ -632,18 +713,9 @@ proptest! {
     #[test]
     fn damaged_json_is_decoded_without_panic_and_wholly_or_not_at_all(
         object in any_object(),
-        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4),
+        damage in any_damage(),
     ) {
-        let mut payload = serde_json::to_vec(&object).unwrap();
-        for (at, byte, kind) in damage {
-            let at = at.index(payload.len() + 1);
-            match kind {
-                0 if at < payload.len() => payload[at] = byte,
-                1 => payload.truncate(at),
-                2 if at < payload.len() => drop(payload.remove(at)),
-                _ => payload.insert(at, MARKS[usize::from(byte) % MARKS.len()]),
-            }
-        }
+        let payload = damaged(serde_json::to_vec(&object).unwrap(), &damage);
         let mut decoder = Decoder::new(&pipeline(&SALES, Some((3, TimeFormat::Seconds)))).unwrap();
         let decoded = decoder.decode(Some(&payload));
         prop_assert!(spans_lie_inside(&decoded));
@@ -654,6 +726,25 @@ proptest! {
         // Another reader takes only what this one takes too.
         if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&payload).is_ok() {
             prop_assert!(decoded.fault.is_none_or(|fault| fault.reason > FaultReason::TooLarge));
+        }
+    }
+
+    #[test]
+    fn the_quick_reader_and_the_careful_one_agree(record in near_json(), fault in any_damage()) {
+        let every_type = [
+            ("store", DataType::String),
+            ("price", DataType::Double),
+            ("ts", DataType::Long),
+            ("i", DataType::Int),
+            ("b", DataType::Boolean),
+            ("m", DataType::Decimal { precision: 18, scale: 2 }),
+            ("at", DataType::Timestamp),
+        ];
+        let mut decoder = Decoder::new(&pipeline(&every_type, None)).unwrap();
+        for payload in [record.clone(), damaged(record, &fault)] {
+            if let Some((quick, careful)) = decoder.read_both_ways(&payload) {
+                prop_assert_eq!(quick, careful, "{}", payload.escape_ascii());
+            }
         }
     }
 

@@ -34,10 +34,7 @@ use crate::{
     batch::{BadRecord, Begun, Bounds, Record, WitnessFact},
     checkpoint::Visible,
     faults::{Mutant, is_planted},
-    kafka::{
-        self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, drop_within,
-        kind_of,
-    },
+    kafka::{self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, kind_of},
     source::{Committer, Progress, Source, SourceError, TopicDescription},
     types::{LeaderEpoch, Offset, Partition, Position},
 };
@@ -577,7 +574,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             // Whether it is gone or left behind makes no difference.
-            let _ = drop_within(consumer, CLOSE_TIMEOUT);
+            let _ = kafka::close_within(consumer, CLOSE_TIMEOUT);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every call that reads or changes a file, with every kind of fault it can meet; and pairs: a crash,
 //! and a fault at every call of the recovery that follows.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{
     Failures, Tier, every,
@@ -219,31 +219,37 @@ pub fn pairs(ground: &Ground, tier: &Tier, counts: &mut Counts) -> Failures {
     first.retain(|(at, kind)| can_befall(kind, &writes[at - 1]));
     // While the checkpoint is made, too.
     first.extend((1..batches[0]).step_by(10).map(|at| (at, "kill-after")));
-    let mut random = Seeded(tier.seed);
-    let tried = AtomicU64::new(0);
-    let mut failures = Failures::default();
-    for (index, (at, kind)) in first.into_iter().enumerate() {
-        let crash = Plant { class: Class::Write, kind, at };
+    // What each crash leaves, and what can befall the recovery from it.
+    let made = Mutex::new(Vec::new());
+    let firsts: Vec<_> = first.into_iter().enumerate().collect();
+    let mut failures = every(tier, "crashes to recover from", &firsts, |(index, (at, kind))| {
+        let crash = Plant { class: Class::Write, kind, at: *at };
         let crashed = Trial::new(ground);
         let ended = crashed.run_under(&crash.variables());
         if ended.signal != Some(9) {
-            failures.add(&format!("{crash:?}: {ended}"));
-            continue;
+            return Err(format!("{crash:?}: {ended}"));
         }
         // What is read depends little on where the crash was.
-        let mut plants = recovery_faults(&crashed, index % 5 == 0);
+        let plants = recovery_faults(&crashed, index % 5 == 0);
+        made.lock().unwrap_or_else(PoisonError::into_inner).push((*index, crash, crashed, plants));
+        Ok(())
+    });
+    let mut made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+    made.sort_by_key(|(index, ..)| *index);
+    let mut random = Seeded(tier.seed);
+    let mut pairs = Vec::new();
+    for (_, crash, crashed, plants) in &made {
         counts.pairs_total += plants.len() as u64;
-        if let Some(per_mille) = tier.pairs_per_mille {
-            // Fewer where the checkpoint is made: those pairs are much alike.
-            let share = if at < batches[0] { per_mille / 4 } else { per_mille };
-            plants.retain(|_| random.below(1000) < share);
-        }
-        failures.extend(&every(tier, &format!("pairs with {kind} at {at}"), &plants, |plant| {
-            tried.fetch_add(1, Ordering::Relaxed);
-            double(&crashed, plant).map_err(|problem| format!("after {crash:?}: {problem}"))
-        }));
+        // Fewer where the checkpoint is made: those pairs are much alike.
+        let fewer = if crash.at < batches[0] { 4 } else { 1 };
+        let share = tier.pairs_per_mille.map_or(1000, |per_mille| per_mille / fewer);
+        let chosen = plants.iter().filter(|_| random.below(1000) < share);
+        pairs.extend(chosen.map(|plant| (crash, crashed, plant)));
     }
-    counts.pairs += tried.into_inner();
+    counts.pairs += pairs.len() as u64;
+    failures.extend(&every(tier, "pairs", &pairs, |(crash, crashed, plant)| {
+        double(crashed, plant).map_err(|problem| format!("after {crash:?}: {problem}"))
+    }));
     failures
 }
 

@@ -148,6 +148,23 @@ fn once(places: &[&'static str]) -> Vec<(&'static str, Vec<u32>)> {
     places.iter().map(|place| (*place, vec![1])).collect()
 }
 
+/// The ordinary run on top of what was left, settled by a plain start.
+fn plain<'a>(
+    name: &'static str,
+    left: Trial<'a>,
+    places: Vec<(&'static str, Vec<u32>)>,
+) -> Scenario<'a> {
+    Scenario {
+        name,
+        left,
+        prepare: |_| {},
+        command: |trial| trial.command(),
+        places,
+        with: "",
+        settle: |trial| trial.settle(),
+    }
+}
+
 const OF_A_START: [&str; 5] = ["facts-read", "decided", "opened", "incarnation-counted", "loaded"];
 
 fn from_nothing(ground: &Ground) -> Scenario<'_> {
@@ -173,16 +190,7 @@ fn from_nothing(ground: &Ground) -> Scenario<'_> {
     for place in ["owner-written", "sink-begun"] {
         places.push((place, vec![1, 2]));
     }
-    let left = Trial::new(ground);
-    Scenario {
-        name: "from nothing",
-        left,
-        prepare: |_| {},
-        command: |trial| trial.command(),
-        places,
-        with: "",
-        settle: |trial| trial.settle(),
-    }
+    plain("from nothing", Trial::new(ground), places)
 }
 
 /// The newest batch is durable, announced, and in the first sink only.
@@ -196,16 +204,7 @@ fn again(ground: &Ground) -> Scenario<'_> {
     for place in ["file-written", "file-synced", "file-renamed", "committing", "committed"] {
         places.push((place, vec![1]));
     }
-    let left = left_at(ground, "after-publish#93");
-    Scenario {
-        name: "again",
-        left,
-        prepare: |_| {},
-        command: |trial| trial.command(),
-        places,
-        with: "",
-        settle: |trial| trial.settle(),
-    }
+    plain("again", left_at(ground, "after-publish#93"), places)
 }
 
 fn with_more_sinks(trial: &Trial<'_>) -> Command {
@@ -240,15 +239,7 @@ fn more_sinks(ground: &Ground) -> Scenario<'_> {
 fn fewer_sinks(ground: &Ground) -> Scenario<'_> {
     let left = Trial::new(ground);
     leave_at(&left, &mut with_more_sinks(&left), "before-persist#46");
-    Scenario {
-        name: "fewer sinks",
-        left,
-        prepare: |_| {},
-        command: |trial| trial.command(),
-        places: vec![("sink-forgotten", vec![1, 2])],
-        with: "",
-        settle: |trial| trial.settle(),
-    }
+    plain("fewer sinks", left, vec![("sink-forgotten", vec![1, 2])])
 }
 
 fn with_rollback(trial: &Trial<'_>) -> Command {

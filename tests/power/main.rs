@@ -24,7 +24,7 @@ use std::{
 use support::{
     Broker, Process, Seeded, batch_files,
     ext4::{Disk, tool},
-    produce, results, sales_stream, send, succeed,
+    results, sales_stream, send, succeed,
 };
 
 const EVENTS: u64 = 12_000;
@@ -63,13 +63,7 @@ struct Left {
 impl Work {
     /// Sales in windows, five records a batch, so that there are thousands of batches.
     fn of_sales() -> Work {
-        let broker = Broker::start(&["sales:3"]);
-        produce(
-            &broker.address,
-            "sales",
-            EVENTS,
-            &["--stores", "7", "--time-scale", "60", "--out-of-order", "5s", "--seed", "11"],
-        );
+        let broker = Broker::with_sales(EVENTS, "60");
         Work::new(broker, "sales", &["--max-offsets-per-trigger", "5"], false)
     }
 

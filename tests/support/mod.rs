@@ -122,6 +122,16 @@ impl Broker {
         assert!(address.contains(':'), "the first line is the address, not {address:?}");
         Broker { address, _process: process }
     }
+
+    /// One with the topic `sales`: three partitions of seeded sales, out of order, `time_scale` seconds of
+    /// them to a second.
+    pub fn with_sales(events: u64, time_scale: &str) -> Broker {
+        let broker = Broker::start(&["sales:3"]);
+        let more =
+            ["--stores", "7", "--out-of-order", "5s", "--seed", "11", "--time-scale", time_scale];
+        produce(&broker.address, "sales", events, &more);
+        broker
+    }
 }
 
 /// Runs a command to its end; it must succeed.
