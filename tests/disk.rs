@@ -363,3 +363,34 @@ fn a_backup_onto_a_full_disk_says_so_and_one_with_room_restores() {
             .arg(&elsewhere),
     );
 }
+
+/// Takes the lock files of a copy away.
+fn without_locks(path: &Path) -> usize {
+    let mut taken = 0;
+    for entry in fs::read_dir(path).expect("a directory can be read").flatten() {
+        if entry.path().is_dir() {
+            taken += without_locks(&entry.path());
+        } else if entry.file_name() == ".lock" {
+            fs::remove_file(entry.path()).expect("it is ours");
+            taken += 1;
+        }
+    }
+    taken
+}
+
+#[test]
+fn a_copy_without_a_lock_file_can_be_looked_at_on_a_read_only_disk() {
+    let Some(disk) = disk("a copy on a read-only disk") else { return };
+    let work = Work::new();
+    let home = tempfile::tempdir().unwrap();
+    succeed(&mut work.command("copied", home.path()));
+    copy_dir(&home.path().join("checkpoint"), &disk.root.join("checkpoint"));
+    assert!(without_locks(&disk.root) > 0, "a state directory has a lock file");
+    disk.remount("ro");
+    assert_can_be_seen(&disk.root, "a copy");
+    let verified = look(&["checkpoints", "verify"], &disk.root);
+    assert!(verified.status.success(), "{verified:?}");
+    disk.remount("rw");
+    assert_can_be_seen(&disk.root, "a copy that could be written to");
+    assert_eq!(without_locks(&disk.root), 1, "who looks there locks");
+}

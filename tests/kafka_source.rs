@@ -415,6 +415,23 @@ fn an_offset_that_is_gone_is_lost_data_with_the_range_that_is_there() {
 }
 
 #[test]
+fn an_end_that_was_promised_and_is_not_there_any_more_is_lost_data() {
+    let cluster = mock(2);
+    let brokers = cluster.bootstrap_servers();
+    produce(&brokers, TOPIC, 0, 0..10);
+    produce(&brokers, TOPIC, 1, 0..10);
+    let mut source = source(&brokers, TOPIC, "g");
+    patiently(|| source.describe());
+    source.assign(&positions(&[0, 0])).unwrap();
+    match try_read_to(&mut source, &[10, 15]) {
+        Err(SourceError::Gone(message)) => {
+            assert!(message.contains("ends at 10 although records up to 15 were promised"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_partition_that_cannot_be_trusted_is_read_again_and_in_the_end_given_up() {
     let cluster = mock(1);
     let brokers = cluster.bootstrap_servers();
@@ -712,6 +729,32 @@ fn real_topics_made_anew_are_followed_where_that_is_wanted() {
     assert!(matches!(unassigned, Err(SourceError::Reread(_))), "{unassigned:?}");
     source.assign(&positions(&[5])).unwrap();
     assert_numbers(&read_to(&mut source, &[8]).0, 0, 5..8);
+}
+
+#[test]
+fn real_topics_made_anew_while_a_batch_is_read_must_be_looked_up_again() {
+    let Some(real) = Real::topic(1, &[]) else { return };
+    real.produce(0, 0..5);
+    let config = config(&real.brokers, &real.topic, "g");
+    let mut source =
+        KafkaSource::new(KafkaSourceConfig { follows_new_topic: true, ..config }).unwrap();
+    let first = patiently(|| source.describe());
+    source.assign(&positions(&[0])).unwrap();
+    read_to(&mut source, &[5]);
+    real.delete();
+    patiently(|| match real.source().describe() {
+        Err(SourceError::NoTopic(_)) => Ok(()),
+        other => Err(SourceError::Unreachable(format!("still there: {other:?}"))),
+    });
+    real.create(1, &[]);
+    // Whichever is noticed first, the id or the end: either way the topic is looked up before it is read.
+    match try_read_to(&mut source, &[8]) {
+        Err(SourceError::Replaced(_) | SourceError::Gone(_)) => {}
+        other => panic!("{other:?}"),
+    }
+    let unassigned = source.read(&ends(&[8]), Duration::ZERO, &mut |_| Ok(()));
+    assert!(matches!(unassigned, Err(SourceError::Reread(_))), "{unassigned:?}");
+    assert_ne!(patiently(|| source.describe()).topic_id, first.topic_id);
 }
 
 #[test]

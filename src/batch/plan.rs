@@ -32,6 +32,9 @@ pub struct Genesis {
     pub cluster_id: Option<String>,
     /// Kafka's topic id, where the cluster tells it.
     pub topic_id: Option<String>,
+    /// The first batch that reads this topic, where batches before read one of its name that was
+    /// deleted: their leader epochs are of another log.
+    pub topic_since: Option<BatchId>,
     /// Where every partition starts.
     pub starting: BTreeMap<Partition, Position>,
     /// When it was made, Unix milliseconds.
@@ -44,6 +47,12 @@ impl Genesis {
     pub fn has_just_begun(&self, last: Option<BatchId>) -> bool {
         let first = self.began_after.map_or(BatchId(0), BatchId::next);
         last.is_none_or(|last| last <= first)
+    }
+
+    /// Whether `last`, the newest batch, was read from a topic of the name that was deleted since.
+    #[must_use]
+    pub fn has_left_log_of(&self, last: Option<BatchId>) -> bool {
+        last < self.topic_since
     }
 }
 

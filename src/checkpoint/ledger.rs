@@ -29,7 +29,8 @@ use std::{
 
 use crate::{
     batch::{
-        BatchRecord, Chunks, DeadLetter, Genesis, Mark, Plan, Publication, RowsHasher, WrittenAhead,
+        BatchRecord, Chunks, DeadLetter, Genesis, Mark, Plan, Publication, RowsHasher, VisibleFact,
+        WrittenAhead,
     },
     checkpoint::{
         Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
@@ -100,7 +101,10 @@ pub(in crate::checkpoint) trait Store: Send {
 
     fn announce(&mut self, announcement: &Announcement) -> Result<(), CheckpointError>;
 
-    fn visible(&self) -> Result<crate::batch::VisibleFact, CheckpointError>;
+    fn visible(&self) -> Result<VisibleFact, CheckpointError>;
+
+    /// Leaves an announce file that names nothing.
+    fn clear_visible(&mut self) -> Result<(), CheckpointError>;
 }
 
 pub(in crate::checkpoint) fn corrupt(
@@ -310,6 +314,14 @@ impl<S: Store> Ledger<S> {
         Ok(())
     }
 
+    fn put_mark(&mut self, mark: Mark) -> Result<(), CheckpointError> {
+        self.write(vec![Edit::Put(codec::encode_mark(&mark))], Durability::Unsynced)?;
+        let marks = &mut self.contents.marks;
+        marks.retain(|known| known.sink != mark.sink);
+        marks.push(mark);
+        Ok(())
+    }
+
     fn delete_outbox_of_last(&self, edits: &mut Vec<Edit>) {
         let Some(old) = &self.contents.descriptor else { return };
         let rows = old.rows.map_or(0, |rows| rows.count);
@@ -350,6 +362,12 @@ impl<S: Store> Ledger<S> {
 
 impl<S: Store> Checkpoint for Ledger<S> {
     fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
+        // That it cannot be read was permitted together with the new history, once for both: were it
+        // still so behind a crash, that would need a permission of its own.
+        if let VisibleFact::Unreadable(_) = self.store.visible()? {
+            let store = &mut self.store;
+            self.writer.attempt("emptying the announce file", || store.clear_visible())?;
+        }
         let mut edits = vec![
             Edit::Put(codec::encode_genesis(genesis)),
             Edit::Delete(Family::Meta, codec::ROLLBACK_ACCEPTED_KEY.to_vec()),
@@ -462,12 +480,15 @@ impl<S: Store> Checkpoint for Ledger<S> {
     }
 
     fn mark(&mut self, sink: &SinkName, batch: BatchId) -> Result<(), CheckpointError> {
-        let mark = Mark { sink: sink.clone(), published: Some(batch) };
-        self.write(vec![Edit::Put(codec::encode_mark(&mark))], Durability::Unsynced)?;
-        let marks = &mut self.contents.marks;
-        marks.retain(|mark| mark.sink != *sink);
-        marks.push(mark);
-        Ok(())
+        self.put_mark(Mark { sink: sink.clone(), published: Some(batch) })
+    }
+
+    fn admit_sink(
+        &mut self,
+        sink: &SinkName,
+        newest: Option<BatchId>,
+    ) -> Result<(), CheckpointError> {
+        self.put_mark(Mark { sink: sink.clone(), published: newest })
     }
 
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {

@@ -256,6 +256,25 @@ impl std::fmt::Debug for MemoryStore {
 }
 
 impl MemoryStore {
+    fn write_visible(
+        &self,
+        content: VisibleFile,
+        attempt: &'static str,
+    ) -> Result<(), CheckpointError> {
+        let mut disk = self.disk.lock();
+        let fate = disk.judge(Attempt::Announce);
+        if fate != Fate::Fails {
+            disk.visible = content;
+        }
+        if matches!(fate, Fate::Done | Fate::FailsButDurable) {
+            disk.visible_synced = disk.visible.clone();
+        }
+        match fate {
+            Fate::Done => Ok(()),
+            _ => Err(self.refused(attempt)),
+        }
+    }
+
     fn refused(&self, attempt: &'static str) -> CheckpointError {
         CheckpointError::Storage {
             directory: self.directory.clone(),
@@ -318,18 +337,11 @@ impl Store for MemoryStore {
     }
 
     fn announce(&mut self, announcement: &Announcement) -> Result<(), CheckpointError> {
-        let mut disk = self.disk.lock();
-        let fate = disk.judge(Attempt::Announce);
-        if fate != Fate::Fails {
-            disk.visible = VisibleFile::Names(*announcement);
-        }
-        if matches!(fate, Fate::Done | Fate::FailsButDurable) {
-            disk.visible_synced = disk.visible.clone();
-        }
-        match fate {
-            Fate::Done => Ok(()),
-            _ => Err(self.refused("announcing a batch")),
-        }
+        self.write_visible(VisibleFile::Names(*announcement), "announcing a batch")
+    }
+
+    fn clear_visible(&mut self) -> Result<(), CheckpointError> {
+        self.write_visible(VisibleFile::Absent, "emptying the announce file")
     }
 
     fn visible(&self) -> Result<VisibleFact, CheckpointError> {

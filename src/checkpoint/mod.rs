@@ -44,7 +44,8 @@ use crate::{
 /// Every method that writes may block for a disk sync.
 pub trait Checkpoint: Send {
     /// Writes, synced, who this checkpoint belongs to, before its first batch or as a new history
-    /// on the state that is there. Every named sink that has no mark gets one that says "nothing".
+    /// on the state that is there. Every named sink that has no mark gets one that says "nothing". An
+    /// announce file that cannot be read is emptied first.
     ///
     /// # Errors
     /// The write failed; nothing may be assumed of it.
@@ -91,6 +92,17 @@ pub trait Checkpoint: Send {
     /// The write failed.
     fn mark(&mut self, sink: &SinkName, batch: BatchId) -> Result<(), CheckpointError>;
 
+    /// Notes, unsynced, a sink that joins the history behind `newest`: it is owed every batch after that,
+    /// and may not be left out while it lacks one. What makes the next batch durable makes this durable.
+    ///
+    /// # Errors
+    /// The write failed.
+    fn admit_sink(
+        &mut self,
+        sink: &SinkName,
+        newest: Option<BatchId>,
+    ) -> Result<(), CheckpointError>;
+
     /// Forgets a sink that this run no longer has.
     ///
     /// # Errors
@@ -127,12 +139,13 @@ pub trait Ahead: Send {
     /// What was written for the batch, to be named by its plan.
     fn written(&self) -> WrittenAhead;
 
-    /// Notes, synced, that the topic was made again and is read on under this id, before a batch reads
-    /// it: from then on the history is of this topic and no other.
+    /// Notes, synced, that the topic was made again and is read on under this id, before batch `since`,
+    /// the first to do so, reads it: from then on the history is of this topic and no other, and the
+    /// leader epochs of batches before are not of its log.
     ///
     /// # Errors
     /// The write failed: stop and recover. `Corrupt` when there is no history yet.
-    fn follow_topic(&mut self, topic_id: &str) -> Result<(), CheckpointError>;
+    fn follow_topic(&mut self, topic_id: &str, since: BatchId) -> Result<(), CheckpointError>;
 
     /// Deletes what was written for a batch that will not be persisted.
     ///

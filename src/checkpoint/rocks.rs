@@ -261,6 +261,15 @@ impl Store for RocksStore {
     fn visible(&self) -> Result<VisibleFact, CheckpointError> {
         read_visible(self.held.directory())
     }
+
+    fn clear_visible(&mut self) -> Result<(), CheckpointError> {
+        self.held.state.check_in_place()?;
+        self.visible.clear().map_err(|error| CheckpointError::Storage {
+            directory: self.held.directory().to_owned(),
+            attempt: "emptying the announce file",
+            problem: error.to_string(),
+        })
+    }
 }
 
 /// Where RocksDB's own files are.

@@ -32,6 +32,7 @@ pub(super) fn genesis() -> Genesis {
         identity: vec![("topic".to_owned(), "sales".to_owned())],
         cluster_id: Some("cluster".to_owned()),
         topic_id: None,
+        topic_since: None,
         starting: [(Partition(0), position(0)), (Partition(1), position(5))].into(),
         created_ms: 1_756_809_000_000,
     }

@@ -194,6 +194,17 @@ impl VisibleFile {
         Ok(())
     }
 
+    /// Empties both slots, synced, as in a file that was just made.
+    ///
+    /// # Errors
+    /// The write or its sync failed: the slots may be empty or not.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&[0; 2 * SLOT_BYTES], 0)?;
+        self.file.sync_data()?;
+        self.generation = 0;
+        Ok(())
+    }
+
     /// Makes the file anew with one announcement in both slots, for a copy of a checkpoint.
     ///
     /// # Errors
@@ -420,6 +431,19 @@ mod tests {
         let path = VisibleFile::path(directory.path());
         fs::write(&path, &fs::read(&path).unwrap()[..SLOT_BYTES]).unwrap();
         assert!(matches!(fact(&directory), VisibleFact::Unreadable(_)));
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_names_nothing_and_takes_announcements_again() {
+        let directory = announced(0..5);
+        for offset in [0, SLOT_BYTES] {
+            flip(&directory, offset);
+        }
+        let mut file = VisibleFile::open(directory.path()).unwrap();
+        file.clear().unwrap();
+        assert_eq!(fact(&directory), VisibleFact::Absent);
+        file.announce(&announcement(3)).unwrap();
+        assert_eq!(fact(&directory), at(3));
     }
 
     #[test]

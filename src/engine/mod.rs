@@ -284,7 +284,7 @@ impl Run<'_> {
                 Err(error) => return Err(error.into()),
             };
             if let Some(topic_id) = self.ends.take_new_topic() {
-                self.ahead.follow_topic(&topic_id)?;
+                self.ahead.follow_topic(&topic_id, self.job.head().next_batch())?;
             }
             let latest_offset = self.since(asked);
             let planning = self.clock.uptime();
@@ -385,6 +385,12 @@ impl Run<'_> {
             }
             Err(EngineError::Source(SourceError::Gone(problem))) => {
                 self.do_without(problem)?;
+                self.ahead.discard()?;
+                return Ok(Worked::CutAnew);
+            }
+            Err(EngineError::Source(SourceError::Replaced(problem))) => {
+                tracing::warn!(problem, "the open batch is dropped and cut anew");
+                self.ends.look_again();
                 self.ahead.discard()?;
                 return Ok(Worked::CutAnew);
             }
@@ -539,6 +545,11 @@ impl Run<'_> {
                 Ok(())
             }
             Err(SourceError::Gone(problem)) => self.do_without(problem),
+            Err(SourceError::Replaced(problem)) => {
+                tracing::warn!(problem, "the topic is looked up again before it is read");
+                self.ends.look_again();
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -108,11 +108,13 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
     reach(Point::Loaded);
     let mut ahead = checkpoint.ahead();
+    let newest = job.head().last.as_ref().map(|last| last.batch);
     if let (false, Some(topic_id)) = (same_topic, &topic.topic_id) {
         job.forget_log();
-        ahead.follow_topic(topic_id)?;
+        ahead.follow_topic(topic_id, job.head().next_batch())?;
+    } else if genesis.has_left_log_of(newest) {
+        job.forget_log();
     }
-    let newest = job.head().last.as_ref().map(|last| last.batch);
     for sink in &mut sinks {
         let name = sink.name().0.clone();
         sink.begin(genesis.lineage, newest)
@@ -465,6 +467,7 @@ fn new_genesis(
         identity: pipeline.identity(),
         cluster_id: topic.cluster_id.clone(),
         topic_id: topic.topic_id.clone(),
+        topic_since: None,
         starting,
         created_ms: clock.now_ms(),
     }
@@ -522,12 +525,15 @@ fn settle_marks(
     }
     let last = job.head().last.as_ref().map(|last| last.batch);
     // Where every sink is new there is none that has the newest batch: it is published to all of them.
+    // Before the first batch there is nothing to publish, and what comes is owed to all of them.
     let marks = &recovered.marks;
     let pending = marks.is_empty() || marks.iter().any(|mark| mark.published < last);
+    if last.is_some() && pending {
+        return Ok(());
+    }
     for name in names {
-        let known = recovered.marks.iter().any(|mark| mark.sink == *name);
-        if let (false, false, Some(last)) = (known, pending, last) {
-            checkpoint.mark(name, last)?;
+        if recovered.marks.iter().all(|mark| mark.sink != *name) {
+            checkpoint.admit_sink(name, last)?;
             reach(Point::SinkAdmitted);
         }
     }

@@ -8,6 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
+    batch::Permission,
     checkpoint::memory::{MemoryCheckpoint, MemoryDisk},
     sink::memory::{Keeps, MemorySink, Trouble},
     source::memory::{Call, MemoryTopic},
@@ -26,6 +27,8 @@ struct World {
     topic: MemoryTopic,
     disk: MemoryDisk,
     sink: MemorySink,
+    /// Beside it.
+    other_sink: Option<MemorySink>,
 }
 
 impl World {
@@ -34,6 +37,7 @@ impl World {
             topic: MemoryTopic::new(2),
             disk: MemoryDisk::new(),
             sink: MemorySink::new("memory", keeps),
+            other_sink: None,
         }
     }
 
@@ -130,13 +134,18 @@ impl World {
             source: Box::new(source),
             recovered,
             open: Box::new(move || Ok(Box::new(opened) as Box<dyn Checkpoint>)),
-            sinks: vec![Box::new(self.sink.clone())],
+            sinks: self.sinks(),
             reporter,
             clock,
             carriage: Carriage::Threads,
             stop,
         };
         super::run(parts, settings)
+    }
+
+    fn sinks(&self) -> Vec<Box<dyn Sink>> {
+        let sinks = [Some(&self.sink), self.other_sink.as_ref()].into_iter().flatten();
+        sinks.map(|sink| Box::new(sink.clone()) as Box<dyn Sink>).collect()
     }
 
     /// Every published row, by batch.
@@ -617,17 +626,25 @@ fn a_topic_made_again_with_fewer_partitions_goes_on_with_those_it_has() {
     world.run(&lenient()).expect("the checkpoint is whole without the partition");
 }
 
-/// Deletes what a batch is about to read, once, when its clock is read.
-struct Retention {
+/// Does something to the topic once, when the clock is read so that the first batch can be read.
+struct Disturbing {
     topic: MemoryTopic,
     reads_left: std::sync::atomic::AtomicU32,
-    before: Offset,
+    disturb: fn(&MemoryTopic),
 }
 
-impl Clock for Retention {
+impl Disturbing {
+    fn first_batch(world: &World, disturb: fn(&MemoryTopic)) -> Arc<Disturbing> {
+        // The first for the history's beginning, the second for the trigger, the third to open.
+        let reads_left = 2.into();
+        Arc::new(Disturbing { topic: world.topic.clone(), reads_left, disturb })
+    }
+}
+
+impl Clock for Disturbing {
     fn now_ms(&self) -> i64 {
         if self.reads_left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) == 0 {
-            self.topic.delete_before(Partition(0), self.before);
+            (self.disturb)(&self.topic);
         }
         Fixed.now_ms()
     }
@@ -635,23 +652,62 @@ impl Clock for Retention {
 
 #[test]
 fn records_deleted_while_their_batch_is_read_drop_it_and_it_is_cut_anew() {
-    let deleting = |world: &World| Retention {
-        topic: world.topic.clone(),
-        // The first for the history's beginning, the second for the trigger, the third to open.
-        reads_left: 2.into(),
-        before: Offset(7),
+    let deleting = |world: &World| {
+        Disturbing::first_batch(world, |topic| topic.delete_before(Partition(0), Offset(7)))
     };
     let world = World::with_sales(Keeps::Marker);
-    world.run_with(&lenient(), Arc::new(deleting(&world)), Stop::new()).expect("the loss is borne");
+    world.run_with(&lenient(), deleting(&world), Stop::new()).expect("the loss is borne");
     let first = read_since(&world, 0, 0)[0];
     assert_eq!(first, (0, 30, 23 + 30, 7));
 
     let world = World::with_sales(Keeps::Marker);
-    let ended = world.run_with(&World::settings(), Arc::new(deleting(&world)), Stop::new());
+    let ended = world.run_with(&World::settings(), deleting(&world), Stop::new());
     let error = ended.expect_err("data is lost");
     assert_eq!(error.exit_code(), 20);
     assert!(error.to_string().contains("cannot be read from offset 0"), "{error}");
     assert!(world.sink.published().is_empty());
+}
+
+/// Runs, and asks it to stop where it has not ended in time.
+fn run_in_time(
+    world: &World,
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<Summary, EngineError> {
+    let stop = Stop::new();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.run_with(settings, clock, stop.clone()));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !running.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stop.request();
+        running.join().expect("it does not panic")
+    })
+}
+
+#[test]
+fn a_log_that_is_cut_off_before_the_fixed_end_of_a_run_does_not_keep_it_waiting() {
+    for trigger in [Trigger::AvailableNow, Trigger::Once] {
+        let cutting = |world: &World| {
+            Disturbing::first_batch(world, |topic| topic.cut_off_at(Partition(0), Offset(7)))
+        };
+        let world = World::with_sales(Keeps::Marker);
+        let settings = Settings { trigger, ..World::settings() };
+        let error = run_in_time(&world, &settings, cutting(&world)).expect_err("data is lost");
+        assert_eq!(error.exit_code(), 20, "{error}");
+        assert!(error.to_string().contains("promised"), "{error}");
+
+        let world = World::with_sales(Keeps::Marker);
+        let settings = Settings { trigger, ..lenient() };
+        let summary = run_in_time(&world, &settings, cutting(&world)).expect("the loss is borne");
+        if trigger == Trigger::AvailableNow {
+            assert_eq!((&summary.end, summary.totals.rows_in), (&End::Finished, 7 + 30));
+        }
+        world.run(&lenient()).expect("nothing is in its way");
+        let read: u64 = read_since(&world, 0, 0).iter().map(|(.., rows, _)| rows).sum();
+        assert_eq!(read, 7 + 30);
+    }
 }
 
 #[test]
@@ -804,4 +860,158 @@ fn sinks_that_replace_all_others_before_the_first_batch_get_it_whenever_the_proc
         assert_eq!(world.rows(), straight.rows(), "killed after {kills:?} writes");
         assert_eq!(world.sink.published()[0].identity.batch.0, 0, "killed after {kills:?} writes");
     }
+}
+
+#[test]
+fn a_sink_that_joined_before_the_first_batch_may_not_be_left_out_while_it_lacks_it() {
+    let mut refused = 0;
+    for writes in 0..12 {
+        let mut world = World::with_sales(Keeps::Marker);
+        world.disk.fail_writes_after(2);
+        world.run(&World::settings()).expect_err("the first batch cannot be written");
+        world.disk.crash();
+        world.other_sink = Some(MemorySink::new("other", Keeps::Marker));
+        world.disk.fail_writes_after(writes);
+        let _ = world.run(&World::settings());
+        world.disk.crash();
+        let other = world.other_sink.take().expect("it was just put there");
+        let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+        let newest = opened.facts().expect("it is whole").last.map(|last| last.batch);
+        let has = other.published().last().map(|last| last.identity.batch);
+        let ended = world.run(&World::settings());
+        if has < newest {
+            let error = ended.expect_err("a batch that it was promised would be lost to it");
+            assert_eq!(error.exit_code(), 12, "{error}");
+            assert!(error.to_string().contains("sink other has not published"), "{error}");
+            refused += 1;
+            world.other_sink = Some(other.clone());
+            world.run(&World::settings()).expect("it is back");
+            assert_eq!(other.published().len(), world.sink.published().len());
+        }
+    }
+    assert!(refused > 0, "there was a batch to be promised");
+}
+
+#[test]
+fn an_unreadable_announce_file_needs_one_permission_wherever_the_process_is_killed() {
+    let straight = World::with_sales(Keeps::Marker);
+    straight.run(&World::settings()).expect("nothing is in its way");
+    for is_power_cut in [false, true] {
+        for writes in 1..12 {
+            let world = World::with_sales(Keeps::Marker);
+            world.disk.fail_writes_after(6);
+            world.run(&World::settings()).expect_err("the disk fails");
+            world.disk.crash();
+            world.disk.lose_visible(true);
+            let error = world.run(&World::settings()).expect_err("nobody knows what was seen");
+            assert_eq!(error.exit_code(), 13, "{error}");
+            let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+            let before =
+                opened.facts().expect("it is whole").genesis.map(|genesis| genesis.lineage);
+            let accept_rollback = Permission::Unnamed;
+            let permissions = Permissions { accept_rollback, ..Permissions::default() };
+            let permitted = Settings { permissions, ..World::settings() };
+            world.disk.fail_writes_after(writes);
+            let _ = world.run(&permitted);
+            if !is_power_cut {
+                world.disk.sync();
+            }
+            world.disk.crash();
+            let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+            let now = opened.facts().expect("it is whole").genesis.map(|genesis| genesis.lineage);
+            let settings = if now == before { &permitted } else { &World::settings() };
+            world.run(settings).unwrap_or_else(|error| panic!("after {writes} writes: {error}"));
+            assert_eq!(world.rows(), straight.rows(), "after {writes} writes");
+        }
+    }
+}
+
+#[test]
+fn records_deleted_past_the_fixed_end_of_a_run_do_not_keep_it_waiting() {
+    let deleting = |world: &World| {
+        Disturbing::first_batch(world, |topic| {
+            (0..10).for_each(|_| {
+                topic.append(Partition(0), None);
+            });
+            topic.delete_before(Partition(0), Offset(35));
+        })
+    };
+    let world = World::with_sales(Keeps::Marker);
+    let ended = run_in_time(&world, &World::settings(), deleting(&world));
+    assert_eq!(ended.expect_err("data is lost").exit_code(), 20);
+    let world = World::with_sales(Keeps::Marker);
+    let summary = run_in_time(&world, &lenient(), deleting(&world)).expect("the loss is borne");
+    assert_eq!((&summary.end, summary.totals.rows_in), (&End::Finished, 30));
+    let summary = world.run(&lenient()).expect("nothing is in its way");
+    assert_eq!((summary.totals.rows_in, summary.totals.lost), (35, 35));
+    let ranges = read_since(&world, 0, 0);
+    assert!(ranges.windows(2).all(|two| two[0].1 == two[1].0), "{ranges:?}");
+}
+
+/// Makes the topic again, longer, with other leaders.
+fn make_again(topic: &MemoryTopic) {
+    topic.make(2);
+    for partition in [Partition(0), Partition(1)] {
+        topic.cut_off_at(partition, Offset(0));
+        for _ in 0..34 {
+            topic.append(partition, None);
+        }
+    }
+}
+
+#[test]
+fn the_epochs_of_a_topic_made_again_go_with_its_id_wherever_the_process_is_killed() {
+    for settings in [lenient(), in_sparks_way(World::settings())] {
+        let mut noted = 0;
+        for writes in 0..8 {
+            let world = World::with_sales(Keeps::Marker);
+            world.run(&settings).expect("nothing is in its way");
+            make_again(&world.topic);
+            world.disk.fail_writes_after(writes);
+            let _ = world.run(&settings);
+            world.disk.crash();
+            let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+            let genesis = opened.facts().expect("it is whole").genesis.expect("it was begun");
+            let is_noted = genesis.topic_id.as_deref() == Some("topic 2");
+            noted += u32::from(is_noted);
+            // Nothing need be allowed for the topic that was taken.
+            let strict = Settings { fail_on_data_loss: true, ..settings.clone() };
+            let summary = world.run(if is_noted { &strict } else { &settings });
+            let summary = summary.unwrap_or_else(|error| panic!("after {writes} writes: {error}"));
+            assert_eq!(summary.totals.rows_in, 60 + 8, "after {writes} writes");
+        }
+        assert!(noted > 2, "{noted}");
+    }
+}
+
+#[test]
+fn a_topic_made_again_while_a_batch_of_it_is_read_is_noted_before_it_is_read() {
+    for trigger in [Trigger::AvailableNow, Trigger::Once] {
+        for settings in [lenient(), in_sparks_way(lenient())] {
+            let settings = Settings { trigger, ..settings };
+            let world = World::with_sales(Keeps::Marker);
+            let clock = Disturbing::first_batch(&world, make_again);
+            let summary = run_in_time(&world, &settings, clock).expect("it is followed");
+            assert_eq!(summary.end, End::Finished);
+            let strict = Settings { fail_on_data_loss: true, ..settings };
+            world.disk.crash();
+            world.run(&strict).expect("the checkpoint is of the new topic");
+            let strict = Settings { trigger: Trigger::AvailableNow, ..strict };
+            let summary = world.run(&strict).expect("nothing is in its way");
+            assert_eq!((summary.totals.rows_in, summary.totals.lost), (68, 0));
+        }
+    }
+}
+
+#[test]
+fn a_topic_made_again_with_fewer_partitions_does_not_keep_a_run_with_fixed_ends_waiting() {
+    let world = World::with_sales(Keeps::Marker);
+    let clock = Disturbing::first_batch(&world, |topic| {
+        topic.make(1);
+        (0..31).for_each(|_| {
+            topic.append(Partition(0), None);
+        });
+    });
+    let summary = run_in_time(&world, &lenient(), clock).expect("it is followed");
+    assert_eq!((&summary.end, summary.totals.rows_in), (&End::Finished, 30));
 }

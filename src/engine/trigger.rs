@@ -65,9 +65,11 @@ impl Ends {
         self.new_topic.take()
     }
 
-    /// Records were gone where reading stood: at the next trigger the ends are asked for again.
+    /// Records were gone where reading stood, or the topic is another one: at the next trigger the topic
+    /// is looked up, and its ends are asked for again.
     pub(super) fn look_again(&mut self) {
         self.look_again = true;
+        self.looked_for_partitions = None;
     }
 
     /// The end of what may be read of every partition; partitions new since the last trigger join
@@ -82,8 +84,7 @@ impl Ends {
         let before = self.fixed.clone().flatten();
         match &before {
             Some(fixed) if !self.look_again => return Ok(fixed.clone()),
-            Some(_) => {}
-            None => self.join_partitions(source, job, now_ms)?,
+            _ => self.join_partitions(source, job, now_ms)?,
         }
         let partitions: Vec<_> = job.head().positions.keys().copied().collect();
         let bounds = source.bounds(&partitions)?;
@@ -170,7 +171,8 @@ impl Ends {
         let known = &job.head().positions;
         let new: Vec<_> =
             found.into_iter().filter(|partition| !known.contains_key(partition)).collect();
-        if new.is_empty() {
+        // A run with fixed ends leaves new partitions to the next one.
+        if new.is_empty() || matches!(self.fixed, Some(Some(_))) {
             return Ok(());
         }
         let bounds = source.bounds(&new)?;

@@ -468,6 +468,15 @@ impl Checkpoint for WorldCheckpoint {
         self.inner.mark(sink, batch)
     }
 
+    fn admit_sink(
+        &mut self,
+        sink: &SinkName,
+        newest: Option<BatchId>,
+    ) -> Result<(), CheckpointError> {
+        self.check(|book| book.admitting(&sink.0, newest.map(|newest| newest.0)));
+        self.inner.admit_sink(sink, newest)
+    }
+
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {
         self.inner.forget_sink(sink)
     }

@@ -73,6 +73,15 @@ pub(super) struct Entry {
     letters: Arc<[DeadLetter]>,
 }
 
+/// What a copy of the disk holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    /// Its batches.
+    pub(super) history: Vec<Entry>,
+    /// The sinks that it knows.
+    sinks: Vec<String>,
+}
+
 /// How far a sink has got.
 #[derive(Clone, Debug)]
 pub(super) struct SinkBook {
@@ -165,20 +174,24 @@ impl Book {
 
     /// All that is durable, to be put back with a copy of the disk; `None` while it is not known
     /// whether a batch is.
-    pub(super) fn copy(&self) -> Option<Vec<Entry>> {
-        (self.candidate.is_none() && !self.is_unsure).then(|| self.history.clone())
+    pub(super) fn copy(&self) -> Option<Kept> {
+        let sinks = self.sinks.iter().chain(&self.gone).map(|sink| sink.name.clone());
+        (self.candidate.is_none() && !self.is_unsure)
+            .then(|| Kept { history: self.history.clone(), sinks: sinks.collect() })
     }
 
-    /// The disk was replaced by a copy of it, or an empty one, on which these batches are durable.
-    pub(super) fn replaced(&mut self, history: Vec<Entry>) {
-        self.history = history;
+    /// The disk was replaced by a copy of it, or an empty one, on which these batches are durable. A
+    /// sink that the copy does not know begins behind them: it may hold those of another history.
+    pub(super) fn replaced(&mut self, copy: Kept) {
+        self.history = copy.history;
         self.candidate = None;
         self.is_unsure = false;
         let newest = self.newest();
         self.announced = self.announced.min(newest);
         for sink in self.sinks.iter_mut().chain(&mut self.gone) {
-            sink.published = sink.published.min(newest);
-            sink.joined = sink.joined.min(newest);
+            let is_known = copy.sinks.contains(&sink.name);
+            sink.published = if is_known { sink.published.min(newest) } else { newest };
+            sink.joined = if is_known { sink.joined.min(newest) } else { newest };
         }
         self.remake_shadow(true);
     }
@@ -488,6 +501,14 @@ impl Book {
         Err(format!("{sink} is marked with batch {batch}, which it lacks"))
     }
 
+    /// A sink joins behind a batch.
+    pub(super) fn admitting(&self, sink: &str, newest: Option<u64>) -> Checked {
+        match newest {
+            Some(batch) => self.marking(sink, batch),
+            None => Ok(()),
+        }
+    }
+
     /// A report is made of a batch.
     pub(super) fn reported(&self, batch: u64) -> Checked {
         self.everywhere(batch, "reported")
@@ -605,16 +626,16 @@ impl Shadow {
         Shadow { job: None, variant, keep_dead_letters, reference }
     }
 
-    /// The first batch says where reading began.
     /// The first batch begins where the history says; reading may have begun behind it, where records
-    /// were deleted meanwhile.
+    /// were deleted meanwhile. Where the log ended before, it was moved instead.
     fn starts_from(&mut self, content: &Content, record: &BatchRecord) {
         if self.job.is_none() {
             let mut positions = content.stood.clone();
             let mut deleted = Vec::new();
             for (partition, stood) in &mut positions {
                 let begin = record.ranges.get(partition).map(|range| range.begin);
-                if let Some(begin) = begin.filter(|begin| *begin < stood.offset) {
+                let is_moved = content.moves.iter().any(|moved| moved.jumps(*partition));
+                if let Some(begin) = begin.filter(|begin| *begin < stood.offset && !is_moved) {
                     deleted.push((*partition, stood.offset));
                     *stood = Position { offset: begin, epoch: LeaderEpoch::UNKNOWN };
                 }

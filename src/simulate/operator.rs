@@ -8,7 +8,7 @@ use crate::{
     batch::{MarkerFact, Permission, Permissions, VisibleFact},
     checkpoint::{Recovered, memory::MemoryDisk},
     engine::EngineError,
-    simulate::{Trial, book::Entry, pipelines, pipelines::Variant, sink_name},
+    simulate::{Trial, book::Kept, pipelines, pipelines::Variant, sink_name},
     sink::{
         Sink as _,
         memory::{Keeps, MemorySink},
@@ -19,7 +19,7 @@ use crate::{
 /// A copy of the state and what is durable on it.
 pub(super) struct Backup {
     disk: MemoryDisk,
-    history: Vec<Entry>,
+    kept: Kept,
 }
 
 /// What was done to a trial and not yet got over.
@@ -77,20 +77,20 @@ impl Trial {
 
     fn back_up(&mut self) {
         let mut world = self.shared.lock();
-        if let Some(history) = world.book.copy() {
-            world.note("a backup is made", history.len() as u64);
-            self.backup = Some(Backup { disk: self.disk.fork(), history });
+        if let Some(kept) = world.book.copy() {
+            world.note("a backup is made", kept.history.len() as u64);
+            self.backup = Some(Backup { disk: self.disk.fork(), kept });
         }
     }
 
     fn restore(&mut self) {
-        let Some(Backup { disk, history }) = &self.backup else { return };
+        let Some(Backup { disk, kept }) = &self.backup else { return };
         let mut world = self.shared.lock();
-        world.note("a backup is restored", history.len() as u64);
+        world.note("a backup is restored", kept.history.len() as u64);
         world.counts.faults_injected += 1;
         world.commits_arrive();
         world.state_was_replaced();
-        world.book.replaced(history.clone());
+        world.book.replaced(kept.clone());
         self.disk.replace_with(disk);
         self.troubled.state = true;
         self.has_gone_back = true;
@@ -114,7 +114,7 @@ impl Trial {
         world.counts.faults_injected += 1;
         world.commits_arrive();
         world.state_was_replaced();
-        world.book.replaced(Vec::new());
+        world.book.replaced(Kept::default());
         self.disk.replace_with(&MemoryDisk::new());
         self.troubled.state = true;
         self.has_gone_back = true;
@@ -218,7 +218,7 @@ impl Trial {
     /// Whether something was done that may lead to this refusal.
     pub(super) fn may_be_refused(&self, code: u8) -> bool {
         match code {
-            13 => self.troubled.state || matches!(self.disk.visible(), VisibleFact::Unreadable(_)),
+            13 => self.troubled.state,
             12 => {
                 self.troubled.state
                     || self.troubled.sinks.is_some()
@@ -242,9 +242,7 @@ impl Trial {
             return Ok(());
         }
         self.troubled.refused += 1;
-        // An announce file that cannot be read stays so until the next batch is announced.
-        let is_unreadable = matches!(self.disk.visible(), VisibleFact::Unreadable(_));
-        if code == 13 && self.troubled.way_out && !is_unreadable {
+        if code == 13 && self.troubled.way_out {
             return Err(format!("the way out that was named is refused: {text}"));
         }
         if self.troubled.refused > 4 {

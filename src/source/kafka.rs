@@ -244,6 +244,11 @@ impl KafkaSource {
     fn look_into_stall(&mut self, ends: &BTreeMap<Partition, Offset>) -> Result<(), SourceError> {
         self.stalled_since = None;
         match self.describe_within(STALL_ANSWER_TIMEOUT) {
+            // What was fetched was the old topic's.
+            Ok(_) if self.reader.is_none() => Err(SourceError::Replaced(format!(
+                "topic {} was deleted and made again while a batch of it was read",
+                self.config.topic
+            ))),
             Ok(_) => self.look_for_cut_off(ends),
             Err(SourceError::Unreachable(_)) => {
                 let refusal = self.reader.as_ref().and_then(|reader| reader.context().refusal());

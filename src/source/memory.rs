@@ -363,6 +363,20 @@ enum Step {
 }
 
 impl MemorySource {
+    /// The topic must be the one that was described last.
+    fn check_topic(&self) -> Result<(), SourceError> {
+        let now = self.topic.lock().incarnation;
+        match (self.known, now) {
+            (Some(known), Some(now)) if known != now && self.follows_new_topic => {
+                Err(SourceError::Replaced("the topic was made again".to_owned()))
+            }
+            (Some(known), now) if now != Some(known) => {
+                Err(SourceError::Lost("the topic was deleted".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn step(&mut self, partition: Partition, end: Offset) -> Result<Step, SourceError> {
         let mut state = self.topic.lock();
         state.check(Call::Read)?;
@@ -394,6 +408,12 @@ impl MemorySource {
                 state.count_record();
                 return Ok(Step::Record(offset, value));
             }
+        }
+        if position.offset < end && log.end() < end.0 {
+            return Err(SourceError::Gone(format!(
+                "partition {partition} ends at {} although records up to {end} were promised",
+                log.end()
+            )));
         }
         Ok(if position.offset >= end { Step::Reached } else { Step::Stuck })
     }
@@ -469,6 +489,7 @@ impl Source for MemorySource {
         if self.partitions.is_empty() {
             return Err(SourceError::Reread("nothing is assigned".to_owned()));
         }
+        self.check_topic()?;
         let deadline = Instant::now() + patience;
         let mut left = self.topic.lock().records_at_once;
         let assigned: Vec<Partition> = self.partitions.keys().copied().collect();

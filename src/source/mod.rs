@@ -77,8 +77,10 @@ pub trait Source: Send {
     /// at or behind an end wait for a later call.
     ///
     /// # Errors
+    /// `Replaced` before a record of a topic made anew is handed out that the source is to follow;
     /// `Reread` when what was handed out since the last `assign` must be dropped and read again;
-    /// `Gone`, `Lost`, `Refused`; or `BadRecord` from `take`.
+    /// `Gone`, also where a partition turns out to end before its end here, so that nothing would come;
+    /// `Lost`, `Refused`; or `BadRecord` from `take`.
     fn read(
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
@@ -137,6 +139,9 @@ pub enum SourceError {
     /// (exit 20, unless the run is to go on without them). What the partitions hold must be asked anew.
     #[error("{0}")]
     Gone(String),
+    /// The topic was made anew and is to be followed: describe it again before reading goes on.
+    #[error("{0}")]
+    Replaced(String),
     /// What was handed out since the last `assign` cannot be trusted; assign again and reread.
     #[error("{0}")]
     Reread(String),

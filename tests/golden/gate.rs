@@ -390,6 +390,14 @@ impl Checkpoint for GatedCheckpoint {
         Ok(())
     }
 
+    fn admit_sink(
+        &mut self,
+        sink: &SinkName,
+        newest: Option<BatchId>,
+    ) -> Result<(), CheckpointError> {
+        self.inner.admit_sink(sink, newest)
+    }
+
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {
         self.inner.forget_sink(sink)
     }

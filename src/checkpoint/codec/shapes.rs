@@ -43,6 +43,7 @@ fn entry(family: Family, key: Vec<u8>, shape: Shape, stored: &impl Encode) -> En
 }
 
 /// Behind a genesis, where a permission began it: one byte. None is the form of before.
+const BEGUN_FREELY: u8 = 0;
 const BEGUN_BY_START_OVER: u8 = 1;
 const BEGUN_BY_ACCEPTED_ROLLBACK: u8 = 2;
 
@@ -104,11 +105,15 @@ pub(in crate::checkpoint) fn encode_genesis(genesis: &Genesis) -> Entry {
     };
     let mut payload = Vec::new();
     envelope::write(&stored, &mut payload);
-    payload.extend(match genesis.begun {
-        Begun::Freely => None,
-        Begun::StartOver => Some(BEGUN_BY_START_OVER),
-        Begun::AcceptedRollback => Some(BEGUN_BY_ACCEPTED_ROLLBACK),
-    });
+    match (genesis.begun, genesis.topic_since) {
+        (Begun::Freely, None) => {}
+        (Begun::Freely, Some(_)) => payload.push(BEGUN_FREELY),
+        (Begun::StartOver, _) => payload.push(BEGUN_BY_START_OVER),
+        (Begun::AcceptedRollback, _) => payload.push(BEGUN_BY_ACCEPTED_ROLLBACK),
+    }
+    if let Some(since) = genesis.topic_since {
+        payload.extend(since.0.to_le_bytes());
+    }
     let key = GENESIS_KEY.to_vec();
     let value = envelope::seal(Family::Meta, &key, Shape::Genesis, &payload);
     Entry { family: Family::Meta, key, value }
@@ -117,11 +122,19 @@ pub(in crate::checkpoint) fn encode_genesis(genesis: &Genesis) -> Entry {
 pub(in crate::checkpoint) fn decode_genesis(value: &[u8]) -> Result<Genesis, CodecError> {
     let mut payload = envelope::open(Family::Meta, GENESIS_KEY, Shape::Genesis, value)?;
     let stored: StoredGenesis = envelope::read(&mut payload)?;
-    let begun = match payload {
-        [] => Begun::Freely,
-        [BEGUN_BY_START_OVER] => Begun::StartOver,
-        [BEGUN_BY_ACCEPTED_ROLLBACK] => Begun::AcceptedRollback,
+    let (begun, since) = payload.split_first().unwrap_or((&BEGUN_FREELY, &[]));
+    let begun = match *begun {
+        BEGUN_FREELY => Begun::Freely,
+        BEGUN_BY_START_OVER => Begun::StartOver,
+        BEGUN_BY_ACCEPTED_ROLLBACK => Begun::AcceptedRollback,
         _ => return Err(envelope::trailing()),
+    };
+    let topic_since = match since {
+        [] => None,
+        since => {
+            let since = since.try_into().map_err(|_| envelope::trailing())?;
+            Some(BatchId(u64::from_le_bytes(since)))
+        }
     };
     Ok(Genesis {
         lineage: Lineage(stored.lineage),
@@ -140,6 +153,7 @@ pub(in crate::checkpoint) fn decode_genesis(value: &[u8]) -> Result<Genesis, Cod
         identity: stored.identity,
         cluster_id: stored.cluster_id,
         topic_id: stored.topic_id,
+        topic_since,
         starting: stored
             .starting
             .into_iter()

@@ -197,8 +197,10 @@ fn the_bytes_of_groups_in_format_1_never_change() {
 #[test]
 fn values_read_back_what_was_written() {
     for begun in [Begun::Freely, Begun::StartOver, Begun::AcceptedRollback] {
-        let genesis = Genesis { begun, ..superseding() };
-        assert_eq!(decode_genesis(&encode_genesis(&genesis).value), Ok(genesis));
+        for topic_since in [None, Some(BatchId(0)), Some(BatchId(u64::MAX))] {
+            let genesis = Genesis { begun, topic_since, ..superseding() };
+            assert_eq!(decode_genesis(&encode_genesis(&genesis).value), Ok(genesis));
+        }
     }
     let head = StateHead { batch: BatchId(u64::MAX), digest: Digest([9; 32]), chunks: 1, seal: 2 };
     assert_eq!(decode_head(&encode_head(&head).value), Ok(head));

@@ -96,13 +96,14 @@ impl Ahead for AheadWriter {
         self.written
     }
 
-    fn follow_topic(&mut self, topic_id: &str) -> Result<(), CheckpointError> {
+    fn follow_topic(&mut self, topic_id: &str, since: BatchId) -> Result<(), CheckpointError> {
         let (families, key) = (&*self.writer.families, codec::GENESIS_KEY);
         let stored = families.get(Family::Meta, key)?;
         let stored = stored.ok_or_else(|| corrupt(families.directory(), "it has no history"))?;
         let mut genesis = codec::decode_genesis(&stored)
             .map_err(|error| at_key(families.directory(), Family::Meta, key, &error))?;
         genesis.topic_id = Some(topic_id.to_owned());
+        genesis.topic_since = Some(since);
         self.writer.write(vec![Edit::Put(codec::encode_genesis(&genesis))], Durability::Synced)
     }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, Mode, OFlags},
+    fs::{FlockOperation, Mode, OFlags, StatVfsMountFlags},
     io::Errno,
 };
 
@@ -60,12 +60,19 @@ impl StateDirectory {
         StateDirectory::lock_by(path, open_lock)
     }
 
-    /// The same for one who only looks, so that it works on a read-only file system too.
-    pub fn lock_to_look(path: &Path) -> Result<StateDirectory, CheckpointError> {
-        StateDirectory::lock_by(path, |path| match open_lock(path) {
-            Err(Errno::ROFS) => open_lock_as(path, OFlags::RDONLY).map(|lock| (lock, false)),
+    /// The same for one who only looks, so that it works on a read-only file system too. One without a
+    /// lock file there is not locked (`None`), and need not be: nobody has it, and nobody can write to it
+    /// (but through another mount that is not read-only, where the next process makes the lock file).
+    pub fn lock_to_look(path: &Path) -> Result<Option<StateDirectory>, CheckpointError> {
+        let open_to_read = |path: &Path| open_lock_as(path, OFlags::RDONLY);
+        if is_read_only(path) && matches!(open_to_read(path), Err(Errno::NOENT)) {
+            return check(path).map(|()| None);
+        }
+        let locked = StateDirectory::lock_by(path, |path| match open_lock(path) {
+            Err(Errno::ROFS) => open_to_read(path).map(|lock| (lock, false)),
             opened => opened,
-        })
+        });
+        locked.map(Some)
     }
 
     fn lock_by(
@@ -258,6 +265,11 @@ fn open_lock(path: &Path) -> Result<(File, bool), Errno> {
 fn open_lock_as(path: &Path, flags: OFlags) -> Result<File, Errno> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(path.join(LOCK_FILE), flags, Mode::RUSR | Mode::WUSR).map(File::from)
+}
+
+/// Whether it is on a file system that is mounted read-only; no, where that cannot be found out.
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Whether an error says that there is no such file; what else it may be is for the next write to tell.
