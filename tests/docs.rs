@@ -75,7 +75,7 @@ fn every_difference_from_spark_names_a_test_or_rule_that_is_there() {
 }
 
 /// Counts of the log, in the order of the page, each with its words.
-const COUNTS: [(&str, &str); 25] = [
+const COUNTS: [(&str, &str); 27] = [
     ("app_kills", "SIGKILLs of the processor"),
     ("app_stops", "SIGSTOPs of the processor"),
     ("broker_kills", "SIGKILLs of brokers"),
@@ -98,6 +98,8 @@ const COUNTS: [(&str, &str); 25] = [
     ("security_checks", "checks of security"),
     ("mutants_planted", "mutants planted"),
     ("mutants_caught", "mutants caught"),
+    ("outputs_doctored", "outputs falsified for the auditor"),
+    ("outputs_noticed", "falsified outputs that it noticed"),
     ("audits", "audits"),
     ("batches", "batches"),
     ("records", "records"),

@@ -49,6 +49,12 @@ impl Genesis {
         last.is_none_or(|last| last <= first)
     }
 
+    /// Whether `last`, the newest batch, is of the history that this one replaced, and none is of this one.
+    #[must_use]
+    pub fn has_no_batch_of_its_own(&self, last: Option<BatchId>) -> bool {
+        last == self.began_after
+    }
+
     /// Whether `last`, the newest batch, was read from a topic of the name that was deleted since.
     #[must_use]
     pub fn has_left_log_of(&self, last: Option<BatchId>) -> bool {

@@ -45,6 +45,8 @@ pub enum DatabaseFact {
         superseded: Vec<Superseded>,
         /// Whether nothing of its own can have been announced yet ([`crate::batch::Genesis::has_just_begun`]).
         just_begun: bool,
+        /// Whether it has no batch of its own yet ([`crate::batch::Genesis::has_no_batch_of_its_own`]).
+        is_unborn: bool,
         /// Its newest batch with its link, if there is one.
         last: Option<(BatchId, Digest)>,
         /// The newest batch each sink was marked with.
@@ -399,6 +401,7 @@ struct History<'a> {
     begun: Begun,
     superseded: &'a [Superseded],
     just_begun: bool,
+    is_unborn: bool,
     last: Option<(BatchId, Digest)>,
     marks: &'a [Mark],
 }
@@ -407,11 +410,23 @@ impl<'a> History<'a> {
     fn of(database: &'a DatabaseFact) -> Option<History<'a>> {
         match database {
             DatabaseFact::Fresh => None,
-            DatabaseFact::History { lineage, begun, superseded, just_begun, last, marks } => {
-                let (lineage, begun) = (*lineage, *begun);
-                let (just_begun, last) = (*just_begun, *last);
-                Some(History { lineage, begun, superseded, just_begun, last, marks })
-            }
+            DatabaseFact::History {
+                lineage,
+                begun,
+                superseded,
+                just_begun,
+                is_unborn,
+                last,
+                marks,
+            } => Some(History {
+                lineage: *lineage,
+                begun: *begun,
+                superseded,
+                just_begun: *just_begun,
+                is_unborn: *is_unborn,
+                last: *last,
+                marks,
+            }),
         }
     }
 }
@@ -560,6 +575,11 @@ impl History<'_> {
             (VisibleFact::Absent, Some((batch, _))) if batch > BatchId(0) && !self.just_begun => {
                 Err(self.visible_lost("it is missing".to_owned()))
             }
+            // It was permitted together with this history, once for both, and is emptied before a batch of
+            // its own is written: the start that permitted it ended between the two.
+            (VisibleFact::Unreadable(_), _) if self.is_unborn && self.begun != Begun::Freely => {
+                Ok(())
+            }
             (VisibleFact::Unreadable(why), _) => {
                 Err(self.visible_lost(format!("it cannot be read ({why})")))
             }
@@ -704,6 +724,7 @@ mod tests {
                 begun: Begun::Freely,
                 superseded: Vec::new(),
                 just_begun: last == 0,
+                is_unborn: false,
                 last: Some((BatchId(last), D)),
                 marks,
             },

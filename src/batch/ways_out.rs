@@ -154,6 +154,7 @@ mod tests {
                 begun: Begun::Freely,
                 superseded: Vec::new(),
                 just_begun: false,
+                is_unborn: false,
                 last: Some((BatchId(5), D)),
                 marks: vec![Mark { sink: sink.clone(), published: Some(BatchId(5)) }],
             },

@@ -361,25 +361,15 @@ impl<S: Store> Ledger<S> {
 }
 
 impl<S: Store> Checkpoint for Ledger<S> {
-    fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
-        // That it cannot be read was permitted together with the new history, once for both: were it
-        // still so behind a crash, that would need a permission of its own.
-        if let VisibleFact::Unreadable(_) = self.store.visible()? {
-            let store = &mut self.store;
-            self.writer.attempt("emptying the announce file", || store.clear_visible())?;
-        }
+    fn begin(&mut self, genesis: &Genesis, marks: Vec<Mark>) -> Result<(), CheckpointError> {
         let mut edits = vec![
             Edit::Put(codec::encode_genesis(genesis)),
             Edit::Delete(Family::Meta, codec::ROLLBACK_ACCEPTED_KEY.to_vec()),
         ];
-        let marks = &mut self.contents.marks;
-        for sink in sinks {
-            if marks.iter().all(|mark| mark.sink != *sink) {
-                let mark = Mark { sink: sink.clone(), published: None };
-                edits.push(Edit::Put(codec::encode_mark(&mark)));
-                marks.push(mark);
-            }
-        }
+        let forgotten = self.contents.marks.iter().map(|mark| &mark.sink);
+        edits.extend(forgotten.map(|sink| Edit::Delete(Family::Meta, codec::mark_key(sink))));
+        edits.extend(marks.iter().map(|mark| Edit::Put(codec::encode_mark(mark))));
+        self.contents.marks = marks;
         self.contents.genesis = Some(genesis.clone());
         self.contents.rollback_accepted = false;
         self.write(edits, Durability::Synced)
@@ -394,6 +384,10 @@ impl<S: Store> Checkpoint for Ledger<S> {
         self.write(edits, Durability::Synced)?;
         self.contents.incarnation = incarnation;
         self.contents.rollback_accepted = false;
+        if let VisibleFact::Unreadable(_) = self.store.visible()? {
+            let store = &mut self.store;
+            self.writer.attempt("emptying the announce file", || store.clear_visible())?;
+        }
         Ok(incarnation)
     }
 

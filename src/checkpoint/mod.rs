@@ -44,14 +44,14 @@ use crate::{
 /// Every method that writes may block for a disk sync.
 pub trait Checkpoint: Send {
     /// Writes, synced, who this checkpoint belongs to, before its first batch or as a new history
-    /// on the state that is there. Every named sink that has no mark gets one that says "nothing". An
-    /// announce file that cannot be read is emptied first.
+    /// on the state that is there, and with it how far its sinks are; any other sink is forgotten.
     ///
     /// # Errors
     /// The write failed; nothing may be assumed of it.
-    fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError>;
+    fn begin(&mut self, genesis: &Genesis, marks: Vec<Mark>) -> Result<(), CheckpointError>;
 
-    /// Counts this start, durably, and returns its number.
+    /// Counts this start, durably, and returns its number. Behind that, an announce file that cannot be
+    /// read is emptied: a start that comes this far may go on without it, and so may the next.
     ///
     /// # Errors
     /// The write failed.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     batch::{
-        BatchRecord, Begun, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, OutputChunk,
-        Payload, Plan, Publication, Range, RowsHasher, WrittenAhead,
+        BatchRecord, Begun, Counts, DeadLetter, DeadLetterReason, Genesis, Identity, Mark,
+        OutputChunk, Payload, Plan, Publication, Range, RowsHasher, WrittenAhead,
     },
     checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
     spec::OutputMode,
@@ -44,6 +44,11 @@ pub(super) fn position(offset: i64) -> Position {
 
 pub(super) fn sink() -> SinkName {
     SinkName("console".to_owned())
+}
+
+/// The mark of a sink that has nothing yet.
+pub(super) fn marks() -> Vec<Mark> {
+    vec![Mark { sink: sink(), published: None }]
 }
 
 /// Makes one batch after the other.

@@ -171,11 +171,6 @@ impl VisibleFile {
         }
         let reading = VisibleFile::read(directory)?;
         let file = open(&Self::path(directory), OFlags::RDWR)?;
-        if file.metadata()?.len() != FILE_BYTES {
-            // Only an operator's accepted rollback comes this far with such a file.
-            file.set_len(0)?;
-            file.set_len(FILE_BYTES)?;
-        }
         file.sync_all()?;
         let generation = reading.newest().map_or(0, |(generation, _)| generation);
         Ok(VisibleFile { file, generation })
@@ -194,13 +189,14 @@ impl VisibleFile {
         Ok(())
     }
 
-    /// Empties both slots, synced, as in a file that was just made.
+    /// Empties both slots, synced, as in a file that was just made; one of another length gets its own.
     ///
     /// # Errors
     /// The write or its sync failed: the slots may be empty or not.
     pub fn clear(&mut self) -> io::Result<()> {
         self.file.write_all_at(&[0; 2 * SLOT_BYTES], 0)?;
-        self.file.sync_data()?;
+        self.file.set_len(FILE_BYTES)?;
+        self.file.sync_all()?;
         self.generation = 0;
         Ok(())
     }

@@ -61,7 +61,8 @@ const READ_PATIENCE: Duration = Duration::from_millis(50);
 /// The least pause between two looks that found nothing, where every moment is a trigger.
 const IDLE_PAUSE: Duration = Duration::from_millis(5);
 
-/// How often in a row records may be gone where reading stands, before going on without them is given up.
+/// How often in a row records may be gone where reading stands, or the topic be another one, before going
+/// on is given up.
 const GONE_IN_A_ROW: u32 = 20;
 
 /// How a run is to go; everything that is not the pipeline's meaning.
@@ -251,7 +252,7 @@ struct Run<'a> {
     batches: u64,
     hold: HoldBack,
     worked_before: Worked,
-    /// How often in a row records were gone where reading stood.
+    /// How often in a row records were gone where reading stood, or the topic was another one.
     gone: u32,
     warned: Warned,
 }
@@ -389,7 +390,12 @@ impl Run<'_> {
                 return Ok(Worked::CutAnew);
             }
             Err(EngineError::Source(SourceError::Replaced(problem))) => {
+                self.gone += 1;
+                if self.gone > GONE_IN_A_ROW {
+                    return Err(EngineError::OtherTopic(problem));
+                }
                 tracing::warn!(problem, "the open batch is dropped and cut anew");
+                self.clock.wait(&self.stop, READ_PATIENCE);
                 self.ends.look_again();
                 self.ahead.discard()?;
                 return Ok(Worked::CutAnew);

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use crate::{
     batch::{
-        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Superseded, WitnessFact,
-        recover, ways_out,
+        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Mark, Superseded,
+        WitnessFact, recover, ways_out,
     },
     checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
     engine::{
@@ -18,7 +18,7 @@ use crate::{
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{LeaderEpoch, Offset, Partition, Position, SinkName},
+    types::{BatchId, LeaderEpoch, Offset, Partition, Position, SinkName},
     window::Watermarks,
 };
 
@@ -87,7 +87,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         }
         Decision::RollBack { superseded, .. } => {
             let old = recovered.genesis.as_ref().expect("only a history is rolled back");
-            let began_after = recovered.last.as_ref().map(|last| last.batch);
+            let began_after = newest(&recovered);
             let (lineage, superseded) = (clock.new_lineage(), superseded.clone());
             let begun = Begun::AcceptedRollback;
             Some(Genesis { lineage, begun, superseded, began_after, ..old.clone() })
@@ -98,7 +98,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     reach(Point::Opened);
     let names: Vec<SinkName> = sinks.iter().map(|sink| sink.name().clone()).collect();
     if let Some(genesis) = &genesis {
-        checkpoint.begin(genesis, &names)?;
+        checkpoint.begin(genesis, first_marks(&recovered, &names))?;
         reach(match genesis.begun {
             Begun::AcceptedRollback => Point::RollbackBegun,
             Begun::Freely | Begun::StartOver => Point::FreshBegun,
@@ -121,7 +121,9 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
             .map_err(|error| EngineError::Sink { sink: name, error })?;
         reach(Point::SinkBegun);
     }
-    settle_marks(&mut *checkpoint, &recovered, &names, &job)?;
+    if recovered.genesis.is_some() {
+        settle_marks(&mut *checkpoint, &recovered, &names)?;
+    }
     let committer = source.committer(genesis.begun);
     let commits = match &carriage {
         Carriage::Threads => Commits::on_a_thread(committer),
@@ -319,7 +321,8 @@ fn facts(
             lineage: genesis.lineage,
             begun: genesis.begun,
             superseded: genesis.superseded.clone(),
-            just_begun: genesis.has_just_begun(recovered.last.as_ref().map(|last| last.batch)),
+            just_begun: genesis.has_just_begun(newest(recovered)),
+            is_unborn: genesis.has_no_batch_of_its_own(newest(recovered)),
             last: recovered.last.as_ref().map(|last| (last.batch, last.digest)),
             marks: recovered.marks.clone(),
         },
@@ -507,34 +510,48 @@ fn restore(
     Ok((job, Some(publication)))
 }
 
+fn newest(recovered: &Recovered) -> Option<BatchId> {
+    recovered.last.as_ref().map(|last| last.batch)
+}
+
+/// Whether some sink lacks the newest batch. Where every sink is new there is none that has it: it is
+/// published to all of them.
+fn is_pending(recovered: &Recovered) -> bool {
+    let marks = &recovered.marks;
+    marks.is_empty() || marks.iter().any(|mark| mark.published < newest(recovered))
+}
+
+/// The marks that a new history begins with. A sink that is new to it is owed the newest batch where some
+/// other one lacks that; else it is admitted once it was begun itself.
+fn first_marks(recovered: &Recovered, names: &[SinkName]) -> Vec<Mark> {
+    let is_owed = is_pending(recovered);
+    let mark = |name: &SinkName| {
+        let known = recovered.marks.iter().find(|mark| mark.sink == *name).cloned();
+        known.or_else(|| is_owed.then(|| Mark { sink: name.clone(), published: None }))
+    };
+    names.iter().filter_map(mark).collect()
+}
+
 /// Sinks that are new to the history begin with its next batch; ones that are gone are forgotten.
 fn settle_marks(
     checkpoint: &mut dyn Checkpoint,
     recovered: &Recovered,
     names: &[SinkName],
-    job: &Job,
 ) -> Result<(), EngineError> {
-    if recovered.genesis.is_none() {
-        return Ok(());
+    let newest = newest(recovered);
+    // Before the first batch there is nothing to publish, and what comes is owed to all of them.
+    if newest.is_none() || !is_pending(recovered) {
+        for name in names {
+            if recovered.marks.iter().all(|mark| mark.sink != *name) {
+                checkpoint.admit_sink(name, newest)?;
+                reach(Point::SinkAdmitted);
+            }
+        }
     }
     for mark in &recovered.marks {
         if !names.contains(&mark.sink) {
             checkpoint.forget_sink(&mark.sink)?;
             reach(Point::SinkForgotten);
-        }
-    }
-    let last = job.head().last.as_ref().map(|last| last.batch);
-    // Where every sink is new there is none that has the newest batch: it is published to all of them.
-    // Before the first batch there is nothing to publish, and what comes is owed to all of them.
-    let marks = &recovered.marks;
-    let pending = marks.is_empty() || marks.iter().any(|mark| mark.published < last);
-    if last.is_some() && pending {
-        return Ok(());
-    }
-    for name in names {
-        if recovered.marks.iter().all(|mark| mark.sink != *name) {
-            checkpoint.admit_sink(name, last)?;
-            reach(Point::SinkAdmitted);
         }
     }
     Ok(())

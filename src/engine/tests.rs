@@ -13,6 +13,7 @@ use crate::{
     sink::memory::{Keeps, MemorySink, Trouble},
     source::memory::{Call, MemoryTopic},
     spec,
+    types::Lineage,
 };
 
 struct Fixed;
@@ -892,37 +893,109 @@ fn a_sink_that_joined_before_the_first_batch_may_not_be_left_out_while_it_lacks_
     assert!(refused > 0, "there was a batch to be promised");
 }
 
+/// The history that is on the disk, and its newest batch.
+fn history(world: &World) -> (Lineage, Option<BatchId>) {
+    let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
+    let recovered = opened.facts().expect("it is whole");
+    let genesis = recovered.genesis.expect("it was begun");
+    (genesis.lineage, recovered.last.map(|last| last.batch))
+}
+
+fn permitting_rollback() -> Settings {
+    let accept_rollback = Permission::Unnamed;
+    let permissions = Permissions { accept_rollback, ..Permissions::default() };
+    Settings { permissions, ..World::settings() }
+}
+
 #[test]
 fn an_unreadable_announce_file_needs_one_permission_wherever_the_process_is_killed() {
     let straight = World::with_sales(Keeps::Marker);
     straight.run(&World::settings()).expect("nothing is in its way");
-    for is_power_cut in [false, true] {
-        for writes in 1..12 {
+    let mut firsts = 0;
+    for (before, writes) in (3..8).flat_map(|before| (0..12).map(move |writes| (before, writes))) {
+        for is_power_cut in [false, true] {
             let world = World::with_sales(Keeps::Marker);
-            world.disk.fail_writes_after(6);
+            world.disk.fail_writes_after(before);
             world.run(&World::settings()).expect_err("the disk fails");
             world.disk.crash();
             world.disk.lose_visible(true);
-            let error = world.run(&World::settings()).expect_err("nobody knows what was seen");
-            assert_eq!(error.exit_code(), 13, "{error}");
-            let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
-            let before =
-                opened.facts().expect("it is whole").genesis.map(|genesis| genesis.lineage);
-            let accept_rollback = Permission::Unnamed;
-            let permissions = Permissions { accept_rollback, ..Permissions::default() };
-            let permitted = Settings { permissions, ..World::settings() };
+            let (given_up, last) = history(&world);
+            firsts += u32::from(last == Some(BatchId(0)));
             world.disk.fail_writes_after(writes);
-            let _ = world.run(&permitted);
+            let _ = world.run(&permitting_rollback());
             if !is_power_cut {
                 world.disk.sync();
             }
             world.disk.crash();
-            let opened = MemoryCheckpoint::open(&world.disk).expect("it is whole");
-            let now = opened.facts().expect("it is whole").genesis.map(|genesis| genesis.lineage);
-            let settings = if now == before { &permitted } else { &World::settings() };
-            world.run(settings).unwrap_or_else(|error| panic!("after {writes} writes: {error}"));
-            assert_eq!(world.rows(), straight.rows(), "after {writes} writes");
+            let killed = format!("after {before} and {writes} writes");
+            if history(&world).0 == given_up {
+                let error = world.run(&World::settings()).expect_err(&killed);
+                assert_eq!(error.exit_code(), 13, "{killed}: {error}");
+                world.run(&permitting_rollback()).expect(&killed);
+            }
+            world.run(&World::settings()).unwrap_or_else(|error| panic!("{killed}: {error}"));
+            assert_eq!(world.rows(), straight.rows(), "{killed}");
         }
+    }
+    assert!(firsts > 0, "the first batch, of which nobody need have seen anything, is among them");
+}
+
+#[test]
+fn an_accepted_rollback_to_other_sinks_is_over_wherever_the_process_is_killed() {
+    let straight = World::with_sales(Keeps::Marker);
+    straight.run(&World::settings()).expect("nothing is in its way");
+    let mut killed_between = 0;
+    for (before, writes) in (5..9).flat_map(|before| (0..12).map(move |writes| (before, writes))) {
+        for is_power_cut in [false, true] {
+            let mut world = World::with_sales(Keeps::Marker);
+            world.disk.fail_writes_after(before);
+            world.run(&World::settings()).expect_err("the disk fails");
+            world.disk.crash();
+            world.disk.lose_visible(true);
+            let (given_up, last) = history(&world);
+            let had = world.sink.published().last().map(|last| last.identity.batch);
+            world.sink = MemorySink::new("other", Keeps::Marker);
+            world.disk.fail_writes_after(writes);
+            let _ = world.run(&permitting_rollback());
+            if !is_power_cut {
+                world.disk.sync();
+            }
+            world.disk.crash();
+            let killed = format!("after {before} and {writes} writes");
+            let is_begun = history(&world).0 != given_up;
+            killed_between += u32::from(is_begun && history(&world).1 == last);
+            let settings = if is_begun { &World::settings() } else { &permitting_rollback() };
+            world.run(settings).unwrap_or_else(|error| panic!("{killed}: {error}"));
+            let published = world.sink.published();
+            let newest = history(&world).1;
+            assert_eq!(published.last().map(|last| last.identity.batch), newest, "{killed}");
+            if had < last {
+                let first = published.first().map(|first| first.identity.batch);
+                assert_eq!(first, last, "what no sink had is published: {killed}");
+            }
+        }
+    }
+    assert!(killed_between > 0, "some end between the permission and the first batch");
+}
+
+#[test]
+fn a_sink_that_joins_with_an_accepted_rollback_may_go_wherever_the_process_is_killed() {
+    for writes in 0..12 {
+        let mut world = World::with_sales(Keeps::Marker);
+        world.run(&World::settings()).expect("nothing is in its way");
+        world.disk.sync();
+        world.disk.crash();
+        world.disk.lose_visible(true);
+        let (given_up, _) = history(&world);
+        world.other_sink = Some(MemorySink::new("other", Keeps::Marker));
+        world.disk.fail_writes_after(writes);
+        let _ = world.run(&permitting_rollback());
+        world.disk.sync();
+        world.disk.crash();
+        world.other_sink = None;
+        let is_begun = history(&world).0 != given_up;
+        let settings = if is_begun { &World::settings() } else { &permitting_rollback() };
+        world.run(settings).unwrap_or_else(|error| panic!("after {writes} writes: {error}"));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     types::{LeaderEpoch, Offset, Partition, Position},
 };
 
-/// New partitions are looked for at every trigger, but not more often than this.
+/// The topic is looked up at every trigger, for its id and new partitions, but not more often than this.
 const PARTITIONS_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a run without an interval waits for data before it looks around.
@@ -82,9 +82,11 @@ impl Ends {
         now_ms: i64,
     ) -> Result<BTreeMap<Partition, Offset>, SourceError> {
         let before = self.fixed.clone().flatten();
-        match &before {
-            Some(fixed) if !self.look_again => return Ok(fixed.clone()),
-            _ => self.join_partitions(source, job, now_ms)?,
+        self.join_partitions(source, job, now_ms)?;
+        if let Some(fixed) = &before
+            && !self.look_again
+        {
+            return Ok(fixed.clone());
         }
         let partitions: Vec<_> = job.head().positions.keys().copied().collect();
         let bounds = source.bounds(&partitions)?;
@@ -198,6 +200,7 @@ impl Ends {
         if !is_other {
             return Ok(());
         }
+        self.look_again = true;
         self.new_topic.clone_from(&self.topic_id);
         tracing::warn!(
             topic = job.pipeline().topic,

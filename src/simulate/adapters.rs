@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     batch::{
-        BadRecord, Begun, Bounds, Genesis, MarkerFact, Plan, Publication, Record, WitnessFact,
+        BadRecord, Begun, Bounds, Genesis, Mark, MarkerFact, Plan, Publication, Record, WitnessFact,
     },
     checkpoint::{
         Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
@@ -413,12 +413,12 @@ impl WorldCheckpoint {
 }
 
 impl Checkpoint for WorldCheckpoint {
-    fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
+    fn begin(&mut self, genesis: &Genesis, marks: Vec<Mark>) -> Result<(), CheckpointError> {
         let mut world = self.shared.lock();
         world.begins();
         world.book.named(genesis.lineage);
         drop(world);
-        self.inner.begin(genesis, sinks)
+        self.inner.begin(genesis, marks)
     }
 
     fn next_incarnation(&mut self) -> Result<Incarnation, CheckpointError> {

@@ -71,6 +71,8 @@ pub(super) struct Entry {
     content: Content,
     rows: Rows,
     letters: Arc<[DeadLetter]>,
+    /// Some sink has confirmed it.
+    has_left: bool,
 }
 
 /// What a copy of the disk holds.
@@ -156,6 +158,11 @@ impl Book {
     pub(super) fn records(&self) -> impl Iterator<Item = (Partition, &Held)> {
         let contents = self.history.iter().flat_map(|entry| &entry.content.records);
         contents.map(|(partition, held)| (*partition, held))
+    }
+
+    /// The history's name, if it has begun.
+    pub(super) fn lineage(&self) -> Option<Lineage> {
+        self.lineage
     }
 
     fn entry(&self, batch: u64) -> Option<&Entry> {
@@ -350,6 +357,10 @@ impl Book {
         if let Some(sink) = behind {
             return Err(format!("batch {next} is persisted before {} has the last one", sink.name));
         }
+        // New sinks may begin behind a batch, but not behind one that no sink was ever given.
+        if self.history.last().is_some_and(|newest| !newest.has_left) {
+            return Err(format!("batch {next} is persisted and no sink was given the last one"));
+        }
         let Some(content) = self.read.pop_front() else {
             return Err(format!("batch {next} is persisted and was not read"));
         };
@@ -375,7 +386,8 @@ impl Book {
         if let Some(given) = given {
             check_given(record, &rows, &given, self.variant.is_compat)?;
         }
-        self.candidate = Some(Entry { record: record.clone(), content, rows, letters });
+        self.candidate =
+            Some(Entry { record: record.clone(), content, rows, letters, has_left: false });
         Ok(())
     }
 
@@ -471,6 +483,10 @@ impl Book {
         let sink = &mut self.sinks[sink];
         sink.published = Some(batch);
         sink.confirmed += 1;
+        let entry = usize::try_from(batch).ok().and_then(|batch| self.history.get_mut(batch));
+        if let Some(entry) = entry {
+            entry.has_left = true;
+        }
     }
 
     /// A batch is to be committed to the group.

@@ -5,7 +5,7 @@
 //! not refused for the same reason.
 
 use crate::{
-    batch::{MarkerFact, Permission, Permissions, VisibleFact},
+    batch::{Begun, Genesis, MarkerFact, Permission, Permissions, VisibleFact},
     checkpoint::{Recovered, memory::MemoryDisk},
     engine::EngineError,
     simulate::{Trial, book::Kept, pipelines, pipelines::Variant, sink_name},
@@ -29,8 +29,12 @@ pub(super) struct Troubled {
     pub(super) state: bool,
     /// The sinks of before, where one was taken away for the next start.
     pub(super) sinks: Option<Vec<MemorySink>>,
+    /// The sinks of before, where others were given together with a way out.
+    pub(super) exchanged: Option<Vec<MemorySink>>,
     /// Another pipeline is given to the next start.
     pub(super) pipeline: Option<&'static Variant>,
+    /// The history whose announce file could not be read: nobody goes on with it.
+    pub(super) unreadable: Option<Lineage>,
     /// A way out was taken: the next start is not refused again.
     pub(super) way_out: bool,
     /// Starts that were refused in a row.
@@ -93,6 +97,7 @@ impl Trial {
         world.book.replaced(kept.clone());
         self.disk.replace_with(disk);
         self.troubled.state = true;
+        self.troubled.unreadable = None;
         self.has_gone_back = true;
     }
 
@@ -106,6 +111,7 @@ impl Trial {
         world.counts.faults_injected += 1;
         self.disk.lose_visible(is_there);
         self.troubled.state = true;
+        self.troubled.unreadable = None;
     }
 
     fn lose_state(&mut self) {
@@ -117,6 +123,7 @@ impl Trial {
         world.book.replaced(Kept::default());
         self.disk.replace_with(&MemoryDisk::new());
         self.troubled.state = true;
+        self.troubled.unreadable = None;
         self.has_gone_back = true;
     }
 
@@ -171,8 +178,10 @@ impl Trial {
             return Some("the pipeline is another one");
         }
         let last = recovered.last.as_ref().map(|last| last.batch);
-        if self.lacks_a_sink(last) {
-            return Some("a sink that lacks the newest batch was left out");
+        if let VisibleFact::Unreadable(_) = recovered.visible
+            && cannot_be_read(genesis, last)
+        {
+            self.troubled.unreadable = Some(genesis.lineage);
         }
         let known = |lineage: Lineage| {
             lineage == genesis.lineage
@@ -188,6 +197,9 @@ impl Trial {
         {
             return None;
         }
+        if self.lacks_a_sink(last) {
+            return Some("a sink that lacks the newest batch was left out");
+        }
         if seen.iter().any(|(lineage, batch)| *lineage == genesis.lineage && *batch > last) {
             return Some("later batches were seen");
         }
@@ -195,7 +207,9 @@ impl Trial {
             return Some("a later history was seen");
         }
         match &recovered.visible {
-            VisibleFact::Unreadable(_) => Some("the announce file cannot be read"),
+            VisibleFact::Unreadable(_) if cannot_be_read(genesis, last) => {
+                Some("the announce file cannot be read")
+            }
             VisibleFact::Absent if last > Some(BatchId(0)) && !genesis.has_just_begun(last) => {
                 Some("the announce file is gone")
             }
@@ -235,8 +249,9 @@ impl Trial {
         if self.troubled.pipeline.take().is_some() && code == 12 {
             return Ok(());
         }
-        if let Some(sinks) = self.troubled.sinks.take()
-            && code == 12
+        let exchanged = self.troubled.exchanged.take();
+        if code == 12
+            && let Some(sinks) = self.troubled.sinks.take().or(exchanged)
         {
             self.sinks = sinks;
             return Ok(());
@@ -249,8 +264,11 @@ impl Trial {
             return Err(format!("one refusal leads to another: {text}"));
         }
         if code == 12 {
-            // Another place for every sink.
-            self.renew_sinks();
+            let is_named = |sink: &MemorySink| text.contains(&format!("sink {} ", sink_name(sink)));
+            let Some(index) = self.sinks.iter().position(is_named) else {
+                return Err(format!("a refusal names none of the run's sinks: {text}"));
+            };
+            self.renew_sink(index);
             return Ok(());
         }
         let has_state = !text.contains("holds no checkpoint");
@@ -259,6 +277,7 @@ impl Trial {
             (true, Some(lineage), _) => {
                 self.permissions.accept_rollback = Permission::Naming(lineage);
                 self.has_gone_back = true;
+                self.exchange_sinks();
             }
             (false, _, Some(lineage)) => {
                 self.permissions.start_over = Permission::Naming(lineage);
@@ -271,17 +290,40 @@ impl Trial {
         Ok(())
     }
 
-    fn renew_sinks(&mut self) {
-        for sink in &mut self.sinks {
-            self.sinks_made += 1;
-            *sink = new_sink(sink.keeps(), self.sinks_made);
+    /// Other sinks, or another one, for the history that is to begin; or not.
+    fn exchange_sinks(&mut self) {
+        let (what, index) = {
+            let chance = &mut self.shared.lock().chance;
+            (chance.below(6), chance.index(self.sinks.len()))
+        };
+        if what < 2 {
+            self.troubled.exchanged = Some(self.sinks.clone());
         }
+        match what {
+            0 => self.renew_sinks(),
+            1 => self.renew_sink(index),
+            _ => {}
+        }
+    }
+
+    fn renew_sinks(&mut self) {
+        (0..self.sinks.len()).for_each(|index| self.renew_sink(index));
+    }
+
+    /// Another place for a sink.
+    fn renew_sink(&mut self, index: usize) {
+        self.sinks_made += 1;
+        self.sinks[index] = new_sink(self.sinks[index].keeps(), self.sinks_made);
     }
 
     /// A start got past its decision: whatever was wrong is accepted.
     pub(super) fn got_over_it(&mut self) {
-        self.troubled = Troubled::default();
+        let unreadable = std::mem::take(&mut self.troubled).unreadable;
         let mut world = self.shared.lock();
+        if unreadable.is_some() && unreadable == world.book.lineage() {
+            let passed_over = "a history went on whose announce file could not be read";
+            world.check(Err(passed_over.to_owned()));
+        }
         if world.chance.below(2) == 0 {
             self.permissions = Permissions::default();
         }
@@ -291,6 +333,11 @@ impl Trial {
 pub(super) fn new_sink(keeps: Keeps, number: u64) -> MemorySink {
     let kind = if keeps == Keeps::Marker { "marker" } else { "plain" };
     MemorySink::new(&format!("{kind}-{number}"), keeps)
+}
+
+/// Whether a start may not go on with this history because its announce file cannot be read.
+fn cannot_be_read(genesis: &Genesis, last: Option<BatchId>) -> bool {
+    genesis.begun == Begun::Freely || !genesis.has_no_batch_of_its_own(last)
 }
 
 fn marker(sink: &mut MemorySink) -> Option<(Lineage, Option<BatchId>)> {

@@ -18,7 +18,8 @@ use std::{
 
 use sales_stream::{
     batch::{
-        BadRecord, BatchRecord, Begun, Bounds, Genesis, Plan, Publication, Record, WitnessFact,
+        BadRecord, BatchRecord, Begun, Bounds, Genesis, Mark, Plan, Publication, Record,
+        WitnessFact,
     },
     checkpoint::{Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible},
     commands::Failure,
@@ -346,8 +347,8 @@ struct GatedCheckpoint {
 }
 
 impl Checkpoint for GatedCheckpoint {
-    fn begin(&mut self, genesis: &Genesis, sinks: &[SinkName]) -> Result<(), CheckpointError> {
-        self.inner.begin(genesis, sinks)
+    fn begin(&mut self, genesis: &Genesis, marks: Vec<Mark>) -> Result<(), CheckpointError> {
+        self.inner.begin(genesis, marks)
     }
 
     fn next_incarnation(&mut self) -> Result<Incarnation, CheckpointError> {

@@ -8,7 +8,9 @@ use crate::{
         Checkpoint, CheckpointError,
         ledger::HISTORY_BATCHES,
         memory::{MemoryCheckpoint, MemoryDisk},
-        trials::{Trial, genesis, load, published_again, rows, run, sink, totals, write_ahead},
+        trials::{
+            Trial, genesis, load, marks, published_again, rows, run, sink, totals, write_ahead,
+        },
     },
     spec::OutputMode,
     types::{BatchId, Column, DataType, Incarnation, Keeper, Place, Rows, Timestamp},
@@ -18,7 +20,7 @@ use crate::{
 fn begun() -> (MemoryDisk, MemoryCheckpoint) {
     let disk = MemoryDisk::new();
     let mut checkpoint = MemoryCheckpoint::open(&disk).unwrap();
-    checkpoint.begin(&genesis(), &[sink()]).unwrap();
+    checkpoint.begin(&genesis(), marks()).unwrap();
     checkpoint.next_incarnation().unwrap();
     (disk, checkpoint)
 }
@@ -27,7 +29,7 @@ fn begun() -> (MemoryDisk, MemoryCheckpoint) {
 fn history_keeps_the_newest_ten_thousand_batches_and_every_start_reads_them() {
     let disk = MemoryDisk::new();
     let mut checkpoint = MemoryCheckpoint::open(&disk).unwrap();
-    checkpoint.begin(&genesis(), &[sink()]).unwrap();
+    checkpoint.begin(&genesis(), marks()).unwrap();
     let mut trial = Trial::new();
     let history = || disk.keys_of("history");
     let kept = usize::try_from(HISTORY_BATCHES).unwrap();

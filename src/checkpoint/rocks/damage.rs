@@ -26,6 +26,8 @@ pub(super) fn facts_with(recovered: &Recovered, witness: WitnessFact) -> Facts {
             begun: genesis.begun,
             superseded: genesis.superseded.clone(),
             just_begun: genesis.has_just_begun(recovered.last.as_ref().map(|last| last.batch)),
+            is_unborn: genesis
+                .has_no_batch_of_its_own(recovered.last.as_ref().map(|last| last.batch)),
             last: recovered.last.as_ref().map(|last| (last.batch, last.digest)),
             marks: recovered.marks.clone(),
         },

@@ -11,14 +11,14 @@ use super::*;
 use crate::{
     checkpoint::{
         Checkpoint as _,
-        trials::{self, Trial, genesis, load, run, sink, totals},
+        trials::{self, Trial, genesis, load, marks, run, totals},
     },
     types::BatchId,
 };
 
 pub(super) fn begun(directory: &Path) -> (RocksCheckpoint, Trial) {
     let mut checkpoint = RocksCheckpoint::open(directory).unwrap();
-    checkpoint.begin(&genesis(), &[sink()]).unwrap();
+    checkpoint.begin(&genesis(), marks()).unwrap();
     assert_eq!(checkpoint.next_incarnation().unwrap(), Incarnation(1));
     (checkpoint, Trial::new())
 }
