@@ -88,6 +88,10 @@ transaction.state.log.min.isr=$in_sync
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 
+# What compaction looks keys up in. A broker takes the usual 128 MiB when it starts, and after a hard end, with logs to
+# recover, a small heap has not always room for that.
+log.cleaner.dedupe.buffer.size=8388608
+
 # Retention goes by the records' own time: with the usual seven days, made-up sales of last year are deleted at once.
 log.retention.ms=-1
 PROPERTIES
