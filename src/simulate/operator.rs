@@ -249,9 +249,8 @@ impl Trial {
         if self.troubled.pipeline.take().is_some() && code == 12 {
             return Ok(());
         }
-        let exchanged = self.troubled.exchanged.take();
         if code == 12
-            && let Some(sinks) = self.troubled.sinks.take().or(exchanged)
+            && let Some(sinks) = self.troubled.sinks.take().or(self.troubled.exchanged.take())
         {
             self.sinks = sinks;
             return Ok(());
@@ -265,10 +264,11 @@ impl Trial {
         }
         if code == 12 {
             let is_named = |sink: &MemorySink| text.contains(&format!("sink {} ", sink_name(sink)));
-            let Some(index) = self.sinks.iter().position(is_named) else {
-                return Err(format!("a refusal names none of the run's sinks: {text}"));
-            };
-            self.renew_sink(index);
+            match self.sinks.iter().position(is_named) {
+                Some(index) => self.renew_sink(index),
+                // One that was given up lacks a batch: others take its place, and the batch.
+                None => self.renew_sinks(),
+            }
             return Ok(());
         }
         let has_state = !text.contains("holds no checkpoint");
@@ -297,7 +297,7 @@ impl Trial {
             (chance.below(6), chance.index(self.sinks.len()))
         };
         if what < 2 {
-            self.troubled.exchanged = Some(self.sinks.clone());
+            self.troubled.exchanged.get_or_insert_with(|| self.sinks.clone());
         }
         match what {
             0 => self.renew_sinks(),
