@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 pub use world::Counts;
 
 use crate::{
-    batch::Permissions,
+    batch::{Permissions, Room},
     checkpoint::{
         Checkpoint,
         memory::{MemoryCheckpoint, MemoryDisk},
@@ -178,6 +178,8 @@ impl Trial {
             keep_dead_letters: self.keep_dead_letters,
             fail_on_data_loss: !self.may_lose,
             output_chunk_bytes: 1 << 20,
+            room: Room::ENDLESS,
+            memory_limit: u64::MAX,
             spec_text: self.troubled.pipeline.unwrap_or(self.variant).spec_text.clone(),
             brokers: "simulated".to_owned(),
         }

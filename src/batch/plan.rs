@@ -186,7 +186,8 @@ pub struct Plan {
     pub changes: Vec<Changes>,
     /// What it adds to the log of changes, where the state is one.
     pub log: Option<LogWrite>,
-    /// Whether the rows can be computed again from stored state; if not, they are stored.
+    /// Whether the rows can be computed again from stored state, and were few enough to be in memory; if not,
+    /// they are stored.
     pub rows_are_state: bool,
     /// What of its output is in the checkpoint already and counts from now on.
     pub ahead: WrittenAhead,

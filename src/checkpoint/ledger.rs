@@ -15,9 +15,12 @@
 mod contents;
 mod merge;
 mod outbox;
+mod reader;
 
 pub(in crate::checkpoint) use contents::{Contents, Run, link_problem, visit_history};
 pub(in crate::checkpoint) use outbox::Outbox;
+
+use reader::Shelved;
 
 use std::{
     path::Path,
@@ -34,7 +37,7 @@ use crate::{
     },
     checkpoint::{
         Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
-        Visible,
+        StateReader, Visible,
         codec::{
             self, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey, Row,
             StateHead,
@@ -167,6 +170,7 @@ pub struct Ledger<S> {
     writer: Writer,
     store: S,
     contents: Contents,
+    shelved: Shelved,
 }
 
 #[expect(private_bounds, reason = "the stores, and what is done with them, are this room's own")]
@@ -186,7 +190,9 @@ impl<S: Store> Ledger<S> {
             writer.write(edits, Durability::Unsynced)?;
             reach(Point::OrphansDeleted);
         }
-        Ok(Ledger { writer, store, contents })
+        let newest = contents.head.map(|head| head.batch);
+        let shelved = Shelved::new(newest, contents.runs.clone());
+        Ok(Ledger { writer, store, contents, shelved })
     }
 
     pub(in crate::checkpoint) fn contents(&self) -> &Contents {
@@ -212,8 +218,14 @@ impl<S: Store> Ledger<S> {
         self.writer.attempt("flushing the checkpoint", || store.flush())
     }
 
-    /// Deletes the rows of places that closed before this batch; they were published with it.
-    fn delete_closed(&mut self, record: &BatchRecord, head: &mut StateHead, edits: &mut Vec<Edit>) {
+    /// Deletes the rows of places that closed before this batch; they were published with it. Which these are.
+    fn delete_closed(
+        &mut self,
+        record: &BatchRecord,
+        head: &mut StateHead,
+        edits: &mut Vec<Edit>,
+    ) -> Vec<Place> {
+        let mut all_closed = Vec::new();
         let watermarks = record.watermarks;
         let is_early = is_planted(Mutant::DropClosedWindowEarly);
         let bound = if is_early { watermarks.closing_bound } else { watermarks.late_bound };
@@ -232,7 +244,9 @@ impl<S: Store> Ledger<S> {
                 codec::row_key_prefix(first),
                 codec::behind_chunks_of(last),
             ));
+            all_closed.extend(closed);
         }
+        all_closed
     }
 
     /// Writes the rows a batch touched, one run for each place.
@@ -395,13 +409,18 @@ impl<S: Store> Checkpoint for Ledger<S> {
         Box::new(outbox::AheadWriter::new(self.writer.clone()))
     }
 
+    fn state_reader(&self) -> Box<dyn StateReader> {
+        Box::new(reader::Reader::new(self.writer.families.clone(), self.shelved.clone()))
+    }
+
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
         let record = &plan.publication.record;
         self.follows(record);
         let mut head =
             StateHead { batch: record.batch, digest: record.digest, ..self.contents.seal() };
         let mut edits = Vec::new();
-        self.delete_closed(record, &mut head, &mut edits);
+        self.shelved.begin();
+        let closed = self.delete_closed(record, &mut head, &mut edits);
         let touched = self.put_touched(&plan.changes, &mut head, &mut edits);
         if let Err(error) = self.merge_older(record, &touched, &mut head, &mut edits) {
             self.writer.failed.store(true, Ordering::SeqCst);
@@ -424,6 +443,9 @@ impl<S: Store> Checkpoint for Ledger<S> {
         edits.push(Edit::Put(codec::encode_head(&head)));
         self.write(edits, Durability::Synced)?;
         let outbox = Outbox::new(self.writer.families.clone(), &descriptor);
+        let changed = closed.into_iter().chain(descriptor.touched.iter().map(|(place, _)| *place));
+        let runs = &self.contents.runs;
+        self.shelved.finish(record.batch, changed.map(|place| (place, runs.get(&place))));
         self.contents.head = Some(head);
         self.contents.descriptor = Some(descriptor);
         self.contents.last = Some(record.clone());

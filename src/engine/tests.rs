@@ -98,6 +98,8 @@ impl World {
             keep_dead_letters: false,
             fail_on_data_loss: true,
             output_chunk_bytes: crate::types::Rows::CHUNK_BYTES,
+            room: Room::ENDLESS,
+            memory_limit: u64::MAX,
             spec_text: spec::preset("sales").expect("the preset is there").to_owned(),
             brokers: "memory".to_owned(),
         }

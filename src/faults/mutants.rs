@@ -91,6 +91,8 @@ pub enum Mutant {
     ForgetMalformed,
     /// Offsets are committed where the batch began.
     CommitBegins,
+    /// A group that is touched while it is not in memory begins anew.
+    ForgetColdTotals,
 }
 
 /// A step of a batch behind which a run can be made to end.
@@ -141,7 +143,7 @@ mod planted {
 
     impl Mutant {
         /// Every defect, in the order of their table.
-        pub const ALL: [Mutant; 38] = [
+        pub const ALL: [Mutant; 39] = [
             Mutant::PublishBeforePersist,
             Mutant::CommitBeforePersist,
             Mutant::CommitBeforePublish,
@@ -180,6 +182,7 @@ mod planted {
             Mutant::DropLateLetters,
             Mutant::ForgetMalformed,
             Mutant::CommitBegins,
+            Mutant::ForgetColdTotals,
         ];
 
         /// Its name in `SALES_STREAM_MUTANT`.

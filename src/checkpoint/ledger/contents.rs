@@ -375,19 +375,9 @@ impl Contents {
     ) -> Result<(), CheckpointError> {
         let Some(newest) = self.head.map(|head| head.batch) else { return Ok(()) };
         let as_of = as_of.unwrap_or(newest);
-        let mut totals = TotalsReader::default();
         for (place, runs) in &self.runs {
             let seen = runs.partition_point(|run| run.batch <= as_of);
-            let mut rows = MergedRows::new(families, *place, &runs[..seen])?;
-            while let Some((row, batch)) = rows.next()? {
-                let Some(stored) = row.totals else { continue };
-                let accumulators = totals.read(stored).map_err(|error| {
-                    let key = codec::row_key_prefix(*place);
-                    at_key(families.directory(), Family::Windows, &key, &error)
-                })?;
-                let group = Group { start: row.start, end: row.end, key: row.key, accumulators };
-                restore(*place, group, batch == newest)?;
-            }
+            visit_rows(families, *place, &runs[..seen], newest, restore)?;
         }
         Ok(())
     }
@@ -399,11 +389,34 @@ impl Contents {
             last: self.last.clone(),
             marks: self.marks.clone(),
             visible,
+            rows_are_stored: self.descriptor.as_ref().is_some_and(|batch| batch.rows.is_some()),
             incarnation: self.incarnation,
             rollback_accepted: self.rollback_accepted,
             log: None,
         }
     }
+}
+
+/// Hands out the rows of a place's runs, of each the newest, by start and key, but for those that are gone.
+pub(super) fn visit_rows(
+    families: &dyn Families,
+    place: Place,
+    runs: &[Run],
+    newest: BatchId,
+    visit: &mut RestoreGroup<'_>,
+) -> Result<(), CheckpointError> {
+    let mut totals = TotalsReader::default();
+    let mut rows = MergedRows::new(families, place, runs)?;
+    while let Some((row, batch)) = rows.next()? {
+        let Some(stored) = row.totals else { continue };
+        let accumulators = totals.read(stored).map_err(|error| {
+            let key = codec::row_key_prefix(place);
+            at_key(families.directory(), Family::Windows, &key, &error)
+        })?;
+        let group = Group { start: row.start, end: row.end, key: row.key, accumulators };
+        visit(place, group, batch == newest)?;
+    }
+    Ok(())
 }
 
 type Offsets = BTreeMap<Partition, (BatchId, Position)>;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     RocksView,
-    database::{self, Database, LogEnd, Presence},
+    database::{self, Database, DatabaseRoom, LogEnd, Presence},
     database_path,
     directory::{StateDirectory, check, storage, sync_directory},
     view,
@@ -331,7 +331,7 @@ fn copy_database(
     orphans: &[Vec<u8>],
     destination: &Path,
 ) -> Result<(), CheckpointError> {
-    let copy = Database::open(destination, LogEnd::Whole)?;
+    let copy = Database::open(destination, LogEnd::Whole, DatabaseRoom::default())?;
     for family in Family::ALL {
         let (mut edits, mut bytes) = (Vec::new(), 0);
         source.scan(family, &mut |key, value| {
@@ -422,7 +422,7 @@ pub fn restore(
     }
     reach(Point::RestoreStaged);
     if rollback == Rollback::AcceptOnce {
-        let database = Database::open(&staging, LogEnd::Whole)?;
+        let database = Database::open(&staging, LogEnd::Whole, DatabaseRoom::default())?;
         let permission = vec![Edit::Put(codec::encode_rollback_accepted())];
         database.write(permission, Durability::Synced)?;
         reach(Point::RestorePermitted);
