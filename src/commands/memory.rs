@@ -51,7 +51,7 @@ pub(super) fn divide(limit: MemoryLimit, pipeline: &Pipeline) -> Parts {
             write_buffer_bytes: size(write_buffers),
             block_cache_bytes: size(block_cache),
         },
-        room: Room { state_bytes: size(state), rows_bytes: size((limit / 16).min(256 * MIB)) },
+        room: Room { state_bytes: size(state), rows_bytes: size(limit / 32) },
         max_offsets: MaxOffsets::Limited(records.clamp(1000, DEFAULT_MAX_OFFSETS)),
     }
 }
