@@ -44,6 +44,8 @@ pub(super) fn divide(limit: MemoryLimit, pipeline: &Pipeline) -> Parts {
     // still there.
     let others = PROCESS_BYTES + 2 * queue + 2 * write_buffers + block_cache;
     let state = (limit - batch).saturating_sub(others).max(limit / 16);
+    #[cfg(feature = "faults")]
+    let state = crate::faults::state_bytes().map_or(state, |bytes| bytes as u64);
     let records = batch / RECORD_BYTES / windows_of_a_record(pipeline);
     Parts {
         queue_bytes: size(queue),

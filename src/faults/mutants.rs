@@ -2,7 +2,8 @@
 //!
 //! `SALES_STREAM_MUTANT=NAME` plants one for the whole run. So that a defect of the order of steps shows,
 //! `SALES_STREAM_KILL_AFTER=STEP:BATCH` ends the process by SIGKILL behind a step of a batch, and
-//! `SALES_STREAM_PLANTED_ERROR=witness` lets the question for Kafka's witness fail. `scripts/mutants.sh` runs them
+//! `SALES_STREAM_PLANTED_ERROR=witness` lets the question for Kafka's witness fail, `SALES_STREAM_STATE_BYTES=N`
+//! leaves state so little memory that some of it is elsewhere. `scripts/mutants.sh` runs them
 //! all.
 //!
 //! Invariant: a mutant is one defect at the place where somebody could make it, and nothing else.
@@ -127,7 +128,7 @@ pub fn is_planted(mutant: Mutant) -> bool {
 }
 
 #[cfg(feature = "faults")]
-pub use planted::{asks_for_end_after, end_after, is_first, witness_fails};
+pub use planted::{asks_for_end_after, end_after, is_first, state_bytes, witness_fails};
 
 #[cfg(feature = "faults")]
 mod planted {
@@ -240,6 +241,13 @@ mod planted {
     #[must_use]
     pub fn witness_fails() -> bool {
         std::env::var("SALES_STREAM_PLANTED_ERROR").is_ok_and(|what| what == "witness")
+    }
+
+    /// How many bytes of state may be in memory, where `SALES_STREAM_STATE_BYTES` says so: so few that the little
+    /// state of a trial does not fit.
+    #[must_use]
+    pub fn state_bytes() -> Option<usize> {
+        std::env::var("SALES_STREAM_STATE_BYTES").ok()?.parse().ok()
     }
 
     /// True once in a process, for mutants that act once.
