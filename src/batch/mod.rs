@@ -38,7 +38,7 @@ pub(crate) use output::RowsHasher;
 pub use output::TakesOutput;
 pub use plan::{
     Chunks, DeadLetter, DeadLetterReason, Genesis, Identity, OutputChunk, Payload, Plan,
-    Publication, WrittenAhead,
+    Publication, WholePlace, WrittenAhead,
 };
 pub use recover::{
     DatabaseFact, Decision, Facts, Mark, MarkerFact, Permission, Permissions, Refusal, Shared,

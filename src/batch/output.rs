@@ -116,7 +116,7 @@ pub(super) struct Spilled {
     pub(super) rows: Rows,
     pub(super) row_count: u64,
     pub(super) rows_digest: Digest,
-    /// Whether some of them went ahead.
+    /// Whether some of them went ahead, or all must be stored.
     pub(super) has_spilled: bool,
 }
 
@@ -157,6 +157,10 @@ impl Spill for Spilling<'_> {
             ahead.take(OutputChunk::Rows(chunk))?;
         }
         Ok(())
+    }
+
+    fn store(&mut self) {
+        self.is_spilling = true;
     }
 }
 

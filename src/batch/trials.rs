@@ -14,7 +14,9 @@ use crate::{
         Incarnation, LeaderEpoch, Lineage, Offset, Partition, Place, Position, Rows, Timestamp,
         Value,
     },
-    window::{Accumulator, Changes, Group, ResultsError, Shelf, VisitGroup, Watermarks},
+    window::{
+        Accumulator, Changes, Group, ResultsError, Shelf, Table, VisitGroup, Watermarks, overlaid,
+    },
 };
 
 /// A spec over (store, item, price, ts in seconds): its mode, the delay of its watermark, whatever is
@@ -49,18 +51,24 @@ type StoredRow = (Timestamp, Vec<Accumulator>, bool);
 
 /// What a checkpoint holds of the state.
 #[derive(Clone, Debug, Default)]
-struct Stored(BTreeMap<Place, BTreeMap<(Timestamp, Vec<u8>), StoredRow>>);
+struct Stored {
+    rows: BTreeMap<Place, BTreeMap<(Timestamp, Vec<u8>), StoredRow>>,
+    /// What was written anew ahead of the batch, which must be what it comes to.
+    anew: Vec<(Timestamp, WholePlace)>,
+}
+
+type WholePlace = BTreeMap<(Timestamp, Vec<u8>), (Timestamp, Vec<Accumulator>)>;
 
 impl Stored {
     /// What the ledger does with a plan.
     fn take(&mut self, plan: &Plan) {
         let bound = plan.publication.record.watermarks.late_bound;
-        self.0.retain(|place, _| !bound.closes(place.closing));
-        self.0.values_mut().flat_map(BTreeMap::values_mut).for_each(|row| row.2 = false);
+        self.rows.retain(|place, _| !bound.closes(place.closing));
+        self.rows.values_mut().flat_map(BTreeMap::values_mut).for_each(|row| row.2 = false);
         assert!(plan.changes.is_sorted_by_key(|changes| changes.place));
         for Changes { place, written, removed } in &plan.changes {
             assert!(!bound.closes(place.closing), "{place:?} is done with already");
-            let rows = self.0.entry(*place).or_default();
+            let rows = self.rows.entry(*place).or_default();
             for (start, key) in removed {
                 let gone = rows.remove(&(*start, key.to_vec()));
                 assert!(gone.is_some(), "only what is stored is removed");
@@ -70,13 +78,21 @@ impl Stored {
                 rows.insert((group.start, group.key.to_vec()), row);
             }
         }
+        for (closing, whole) in self.anew.drain(..) {
+            let rows = self.rows.get_mut(&Place::groups(closing)).expect("it was touched");
+            let plain = |(at, row): (&(_, _), &StoredRow)| (at.clone(), (row.0, row.1.clone()));
+            let stored: WholePlace = rows.iter().map(plain).collect();
+            assert_eq!(whole, stored, "what is written anew is what is there behind the batch");
+            // Nobody can tell any more what was touched.
+            rows.values_mut().for_each(|row| row.2 = true);
+        }
     }
 
-    fn restore(&self, job: &mut Job) {
-        for (place, rows) in &self.0 {
+    fn restore(&self, job: &mut Job, rows_are_stored: bool) {
+        for (place, rows) in &self.rows {
             for ((start, key), (end, accumulators, newest)) in rows {
                 let group = Group { start: *start, end: *end, key, accumulators };
-                job.restore(*place, group, *newest).expect("its own rows fit");
+                job.restore(*place, group, *newest && !rows_are_stored).expect("its own rows fit");
             }
         }
     }
@@ -88,10 +104,25 @@ impl Shelf for Stored {
         closing: Timestamp,
         visit: &mut VisitGroup<'_>,
     ) -> Result<(), ResultsError> {
-        let rows = self.0.get(&Place::groups(closing)).into_iter().flatten();
+        let rows = self.rows.get(&Place::groups(closing)).into_iter().flatten();
         for ((start, key), (end, accumulators, _)) in rows {
             visit(Group { start: *start, end: *end, key, accumulators })?;
         }
+        Ok(())
+    }
+
+    fn is_scattered(&mut self, closing: Timestamp) -> bool {
+        closing.0 / 10_000_000 % 2 == 0
+    }
+
+    fn write_anew(&mut self, closing: Timestamp, touched: &Table) -> Result<(), ResultsError> {
+        let mut whole = BTreeMap::new();
+        overlaid(self, closing, Some(touched), &mut |group| {
+            let row = (group.end, group.accumulators.to_vec());
+            assert!(whole.insert((group.start, group.key.to_vec()), row).is_none(), "it came once");
+            Ok(())
+        })?;
+        self.anew.push((closing, whole));
         Ok(())
     }
 }
@@ -194,7 +225,7 @@ impl Trial {
     /// published.
     fn restart(&mut self, plan: &Plan) {
         self.job = new_job(&self.pipeline, self.room);
-        self.stored.restore(&mut self.job);
+        self.stored.restore(&mut self.job, !plan.rows_are_state);
         if let Some(log) = &self.log {
             let last = plan.publication.record.batch;
             self.job.restore_log(log, last).expect("its own log fits");

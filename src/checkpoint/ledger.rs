@@ -33,13 +33,13 @@ use std::{
 use crate::{
     batch::{
         BatchRecord, Chunks, DeadLetter, Genesis, Mark, Plan, Publication, RowsHasher, VisibleFact,
-        WrittenAhead,
+        WholePlace, WrittenAhead,
     },
     checkpoint::{
         Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
         StateReader, Visible,
         codec::{
-            self, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey, Row,
+            self, ChunkKey, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey, Row,
             StateHead,
         },
     },
@@ -171,6 +171,9 @@ pub struct Ledger<S> {
     store: S,
     contents: Contents,
     shelved: Shelved,
+    /// Places that the newest batch wrote anew, whose older runs go with the next one: until then the state
+    /// before that batch is there too.
+    written_anew: Vec<Place>,
 }
 
 #[expect(private_bounds, reason = "the stores, and what is done with them, are this room's own")]
@@ -184,15 +187,16 @@ impl<S: Store> Ledger<S> {
         if !orphans.is_empty() {
             tracing::info!(
                 chunks = orphans.len(),
-                "deleting output of a batch that was not finished; it is made anew"
+                "deleting what was ahead of a batch that was not finished; it is made anew"
             );
-            let edits = orphans.into_iter().map(|key| Edit::Delete(Family::Outbox, key)).collect();
+            let edits =
+                orphans.into_iter().map(|(family, key)| Edit::Delete(family, key)).collect();
             writer.write(edits, Durability::Unsynced)?;
             reach(Point::OrphansDeleted);
         }
         let newest = contents.head.map(|head| head.batch);
         let shelved = Shelved::new(newest, contents.runs.clone());
-        Ok(Ledger { writer, store, contents, shelved })
+        Ok(Ledger { writer, store, contents, shelved, written_anew: Vec::new() })
     }
 
     pub(in crate::checkpoint) fn contents(&self) -> &Contents {
@@ -249,16 +253,41 @@ impl<S: Store> Ledger<S> {
         all_closed
     }
 
-    /// Writes the rows a batch touched, one run for each place.
+    /// Deletes the runs that were written anew with the newest batch. Of which places.
+    fn delete_replaced(&mut self, head: &mut StateHead, edits: &mut Vec<Edit>) -> Vec<Place> {
+        let places = std::mem::take(&mut self.written_anew);
+        let newest = self.contents.head.map_or(BatchId(0), |head| head.batch);
+        for place in &places {
+            // It may have closed meanwhile.
+            let Some(runs) = self.contents.runs.get_mut(place) else { continue };
+            let whole = runs.partition_point(|run| run.batch < newest);
+            runs.drain(..whole).for_each(|run| run.take_from(head));
+            let behind = ChunkKey { place: *place, batch: newest, chunk: 0 }.encode();
+            let from = codec::row_key_prefix(*place);
+            edits.push(Edit::DeleteRange(Family::Windows, from, behind));
+        }
+        places
+    }
+
+    /// Writes the rows a batch touched, one run for each place; a place that was written anew has its run.
     fn put_touched(
         &mut self,
         changes: &[Changes],
+        ahead: &WrittenAhead,
         head: &mut StateHead,
         edits: &mut Vec<Edit>,
     ) -> Vec<(Place, u32)> {
         let mut described = Vec::with_capacity(changes.len());
         let mut totals = Vec::new();
         for Changes { place, written, removed } in changes {
+            if let Some(whole) = ahead.places.iter().find(|whole| whole.place == *place) {
+                let WholePlace { chunks: Chunks { count: chunks, seal }, bytes, .. } = *whole;
+                described.push((*place, chunks));
+                let run = Run { batch: head.batch, chunks, bytes, seal };
+                run.add_to(head);
+                self.contents.runs.entry(*place).or_default().push(run);
+                continue;
+            }
             let mut writer = ChunkWriter::new(*place, head.batch);
             let mut removed: Vec<_> = removed.iter().map(|(start, key)| (*start, &**key)).collect();
             removed.sort_unstable();
@@ -313,17 +342,17 @@ impl<S: Store> Ledger<S> {
     fn merge_older(
         &mut self,
         record: &BatchRecord,
-        touched: &[(Place, u32)],
+        touched: impl Iterator<Item = Place>,
         head: &mut StateHead,
         edits: &mut Vec<Edit>,
     ) -> Result<(), CheckpointError> {
         let mut budget = merge::BYTES_PER_BATCH;
-        for (place, _) in touched {
+        for place in touched {
             let closes = record.watermarks.closing_bound.closes(place.closing);
-            let Some(runs) = self.contents.runs.get_mut(place).filter(|_| !closes) else {
+            let Some(runs) = self.contents.runs.get_mut(&place).filter(|_| !closes) else {
                 continue;
             };
-            merge::merge_runs(&*self.writer.families, *place, runs, head, &mut budget, edits)?;
+            merge::merge_runs(&*self.writer.families, place, runs, head, &mut budget, edits)?;
         }
         Ok(())
     }
@@ -421,8 +450,11 @@ impl<S: Store> Checkpoint for Ledger<S> {
         let mut edits = Vec::new();
         self.shelved.begin();
         let closed = self.delete_closed(record, &mut head, &mut edits);
-        let touched = self.put_touched(&plan.changes, &mut head, &mut edits);
-        if let Err(error) = self.merge_older(record, &touched, &mut head, &mut edits) {
+        let replaced = self.delete_replaced(&mut head, &mut edits);
+        let touched = self.put_touched(&plan.changes, &plan.ahead, &mut head, &mut edits);
+        let anew: Vec<_> = plan.ahead.places.iter().map(|whole| whole.place).collect();
+        let others = touched.iter().map(|(place, _)| *place).filter(|place| !anew.contains(place));
+        if let Err(error) = self.merge_older(record, others, &mut head, &mut edits) {
             self.writer.failed.store(true, Ordering::SeqCst);
             return Err(error);
         }
@@ -443,9 +475,11 @@ impl<S: Store> Checkpoint for Ledger<S> {
         edits.push(Edit::Put(codec::encode_head(&head)));
         self.write(edits, Durability::Synced)?;
         let outbox = Outbox::new(self.writer.families.clone(), &descriptor);
-        let changed = closed.into_iter().chain(descriptor.touched.iter().map(|(place, _)| *place));
+        let touched = descriptor.touched.iter().map(|(place, _)| *place);
+        let changed = closed.into_iter().chain(replaced).chain(touched);
         let runs = &self.contents.runs;
-        self.shelved.finish(record.batch, changed.map(|place| (place, runs.get(&place))));
+        self.shelved.finish(record.batch, changed.map(|place| (place, runs.get(&place))), &anew);
+        self.written_anew = anew;
         self.contents.head = Some(head);
         self.contents.descriptor = Some(descriptor);
         self.contents.last = Some(record.clone());
@@ -542,7 +576,7 @@ fn tombstone((start, key): (Timestamp, &[u8])) -> Row<'_> {
 /// Writes what did not go ahead of a batch; counts all of it.
 fn put_output(plan: &Plan, edits: &mut Vec<Edit>) -> (Option<Chunks>, Chunks) {
     let Publication { record, rows, dead_letters, .. } = &plan.publication;
-    let WrittenAhead { rows: mut row_chunks, dead_letters: mut letter_chunks } = plan.ahead;
+    let WrittenAhead { rows: mut row_chunks, dead_letters: mut letter_chunks, .. } = plan.ahead;
     if !plan.rows_are_state {
         for chunk in rows.chunks() {
             edits.push(Edit::Put(outbox::encode_rows(record.batch, &mut row_chunks, chunk)));

@@ -122,8 +122,8 @@ pub trait Checkpoint: Send {
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError>;
 }
 
-/// Takes what is to be in the checkpoint ahead of the batch that is being read: its output, and which
-/// topic it reads.
+/// Takes what is to be in the checkpoint ahead of the batch that is being read: its output, state that is
+/// written anew, and which topic it reads.
 ///
 /// No output that goes here is seen by anyone before a batch that names it is durable. What no batch
 /// names, because the process ended first, is deleted when the checkpoint is opened.
@@ -140,6 +140,25 @@ pub trait Ahead: Send {
     /// # Errors
     /// The write failed: stop and recover, as with [`Checkpoint::persist`].
     fn write(&mut self, chunk: &OutputChunk) -> Result<(), CheckpointError>;
+
+    /// Begins to write all rows of a place anew, as they are behind the batch that is read. They count with it,
+    /// in place of what is stored and of what the plan changes there.
+    ///
+    /// # Panics
+    /// When another place was begun and not ended.
+    fn begin_place(&mut self, place: Place);
+
+    /// Writes the next of them, unsynced; they come by start and key.
+    ///
+    /// # Errors
+    /// As [`Ahead::write`].
+    fn put_row(&mut self, row: Group<'_>) -> Result<(), CheckpointError>;
+
+    /// The place has no more rows.
+    ///
+    /// # Errors
+    /// As [`Ahead::write`].
+    fn end_place(&mut self) -> Result<(), CheckpointError>;
 
     /// What was written for the batch, to be named by its plan.
     fn written(&self) -> WrittenAhead;
@@ -176,6 +195,10 @@ pub trait StateReader: Send {
         newest: BatchId,
         visit: &mut RestoreGroup<'_>,
     ) -> Result<(), CheckpointError>;
+
+    /// Whether what is stored of a place lies in so many pieces, with so much in them that is not current, that
+    /// it should be written anew as one. Asked as [`StateReader::rows`] is.
+    fn is_scattered(&mut self, place: Place, newest: BatchId) -> bool;
 }
 
 /// Takes a row of state read from disk: its place, itself, and whether the newest batch wrote it.

@@ -107,7 +107,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         });
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
-    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
+    let is_stored = recovered.rows_are_stored;
+    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings, is_stored)?;
     reach(Point::Loaded);
     check_room(&job, settings)?;
     let mut ahead = checkpoint.ahead();
@@ -486,6 +487,7 @@ fn restore(
     pipeline: Pipeline,
     genesis: &Genesis,
     settings: &Settings,
+    rows_are_stored: bool,
 ) -> Result<(Job, Option<crate::batch::Publication>), EngineError> {
     let incarnation = checkpoint.next_incarnation()?;
     reach(Point::IncarnationCounted);
@@ -502,7 +504,8 @@ fn restore(
         .with_output_chunks_of(settings.output_chunk_bytes)
         .within(settings.room);
     let recovered = checkpoint.load(&mut |place, row, newest| {
-        job.restore(place, row, newest).map_err(|error| CheckpointError::Corrupt {
+        // Which rows the newest batch wrote is only asked to compute its rows again.
+        job.restore(place, row, newest && !rows_are_stored).map_err(|error| CheckpointError::Corrupt {
             directory: std::path::PathBuf::new(),
             problem: error.to_string(),
         })
@@ -513,7 +516,7 @@ fn restore(
     }
     let mut reader = checkpoint.state_reader();
     let mut stored = StoredState::new(&mut *reader, Some(last.batch));
-    match job.resume(last, recovered.rows_are_stored, &mut stored) {
+    match job.resume(last, rows_are_stored, &mut stored) {
         Ok(publication) => Ok((job, Some(publication))),
         Err(error) => Err(stored.explain(error)),
     }

@@ -525,6 +525,10 @@ impl StateReader for WorldReader {
         self.shared.lock().note("reads state back behind batch", newest.0);
         self.inner.rows(place, newest, visit)
     }
+
+    fn is_scattered(&mut self, place: Place, newest: BatchId) -> bool {
+        self.inner.is_scattered(place, newest)
+    }
 }
 
 /// Who is told of each batch.

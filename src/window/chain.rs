@@ -395,7 +395,12 @@ impl Groups {
             (Groups::Windows(windows), GroupsDelta::Windows(mut delta)) => {
                 delta.touch_global();
                 closed.groups_touched = delta.groups();
-                let touched = windows.merge(delta, shelf.as_deref_mut())?;
+                let bound = watermarks.closing_bound;
+                let merged = windows.merge(delta, bound, shelf.as_deref_mut())?;
+                if merged.wrote_anew && windows.plan().output_mode == OutputMode::Update {
+                    spill.store();
+                }
+                let touched = merged.touched;
                 let out = (&mut *closed, (shelf, spill));
                 let removed = window_results(windows, &touched, watermarks, out, watch)?;
                 let places = touched

@@ -30,6 +30,42 @@ pub trait Shelf {
         closing: Timestamp,
         visit: &mut VisitGroup<'_>,
     ) -> Result<(), ResultsError>;
+
+    /// Whether the groups that close at an instant should be written anew, because what is stored of them lies
+    /// in too many pieces.
+    fn is_scattered(&mut self, closing: Timestamp) -> bool;
+
+    /// Writes the groups that close at an instant anew, all of them, as they are behind the batch that is being
+    /// closed, which has touched `touched`. A restart then does not know any more which these are, so that rows
+    /// that follow from them must be stored.
+    ///
+    /// # Errors
+    /// As [`Shelf::groups`].
+    fn write_anew(&mut self, closing: Timestamp, touched: &Table) -> Result<(), ResultsError>;
+}
+
+/// Hands out the groups of an instant as they are behind a batch: those it touched, which have their new totals,
+/// and the others from the shelf.
+///
+/// # Errors
+/// As [`Shelf::groups`].
+pub fn overlaid(
+    shelf: &mut (dyn Shelf + '_),
+    closing: Timestamp,
+    touched: Option<&Table>,
+    visit: &mut VisitGroup<'_>,
+) -> Result<(), ResultsError> {
+    let mut touched = touched.into_iter().flat_map(Table::sorted).peekable();
+    shelf.groups(closing, &mut |stored| {
+        while let Some(newer) = touched.next_if(|group| group.order() < stored.order()) {
+            visit(newer)?;
+        }
+        match touched.next_if(|group| group.order() == stored.order()) {
+            Some(newer) => visit(newer),
+            None => visit(stored),
+        }
+    })?;
+    touched.try_for_each(visit)
 }
 
 /// Takes a group.
@@ -42,6 +78,9 @@ pub trait Spill {
     /// # Errors
     /// [`ResultsError::Beyond`] when they cannot be put anywhere; whoever lent it knows why.
     fn look(&mut self, rows: &mut Rows) -> Result<(), ResultsError>;
+
+    /// All rows must be stored, because a restart could not compute them again.
+    fn store(&mut self);
 }
 
 /// Keeps all rows where they are.
@@ -52,6 +91,8 @@ impl Spill for KeepRows {
     fn look(&mut self, _: &mut Rows) -> Result<(), ResultsError> {
         Ok(())
     }
+
+    fn store(&mut self) {}
 }
 
 /// What is appended to while results are computed.
@@ -89,17 +130,7 @@ impl Results<'_, '_> {
         touched: Option<&Table>,
         shelf: &mut dyn Shelf,
     ) -> Result<(), ResultsError> {
-        let mut touched = touched.into_iter().flat_map(Table::sorted).peekable();
-        shelf.groups(closing, &mut |stored| {
-            while let Some(newer) = touched.next_if(|group| group.order() < stored.order()) {
-                self.append(plan, [newer])?;
-            }
-            match touched.next_if(|group| group.order() == stored.order()) {
-                Some(newer) => self.append(plan, [newer]),
-                None => self.append(plan, [stored]),
-            }
-        })?;
-        self.append(plan, touched)
+        overlaid(shelf, closing, touched, &mut |group| self.append(plan, [group]))
     }
 }
 

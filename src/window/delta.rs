@@ -224,6 +224,15 @@ pub(super) struct Cold {
     bytes: usize,
 }
 
+/// What came of merging a batch.
+#[derive(Debug)]
+pub(super) struct Merged {
+    /// The groups it touched with their new totals, by closing instant, ascending.
+    pub(super) touched: Vec<Shared>,
+    /// Whether some groups were written anew, so that what is stored does not tell which were touched.
+    pub(super) wrote_anew: bool,
+}
+
 /// What room there is for what a batch touches, in bytes.
 struct Room {
     /// For new windows.
@@ -421,8 +430,7 @@ impl Windows {
         }
     }
 
-    /// Adds a batch's delta. What comes back are the groups it touched with their new totals, by closing
-    /// instant, ascending. Without a shelf nothing leaves memory, and [`Windows::wants_shelf`] must have said
+    /// Adds a batch's delta; groups that close under `closing_bound` are about to go. Without a shelf nothing leaves memory, and [`Windows::wants_shelf`] must have said
     /// that none is needed.
     ///
     /// # Errors
@@ -430,8 +438,9 @@ impl Windows {
     pub(super) fn merge(
         &mut self,
         delta: Delta,
+        closing_bound: Watermark,
         mut shelf: Option<&mut (dyn Shelf + '_)>,
-    ) -> Result<Vec<Shared>, ResultsError> {
+    ) -> Result<Merged, ResultsError> {
         self.touched_a_window = delta.groups_a_window();
         self.batches += 1;
         let mut tables = delta.tables;
@@ -440,7 +449,7 @@ impl Windows {
             Some(_) => self.make_room(&tables),
             None => Room { of_new: usize::MAX, to_spare: usize::MAX },
         };
-        let mut shared = Vec::with_capacity(tables.len());
+        let mut merged = Merged { touched: Vec::with_capacity(tables.len()), wrote_anew: false };
         for (closing, touched) in tables {
             let bytes = touched.memory_bytes();
             let touched = match self.open.get(&closing) {
@@ -455,7 +464,12 @@ impl Windows {
                     let bytes = cold.bytes.saturating_add(bytes);
                     // Brought back they shall not be the next to leave.
                     if bytes.saturating_mul(2) > to_spare {
-                        self.join(closing, touched, shelf)?
+                        let touched = self.join(closing, touched, shelf)?;
+                        if !closing_bound.closes(closing) && shelf.is_scattered(closing) {
+                            shelf.write_anew(closing, &touched)?;
+                            merged.wrote_anew = true;
+                        }
+                        touched
                     } else {
                         to_spare -= bytes;
                         self.bring_back(closing, shelf)?;
@@ -463,9 +477,9 @@ impl Windows {
                     }
                 }
             };
-            shared.push((closing, touched));
+            merged.touched.push((closing, touched));
         }
-        Ok(shared)
+        Ok(merged)
     }
 
     /// Leaves new groups to the shelf: the batch that has them writes them.

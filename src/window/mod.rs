@@ -27,7 +27,7 @@ mod watermark;
 
 pub use accumulator::{Accumulator, Scalar, Sum};
 pub use chain::{Chain, ChainBatch, Changes, Closed, ResultsError};
-pub use cold::{KeepRows, Shelf, Spill, VisitGroup};
+pub use cold::{KeepRows, Shelf, Spill, VisitGroup, overlaid};
 pub use dedup::Deduplicator;
 pub use delta::{Delta, Windows};
 pub use key::KeyError;

@@ -3,7 +3,7 @@
 //! Damage that every single checksum survives shows here: a family that ends at another batch, a hole
 //! in history, a link that does not fit, a chunk that is missing or of an older version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Families, HISTORY_BATCHES, at_key, corrupt, merge::MergedRows, outbox, same_watermarks,
@@ -71,8 +71,8 @@ pub(in crate::checkpoint) struct Contents {
     pub runs: BTreeMap<Place, Vec<Run>>,
     /// What each batch added to the log of changes since its newest snapshot, oldest first.
     pub log: Vec<Run>,
-    /// Rows and dead letters written ahead of a batch that was never written.
-    pub orphans: Vec<Vec<u8>>,
+    /// What was written ahead of a batch that was never written.
+    pub orphans: BTreeSet<(Family, Vec<u8>)>,
 }
 
 impl Contents {
@@ -89,7 +89,7 @@ impl Contents {
             oldest_record: None,
             runs: BTreeMap::new(),
             log: Vec::new(),
-            orphans: Vec::new(),
+            orphans: BTreeSet::new(),
         }
     }
 
@@ -151,6 +151,7 @@ impl Contents {
 
     fn read_windows(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
         let directory = families.directory();
+        let newest = self.head.map(|head| head.batch);
         let mut open_run: Option<(Place, Run)> = None;
         families.scan(Family::Windows, &mut |key, value| {
             if codec::is_row_form(key) {
@@ -159,6 +160,10 @@ impl Contents {
             let chunk = Chunk::open(key, value)
                 .map_err(|error| at_key(directory, Family::Windows, key, &error))?;
             let at = chunk.key;
+            if Some(at.batch) > newest {
+                self.orphans.insert((Family::Windows, key.to_vec()));
+                return Ok(());
+            }
             let mut run = match open_run.take() {
                 Some((place, run)) if place == at.place && run.batch == at.batch => run,
                 None => Run { batch: at.batch, chunks: 0, bytes: 0, seal: 0 },
@@ -262,7 +267,7 @@ impl Contents {
                 OutboxKey::ResultRows(batch, _) | OutboxKey::DeadLetters(batch, _)
                     if Some(batch) > newest =>
                 {
-                    self.orphans.push(key.to_vec());
+                    self.orphans.insert((Family::Outbox, key.to_vec()));
                 }
                 other => {
                     let problem =

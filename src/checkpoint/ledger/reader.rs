@@ -16,6 +16,10 @@ use crate::{
     types::{BatchId, Place},
 };
 
+/// Fewer runs are read as they are. With more of them a place is written anew once the others have as much in
+/// them as the largest: so every row is written a number of times that grows with the logarithm of all.
+const SCATTERED_RUNS: usize = 4;
+
 /// The runs of the newest durable batch, as the ledger tells of them.
 #[derive(Clone, Debug)]
 pub(super) struct Shelved(Arc<Mutex<Runs>>);
@@ -41,17 +45,22 @@ impl Shelved {
         self.with(|runs| runs.newest = None);
     }
 
-    /// A batch is durable, and these places have other runs than before, or none.
+    /// A batch is durable, and these places have other runs than before, or none. Of those that it wrote `anew`
+    /// its own run is all that has to be read.
     pub(super) fn finish<'r>(
         &self,
         batch: BatchId,
         changed: impl Iterator<Item = (Place, Option<&'r Vec<Run>>)>,
+        anew: &[Place],
     ) {
         self.with(|runs| {
             runs.newest = Some(batch);
             for (place, new) in changed {
-                match new {
-                    Some(new) => runs.by_place.insert(place, new.clone()),
+                match new.map(Vec::as_slice) {
+                    Some([.., whole]) if anew.contains(&place) => {
+                        runs.by_place.insert(place, vec![whole.clone()])
+                    }
+                    Some(new) => runs.by_place.insert(place, new.to_vec()),
                     None => runs.by_place.remove(&place),
                 };
             }
@@ -91,5 +100,12 @@ impl StateReader for Reader {
     ) -> Result<(), CheckpointError> {
         let runs = self.shelved.of(place, newest);
         visit_rows(&*self.families, place, &runs, newest, visit)
+    }
+
+    fn is_scattered(&mut self, place: Place, newest: BatchId) -> bool {
+        let runs = self.shelved.of(place, newest);
+        let bytes: u64 = runs.iter().map(|run| run.bytes).sum();
+        let largest = runs.iter().map(|run| run.bytes).max().unwrap_or(0);
+        runs.len() >= SCATTERED_RUNS && bytes - largest >= largest
     }
 }
