@@ -15,7 +15,8 @@ use std::{
 };
 
 use support::{
-    Broker, Process, available_now, batch_files, out_dir, produce, sales_stream, send_sales, succeed,
+    Broker, Process, available_now, batch_files, out_dir, produce, sales_stream, send_sales,
+    succeed,
 };
 
 const SALES: u64 = 90_000;
@@ -91,7 +92,8 @@ impl Trial {
         succeed(&mut self.command("small", "64MiB"));
         let small = batch_files(&out_dir(self.home.path(), "small"));
         let large = batch_files(&out_dir(self.home.path(), "large"));
-        let rows: usize = large.values().map(|file| file.iter().filter(|b| **b == b'\n').count()).sum();
+        let rows: usize =
+            large.values().map(|file| file.iter().filter(|b| **b == b'\n').count()).sum();
         assert!(rows > 70_000, "there is something to compare: {rows}");
         assert_eq!(small.len(), large.len(), "as many batches");
         for (name, bytes) in &large {
@@ -127,7 +129,8 @@ fn a_deduplication_that_does_not_fit_ends_with_50_and_goes_on_with_more() {
     let sections = "[drop_duplicates]\ncolumns = [\"store\"]\n";
     let trial = Trial::new(head, sections, "append");
     let spec = fs::read_to_string(&trial.spec).unwrap();
-    let spec = spec.replace("[aggregates]\ntotal = { sum = \"price\", cast = \"decimal(18,2)\" }\n", "");
+    let spec =
+        spec.replace("[aggregates]\ntotal = { sum = \"price\", cast = \"decimal(18,2)\" }\n", "");
     fs::write(&trial.spec, spec).unwrap();
     succeed(&mut trial.command("large", "4GiB"));
     let ended = trial.command("small", "64MiB").output().unwrap();

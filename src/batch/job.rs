@@ -456,7 +456,8 @@ impl Job {
         let bounds = (self.room.rows_bytes, self.chunk_bytes);
         let ahead = beyond.ahead.filter(|_| rows_are_state);
         let mut spilling = Spilling::new(&columns, bounds, ahead);
-        let out = (Rows::with_chunks_of(columns, self.chunk_bytes), beyond.shelf, &mut spilling as _);
+        let out =
+            (Rows::with_chunks_of(columns, self.chunk_bytes), beyond.shelf, &mut spilling as _);
         let under = (self.head.watermarks, partitions);
         let closed = self.operators.close(operators, under, out, watch)?;
         let Closed { rows: mut computed, kept, changes, log, misfits, operators, .. } = closed;

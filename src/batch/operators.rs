@@ -21,9 +21,7 @@ use crate::{
         BatchId, Event, Keeper, Offset, OperatorCounts, OwnedEvent, Partition, Place, Rows,
         Timestamp, Value, Verdict, Watch,
     },
-    window::{
-        Chain, ChainBatch, Changes, Group, Misfits, ResultsError, Shelf, Spill, Watermarks,
-    },
+    window::{Chain, ChainBatch, Changes, Group, Misfits, ResultsError, Shelf, Spill, Watermarks},
 };
 
 /// A log is begun anew with a snapshot once it has so many times the keys there are...

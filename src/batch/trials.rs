@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     batch::{
-        BatchRecord, Beyond, Due, Head, Job, OutputChunk, Plan, Record, Room, RowsHasher, TakesOutput,
-        due,
+        BatchRecord, Beyond, Due, Head, Job, OutputChunk, Plan, Record, Room, RowsHasher,
+        TakesOutput, due,
     },
     spark::{LogWrite, StateLog},
     spec::{self, Comparison, Expression, Literal, Pipeline, Query, SessionGap, Window},
@@ -232,8 +232,7 @@ impl Trial {
             self.job.note_run_again();
         }
         let Plan { publication, rows_are_state, .. } = plan;
-        let again =
-            self.job.resume(publication.record.clone(), !rows_are_state, &mut self.stored);
+        let again = self.job.resume(publication.record.clone(), !rows_are_state, &mut self.stored);
         let mut again = again.expect("its own rows fit");
         if !rows_are_state {
             again.rows = publication.rows.clone();

@@ -39,8 +39,8 @@ use crate::{
         Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
         StateReader, Visible,
         codec::{
-            self, ChunkKey, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey, Row,
-            StateHead,
+            self, ChunkKey, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey,
+            Row, StateHead,
         },
     },
     faults::{Mutant, Point, is_planted, reach},

@@ -11,8 +11,8 @@ use crate::{
     batch::Permission,
     sink::console::Truncate,
     spec::{
-        Compat, DeadLetterSpec, MaxOffsets, MemoryLimit, OutputMode, ParseMode, ProgressSpec, SinkSpec,
-        StartingOffsets, StartingTimestamps, TimestampStrategy, Trigger, check_time_zone,
+        Compat, DeadLetterSpec, MaxOffsets, MemoryLimit, OutputMode, ParseMode, ProgressSpec,
+        SinkSpec, StartingOffsets, StartingTimestamps, TimestampStrategy, Trigger, check_time_zone,
     },
 };
 

@@ -67,7 +67,8 @@ fn windows_of_a_record(pipeline: &Pipeline) -> u64 {
     let Query::Aggregation(aggregation) = &pipeline.query else { return 1 };
     match &aggregation.window {
         Some(Window::Sliding(window)) => {
-            let windows = window.duration_us.unsigned_abs().div_ceil(window.slide_us.unsigned_abs());
+            let windows =
+                window.duration_us.unsigned_abs().div_ceil(window.slide_us.unsigned_abs());
             windows.max(1)
         }
         _ => 1,
@@ -99,7 +100,8 @@ fn limit_of_groups(root: &Path, groups: &str) -> Option<u64> {
     let mut least: Option<u64> = None;
     for line in groups.lines() {
         let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next())
+        let (Some(_), Some(controllers), Some(path)) =
+            (fields.next(), fields.next(), fields.next())
         else {
             continue;
         };

@@ -27,8 +27,8 @@ use crate::{
         kafka::{KafkaSource, KafkaSourceConfig},
     },
     spec::{
-        Asked, Compat, DeadLetterSpec, Overrides, Pipeline, ProgressSpec, RunOptions,
-        SinkSpec, StartingOffsets, StartingTimestamps, Trigger, without_secrets,
+        Asked, Compat, DeadLetterSpec, Overrides, Pipeline, ProgressSpec, RunOptions, SinkSpec,
+        StartingOffsets, StartingTimestamps, Trigger, without_secrets,
     },
     stop::Stop,
     types::{BatchId, DoubleTexts, FaultReason, Rows, Zone},

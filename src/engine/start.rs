@@ -505,9 +505,11 @@ fn restore(
         .within(settings.room);
     let recovered = checkpoint.load(&mut |place, row, newest| {
         // Which rows the newest batch wrote is only asked to compute its rows again.
-        job.restore(place, row, newest && !rows_are_stored).map_err(|error| CheckpointError::Corrupt {
-            directory: std::path::PathBuf::new(),
-            problem: error.to_string(),
+        job.restore(place, row, newest && !rows_are_stored).map_err(|error| {
+            CheckpointError::Corrupt {
+                directory: std::path::PathBuf::new(),
+                problem: error.to_string(),
+            }
         })
     })?;
     let Some(last) = recovered.last else { return Ok((job, None)) };

@@ -288,7 +288,8 @@ impl FromStr for MemoryLimit {
             _ => None,
         };
         let number: Option<u64> = number.replace('_', "").parse().ok();
-        let bytes = power.zip(number).and_then(|(power, number)| number.checked_mul(1 << (10 * power)));
+        let bytes =
+            power.zip(number).and_then(|(power, number)| number.checked_mul(1 << (10 * power)));
         match bytes.map(MemoryLimit) {
             Some(limit) if limit >= MemoryLimit::LEAST => Ok(limit),
             Some(_) => Err(InvalidOption(format!(

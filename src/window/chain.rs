@@ -19,8 +19,8 @@ use crate::{
         Timestamp, Verdict, Watch, Watermark, Work,
     },
     window::{
-        Deduplicator, Delta, Group, KeepRows, KeyError, Misfits, SessionDelta, Sessions, Shelf, Spill,
-        Table, Watermarks, WindowPlan, Windows,
+        Deduplicator, Delta, Group, KeepRows, KeyError, Misfits, SessionDelta, Sessions, Shelf,
+        Spill, Table, Watermarks, WindowPlan, Windows,
         cold::Results,
         dedup::DedupDelta,
         delta::{Kept, Shared},

@@ -257,9 +257,9 @@ impl Cold {
     fn add(&mut self, groups: u64, of: &Table) {
         let of_one = of.memory_bytes() / of.len().max(1);
         self.groups += groups;
-        self.bytes = self.bytes.saturating_add(
-            of_one.saturating_mul(usize::try_from(groups).unwrap_or(usize::MAX)),
-        );
+        self.bytes = self
+            .bytes
+            .saturating_add(of_one.saturating_mul(usize::try_from(groups).unwrap_or(usize::MAX)));
     }
 }
 
@@ -366,7 +366,8 @@ impl Windows {
         }
         let is_cold = |closing: &Timestamp| self.open.get(closing).is_some_and(Kept::is_cold);
         let all = self.plan.output_mode == OutputMode::Complete;
-        let mut closes = self.open.iter().take_while(|(closing, _)| closing_bound.closes(**closing));
+        let mut closes =
+            self.open.iter().take_while(|(closing, _)| closing_bound.closes(**closing));
         delta.tables.iter().any(|(closing, _)| is_cold(closing))
             || closes.any(|(_, kept)| kept.is_cold())
             || all && self.has_cold()
@@ -377,7 +378,8 @@ impl Windows {
     /// Whether some batch may only be merged and closed with a shelf.
     #[must_use]
     pub fn may_want_shelf(&self) -> bool {
-        self.limit_bytes < usize::MAX && (self.has_cold() || self.memory_bytes() > self.limit_bytes / 4)
+        self.limit_bytes < usize::MAX
+            && (self.has_cold() || self.memory_bytes() > self.limit_bytes / 4)
     }
 
     /// Whether some groups are not in memory.

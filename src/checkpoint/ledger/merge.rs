@@ -147,7 +147,8 @@ impl<'f> MergedRows<'f> {
         let top = self.heap.swap_remove(0);
         let mut at = 0;
         loop {
-            let below = [2 * at + 1, 2 * at + 2].into_iter().filter(|below| *below < self.heap.len());
+            let below =
+                [2 * at + 1, 2 * at + 2].into_iter().filter(|below| *below < self.heap.len());
             let first = below.reduce(|left, right| {
                 if self.comes_before(self.heap[right], self.heap[left]) { right } else { left }
             });

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::spec::{
-    DeadLetterSpec, Deduplication, DeduplicationScope, KafkaSetting, MaxOffsets, MemoryLimit, PRESETS,
-    ProgressSpec, Semantics, SessionGap, SinkSpec, SlidingWindow, StartingOffsets,
+    DeadLetterSpec, Deduplication, DeduplicationScope, KafkaSetting, MaxOffsets, MemoryLimit,
+    PRESETS, ProgressSpec, Semantics, SessionGap, SinkSpec, SlidingWindow, StartingOffsets,
     StartingTimestamps, TimeParserPolicy, TimestampStrategy, Trigger, preset,
 };
 
