@@ -496,18 +496,18 @@ impl Job {
     }
 
     /// Puts the job behind the newest durable batch, after its state was restored, and computes what
-    /// that batch published again, where that follows from state. What it closed is taken out. Rows
-    /// that are stored (`rows_are_stored`), and dead letters, stay in the checkpoint.
+    /// that batch published again, where that follows from state and is needed. What it closed is taken out.
+    /// Rows that are stored, and dead letters, stay in the checkpoint.
     ///
     /// # Errors
     /// Stored rows of state that are not of this pipeline; [`ResultsError::Beyond`].
     pub fn resume(
         &mut self,
         record: BatchRecord,
-        rows_are_stored: bool,
+        needs_rows: bool,
         shelf: &mut dyn Shelf,
     ) -> Result<Publication, ResultsError> {
-        let rows = self.operators.resume(record.watermarks, rows_are_stored, shelf)?;
+        let rows = self.operators.resume(record.watermarks, needs_rows, shelf)?;
         let rows = rows.unwrap_or_else(|| Rows::new(self.pipeline.output_columns()));
         self.head.advance(&record);
         #[cfg(feature = "faults")]

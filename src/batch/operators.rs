@@ -175,15 +175,15 @@ impl Operators {
     }
 
     /// Moves the restored state behind the newest batch, which worked under these watermarks, and
-    /// computes its rows again where they follow from state and are not stored.
+    /// computes its rows again where they follow from state and are needed.
     pub(super) fn resume(
         &mut self,
         watermarks: Watermarks,
-        is_stored: bool,
+        needs_rows: bool,
         shelf: &mut dyn Shelf,
     ) -> Result<Option<Rows>, ResultsError> {
         match self {
-            Operators::Ours(chain) => chain.resume(watermarks, is_stored, shelf).map(Some),
+            Operators::Ours(chain) => chain.resume(watermarks, needs_rows, shelf).map(Some),
             Operators::Spark(_) => Ok(None),
         }
     }

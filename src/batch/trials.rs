@@ -232,7 +232,7 @@ impl Trial {
             self.job.note_run_again();
         }
         let Plan { publication, rows_are_state, .. } = plan;
-        let again = self.job.resume(publication.record.clone(), !rows_are_state, &mut self.stored);
+        let again = self.job.resume(publication.record.clone(), *rows_are_state, &mut self.stored);
         let mut again = again.expect("its own rows fit");
         if !rows_are_state {
             again.rows = publication.rows.clone();

@@ -107,8 +107,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         });
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
-    let is_stored = recovered.rows_are_stored;
-    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings, is_stored)?;
+    let needs_rows = !recovered.rows_are_stored && pending(&decision).is_some();
+    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings, needs_rows)?;
     reach(Point::Loaded);
     check_room(&job, settings)?;
     let mut ahead = checkpoint.ahead();
@@ -487,7 +487,7 @@ fn restore(
     pipeline: Pipeline,
     genesis: &Genesis,
     settings: &Settings,
-    rows_are_stored: bool,
+    needs_rows: bool,
 ) -> Result<(Job, Option<crate::batch::Publication>), EngineError> {
     let incarnation = checkpoint.next_incarnation()?;
     reach(Point::IncarnationCounted);
@@ -505,11 +505,9 @@ fn restore(
         .within(settings.room);
     let recovered = checkpoint.load(&mut |place, row, newest| {
         // Which rows the newest batch wrote is only asked to compute its rows again.
-        job.restore(place, row, newest && !rows_are_stored).map_err(|error| {
-            CheckpointError::Corrupt {
-                directory: std::path::PathBuf::new(),
-                problem: error.to_string(),
-            }
+        job.restore(place, row, newest && needs_rows).map_err(|error| CheckpointError::Corrupt {
+            directory: std::path::PathBuf::new(),
+            problem: error.to_string(),
         })
     })?;
     let Some(last) = recovered.last else { return Ok((job, None)) };
@@ -518,7 +516,7 @@ fn restore(
     }
     let mut reader = checkpoint.state_reader();
     let mut stored = StoredState::new(&mut *reader, Some(last.batch));
-    match job.resume(last, rows_are_stored, &mut stored) {
+    match job.resume(last, needs_rows, &mut stored) {
         Ok(publication) => Ok((job, Some(publication))),
         Err(error) => Err(stored.explain(error)),
     }

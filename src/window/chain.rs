@@ -311,14 +311,14 @@ impl Chain {
     }
 
     /// Puts the state behind the newest batch, whose state rows were restored, and computes its rows
-    /// again where they follow from state; not where `is_stored` says that they are stored.
+    /// again where they follow from state and are needed: they are not where they are stored, or published.
     ///
     /// # Errors
     /// Stored rows that are not of this pipeline; [`ResultsError::Beyond`].
     pub fn resume(
         &mut self,
         watermarks: Watermarks,
-        is_stored: bool,
+        needs_rows: bool,
         shelf: &mut dyn Shelf,
     ) -> Result<Rows, ResultsError> {
         let mut closed = Closed::nothing(Rows::new(self.columns.clone()));
@@ -330,22 +330,22 @@ impl Chain {
         match &mut self.groups {
             Some(Groups::Windows(windows)) => {
                 windows.fit();
-                if is_stored {
-                    windows.close(watermarks.closing_bound);
-                } else {
+                if needs_rows {
                     let beyond: Beyond<'_, '_, '_> = (Some(shelf), &mut KeepRows);
                     let out = (&mut closed, beyond);
                     window_results(windows, &touched, watermarks, out, &mut |_| {})?;
+                } else {
+                    windows.close(watermarks.closing_bound);
                 }
             }
             Some(Groups::Sessions(sessions)) => {
                 // Those that an earlier batch closed share a place with some that are still open.
                 sessions.close(watermarks.late_bound);
-                if is_stored {
-                    sessions.close(watermarks.closing_bound);
-                } else {
+                if needs_rows {
                     let out = (&mut closed, &mut KeepRows as &mut dyn Spill);
                     session_results(sessions, watermarks, out, &mut |_| {})?;
+                } else {
+                    sessions.close(watermarks.closing_bound);
                 }
             }
             None => {}
