@@ -23,8 +23,8 @@ use crate::{
         Spill, Table, Watermarks, WindowPlan, Windows,
         cold::Results,
         dedup::DedupDelta,
-        delta::{Kept, Shared},
         plan::Windowing,
+        windows::{Kept, Shared},
     },
 };
 

@@ -24,15 +24,17 @@ mod result;
 mod session;
 mod table;
 mod watermark;
+mod windows;
 
 pub use accumulator::{Accumulator, Scalar, Sum};
 pub use chain::{Chain, ChainBatch, Changes, Closed, ResultsError};
 pub use cold::{KeepRows, Shelf, Spill, VisitGroup, overlaid};
 pub use dedup::Deduplicator;
-pub use delta::{Delta, Windows};
+pub use delta::Delta;
 pub use key::KeyError;
 pub use plan::WindowPlan;
 pub use result::{Misfits, cast_value};
 pub use session::{SessionDelta, Sessions};
 pub use table::{Group, Table};
 pub use watermark::{NewestTime, Watermarks};
+pub use windows::Windows;
