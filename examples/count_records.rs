@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         group_id: "count".into(),
         startup_timeout: None,
         follows_new_topic: false,
+        queue_bytes: KafkaSourceConfig::QUEUE_BYTES,
     };
     for _ in 0..runs {
         run(config.clone())?;

@@ -74,6 +74,7 @@ error-as-absence|absent|an error is taken for "Kafka knows nothing of us"
 drop-late-letters|straight|late records are not kept as dead letters
 forget-malformed|straight|malformed records are not counted
 commit-begins|dead committed|offsets are committed where the batch began
+forget-cold-totals|cold marked|a group touched while it is not in memory begins anew
 '
 
 chosen() { [ -z "$CHOSEN" ] || printf '%s\n' "$CHOSEN"; }
@@ -133,6 +134,11 @@ schedule() {
             # Many batches to a window, so that the checkpoint merges what they wrote.
             killed_after "$step:60" "$directory" --max-offsets-per-trigger 25
             run_once "$directory" --max-offsets-per-trigger 250
+            ;;
+        cold)
+            # No state in memory, then a little.
+            SALES_STREAM_STATE_BYTES=0 killed_after "$step:$KILLED" "$directory" --max-offsets-per-trigger 250
+            SALES_STREAM_STATE_BYTES=3000 run_once "$directory" --max-offsets-per-trigger 170
             ;;
         dead)
             killed_after "$step:$KILLED" "$directory" --max-offsets-per-trigger 250

@@ -15,7 +15,7 @@ mod points;
 
 pub use mutants::{Mutant, Step, is_planted};
 #[cfg(feature = "faults")]
-pub use mutants::{asks_for_end_after, end_after, is_first, witness_fails};
+pub use mutants::{asks_for_end_after, end_after, is_first, state_bytes, witness_fails};
 pub use points::{Point, reach};
 #[cfg(feature = "faults")]
 pub use points::{is_list_asked, names};

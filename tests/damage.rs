@@ -28,7 +28,7 @@ use std::{
 };
 
 use sales_stream::{
-    batch::{Permissions, Publication},
+    batch::{Permissions, Publication, Room},
     checkpoint::rocks::{self, RocksCheckpoint},
     engine::{self, Carriage, Clock, EngineError, Parts, Settings},
     sink::memory::{Keeps, MemorySink, Trouble},
@@ -115,6 +115,8 @@ fn settings(spec_text: String) -> Settings {
         keep_dead_letters: true,
         fail_on_data_loss: true,
         output_chunk_bytes: 200,
+        room: Room::ENDLESS,
+        memory_limit: u64::MAX,
         spec_text,
         brokers: "memory".to_owned(),
     }

@@ -68,6 +68,7 @@ fn config(brokers: &str, topic: &str, group_id: &str) -> KafkaSourceConfig {
         group_id: group_id.to_owned(),
         startup_timeout: None,
         follows_new_topic: false,
+        queue_bytes: KafkaSourceConfig::QUEUE_BYTES,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, OutputChunk, Payload, Plan,
         Publication, Range, WrittenAhead,
         operators::{Closed, OperatorBatch, Operators, StateError},
-        output::{self, Output, RowsHasher},
+        output::{self, Output, Spilled, Spilling, TakesOutput},
     },
     decode::{self, Decoder, Evaluator, Texts, ValueError},
     faults::{Mutant, is_planted},
@@ -22,7 +22,7 @@ use crate::{
         Keeper, LeaderEpoch, Lineage, Offset, OperatorCounts, Partition, PartitionTimes, Place,
         Position, Rows, Timestamp, Value, Verdict, Watch,
     },
-    window::{Group, NewestTime, ResultsError, Watermarks},
+    window::{Group, NewestTime, ResultsError, Shelf, Watermarks},
 };
 
 /// A raw record, its bytes borrowed from the source.
@@ -83,12 +83,36 @@ impl Head {
     }
 }
 
+/// How much of a job may be in memory; the rest is in the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of state.
+    pub state_bytes: usize,
+    /// Bytes of rows that follow from state, of one batch. More of them are stored with it.
+    pub rows_bytes: usize,
+}
+
+impl Room {
+    /// Everything may be.
+    pub const ENDLESS: Room = Room { state_bytes: usize::MAX, rows_bytes: usize::MAX };
+}
+
+/// What a batch may use beyond memory while it is closed.
+#[derive(Default)]
+pub struct Beyond<'a> {
+    /// State that is not in memory. Lent only when every batch before is durable.
+    pub shelf: Option<&'a mut (dyn Shelf + 'a)>,
+    /// Takes rows that are too many ahead into the checkpoint; without it all stay in memory.
+    pub ahead: Option<&'a mut (dyn TakesOutput + 'a)>,
+}
+
 /// A pipeline at work.
 #[derive(Debug)]
 pub struct Job {
     pipeline: Arc<Pipeline>,
     keep_dead_letters: bool,
     chunk_bytes: usize,
+    room: Room,
     decoder: Decoder,
     evaluator: Evaluator,
     operators: Operators,
@@ -183,6 +207,7 @@ impl Job {
             pipeline,
             keep_dead_letters,
             chunk_bytes,
+            room: Room::ENDLESS,
             decoder,
             evaluator,
             operators,
@@ -196,6 +221,29 @@ impl Job {
     #[must_use]
     pub fn with_output_chunks_of(self, chunk_bytes: usize) -> Job {
         Job { chunk_bytes, ..self }
+    }
+
+    /// Keeps no more than this in memory.
+    #[must_use]
+    pub fn within(mut self, room: Room) -> Job {
+        self.operators.set_limit(room.state_bytes);
+        Job { room, ..self }
+    }
+
+    /// The first operator, if there is one, whose state must all be in memory and takes more than is allowed;
+    /// how many bytes it takes.
+    #[must_use]
+    pub fn too_large(&self) -> Option<(Keeper, usize)> {
+        let state = [Keeper::Groups, Keeper::Keys].into_iter();
+        let bytes = state.map(|keeper| (keeper, self.memory_bytes(keeper)));
+        let mut bytes = bytes.filter(|(keeper, _)| self.operators.stays_in_memory(*keeper));
+        bytes.find(|(_, bytes)| *bytes > self.room.state_bytes)
+    }
+
+    /// Whether a batch can only be closed with a shelf, so that the batches before it must be durable first.
+    #[must_use]
+    pub fn wants_shelf(&self, batch: &OpenBatch) -> bool {
+        self.operators.wants_shelf(&batch.operators, self.head.watermarks)
     }
 
     /// The pipeline.
@@ -390,19 +438,28 @@ impl Job {
     /// it took; `watch` is told what is being done.
     ///
     /// # Errors
-    /// Stored groups that are not of this pipeline; with ANSI mode on, a value that does not fit.
+    /// Stored groups that are not of this pipeline; with ANSI mode on, a value that does not fit;
+    /// [`ResultsError::Beyond`], also when a shelf is wanted and not lent ([`Job::wants_shelf`]).
     pub fn close(
         &mut self,
         batch: OpenBatch,
         reached: &BTreeMap<Partition, Position>,
         now_ms: i64,
+        beyond: Beyond<'_>,
         watch: &mut Watch<'_>,
     ) -> Result<Plan, StateError> {
         let OpenBatch { clock_ms, ends, operators, mut output, newest, times, mut counts } = batch;
         let event_times = times.as_ref().and_then(|times| self.event_times(times));
         let partitions = self.head.positions.len();
-        let closed = self.operators.close(operators, self.head.watermarks, partitions, watch)?;
-        let rows_are_state = self.operators.rows_are_state();
+        let mut rows_are_state = self.operators.rows_are_state();
+        let columns = self.pipeline.output_columns();
+        let bounds = (self.room.rows_bytes, self.chunk_bytes);
+        let ahead = beyond.ahead.filter(|_| rows_are_state);
+        let mut spilling = Spilling::new(&columns, bounds, ahead);
+        let out =
+            (Rows::with_chunks_of(columns, self.chunk_bytes), beyond.shelf, &mut spilling as _);
+        let under = (self.head.watermarks, partitions);
+        let closed = self.operators.close(operators, under, out, watch)?;
         let Closed { rows: mut computed, kept, changes, log, misfits, operators, .. } = closed;
         if !rows_are_state {
             let none = Rows::new(computed.columns().clone());
@@ -416,8 +473,9 @@ impl Job {
         let output::Closed { mut row_count, mut rows_digest, mut rows, letter_count, letters } =
             output.close();
         if rows_are_state {
-            rows = computed;
-            (row_count, rows_digest) = (rows.len(), RowsHasher::digest_of(&rows));
+            let spilled = spilling.close(computed);
+            rows_are_state = !spilled.has_spilled;
+            Spilled { rows, row_count, rows_digest, .. } = spilled;
         }
         counts.groups_touched = closed.groups_touched;
         counts.duplicates += closed.duplicates;
@@ -438,13 +496,18 @@ impl Job {
     }
 
     /// Puts the job behind the newest durable batch, after its state was restored, and computes what
-    /// that batch published again, where that follows from state. What it closed is taken out. Rows
-    /// that are not state, and dead letters, stay in the checkpoint.
+    /// that batch published again, where that follows from state and is needed. What it closed is taken out.
+    /// Rows that are stored, and dead letters, stay in the checkpoint.
     ///
     /// # Errors
-    /// Stored rows of state that are not of this pipeline.
-    pub fn resume(&mut self, record: BatchRecord) -> Result<Publication, ResultsError> {
-        let rows = self.operators.resume(record.watermarks)?;
+    /// Stored rows of state that are not of this pipeline; [`ResultsError::Beyond`].
+    pub fn resume(
+        &mut self,
+        record: BatchRecord,
+        needs_rows: bool,
+        shelf: &mut dyn Shelf,
+    ) -> Result<Publication, ResultsError> {
+        let rows = self.operators.resume(record.watermarks, needs_rows, shelf)?;
         let rows = rows.unwrap_or_else(|| Rows::new(self.pipeline.output_columns()));
         self.head.advance(&record);
         #[cfg(feature = "faults")]

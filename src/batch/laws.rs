@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::trials::{Trial, pipeline, sale, with_gaps};
 use crate::{
-    batch::BatchRecord,
+    batch::{BatchRecord, Room},
     spec::{Compat, Pipeline, Semantics},
 };
 
@@ -84,7 +84,14 @@ fn run(
     records: &[(i32, String)],
     cuts: &Cuts,
 ) -> (Vec<Vec<String>>, BatchRecord) {
-    let mut trial = Trial::new(pipeline.clone());
+    run_on(&mut Trial::new(pipeline.clone()), records, cuts)
+}
+
+fn run_on(
+    trial: &mut Trial,
+    records: &[(i32, String)],
+    cuts: &Cuts,
+) -> (Vec<Vec<String>>, BatchRecord) {
     let mut published = Vec::new();
     let mut begin = 0;
     let ends = cuts.iter().copied().chain([(records.len(), false), (records.len(), false)]);
@@ -93,7 +100,7 @@ fn run(
         published.extend(trial.batch(&records[begin..end], restart));
         begin = end;
     }
-    (published, trial.last.expect("the first batch always runs"))
+    (published, trial.last.clone().expect("the first batch always runs"))
 }
 
 fn sorted(batches: Vec<Vec<String>>) -> Vec<String> {
@@ -170,6 +177,25 @@ proptest! {
         let straight: Vec<_> = cuts.iter().map(|(end, _)| (*end, false)).collect();
         let (pipeline, records) = (deduplicated(deduplication), records(&trace));
         prop_assert_eq!(run(&pipeline, &records, &straight), run(&pipeline, &records, &cuts));
+    }
+
+    /// None of it, some of it or all: of windows and keys alone what does not fit is read back, of every kind
+    /// the rows that are too many go ahead.
+    #[test]
+    fn how_much_state_is_in_memory_changes_no_batch_and_no_digest(
+        trace in trace(90), cuts in cuts(), group in 0..GROUPS.len(), deduplication in 0usize..4,
+        state_bytes in prop_oneof![Just(0usize), 0usize..6000], rows_bytes in 0usize..500,
+    ) {
+        let straight: Vec<_> = cuts.iter().map(|(end, _)| (*end, false)).collect();
+        for mode in modes(group) {
+            let pipeline = aggregation(mode, group, deduplication);
+            let records = records(&trace);
+            let mut small = Trial::within(pipeline.clone(), Room { state_bytes, rows_bytes });
+            let given = run_on(&mut small, &records, &cuts);
+            prop_assert_eq!(run(&pipeline, &records, &straight), given);
+            let stays = GROUPS[group].1.contains("session");
+            prop_assert!(stays || state_bytes > 0 || small.beyond.0 > 0, "something was read back");
+        }
     }
 
     /// There the order of rows may change with a restart, as Spark's does; nothing else may.

@@ -1,7 +1,8 @@
 //! The core value: what one batch is, and what a restart must do.
 //!
 //! Pure: it knows neither RocksDB nor Kafka, reads no clock and does no I/O. A [`Job`] opens a batch,
-//! takes its records and closes it into a [`Plan`]; the shell obeys the plan. [`recover`] decides from
+//! takes its records and closes it into a [`Plan`]; the shell obeys the plan. State and rows that are more
+//! than its [`Room`] are [`Beyond`] memory, behind ports that the shell lends. [`recover`] decides from
 //! facts already read what a start may do.
 //!
 //! Invariants kept here:
@@ -31,12 +32,13 @@ mod worked;
 
 pub use cut::{Bounds, cut};
 pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
-pub use job::{BadRecord, Head, Job, OpenBatch, Record};
+pub use job::{BadRecord, Beyond, Head, Job, OpenBatch, Record, Room};
 pub use operators::StateError;
 pub(crate) use output::RowsHasher;
+pub use output::TakesOutput;
 pub use plan::{
     Chunks, DeadLetter, DeadLetterReason, Genesis, Identity, OutputChunk, Payload, Plan,
-    Publication, WrittenAhead,
+    Publication, WholePlace, WrittenAhead,
 };
 pub use recover::{
     DatabaseFact, Decision, Facts, Mark, MarkerFact, Permission, Permissions, Refusal, Shared,

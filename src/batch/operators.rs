@@ -21,7 +21,7 @@ use crate::{
         BatchId, Event, Keeper, Offset, OperatorCounts, OwnedEvent, Partition, Place, Rows,
         Timestamp, Value, Verdict, Watch,
     },
-    window::{Chain, ChainBatch, Changes, Group, Misfits, ResultsError, Watermarks},
+    window::{Chain, ChainBatch, Changes, Group, Misfits, ResultsError, Shelf, Spill, Watermarks},
 };
 
 /// A log is begun anew with a snapshot once it has so many times the keys there are...
@@ -175,10 +175,15 @@ impl Operators {
     }
 
     /// Moves the restored state behind the newest batch, which worked under these watermarks, and
-    /// computes its rows again where they follow from state.
-    pub(super) fn resume(&mut self, watermarks: Watermarks) -> Result<Option<Rows>, ResultsError> {
+    /// computes its rows again where they follow from state and are needed.
+    pub(super) fn resume(
+        &mut self,
+        watermarks: Watermarks,
+        needs_rows: bool,
+        shelf: &mut dyn Shelf,
+    ) -> Result<Option<Rows>, ResultsError> {
         match self {
-            Operators::Ours(chain) => chain.resume(watermarks).map(Some),
+            Operators::Ours(chain) => chain.resume(watermarks, needs_rows, shelf).map(Some),
             Operators::Spark(_) => Ok(None),
         }
     }
@@ -236,17 +241,44 @@ impl Operators {
         }
     }
 
-    /// Closes a batch under the watermarks it was opened with; `watch` is told what is being done.
-    pub(super) fn close(
+    /// Lets state that can be read back take about so many bytes of memory.
+    pub(super) fn set_limit(&mut self, limit_bytes: usize) {
+        match self {
+            Operators::Ours(chain) => chain.set_limit(limit_bytes),
+            Operators::Spark(_) => {}
+        }
+    }
+
+    /// Whether an operator's state is all in memory, whatever the limit.
+    pub(super) fn stays_in_memory(&self, keeper: Keeper) -> bool {
+        match self {
+            Operators::Ours(chain) => chain.stays_in_memory(keeper),
+            Operators::Spark(_) => true,
+        }
+    }
+
+    /// Whether a batch can only be closed with a shelf.
+    pub(super) fn wants_shelf(&self, batch: &OperatorBatch, watermarks: Watermarks) -> bool {
+        match (self, batch) {
+            (Operators::Ours(chain), OperatorBatch::Ours(batch)) => {
+                chain.wants_shelf(batch, watermarks)
+            }
+            _ => false,
+        }
+    }
+
+    /// Closes a batch under the watermarks it was opened with; `watch` is told what is being done. Where
+    /// rows can be computed again from state, they are put into `rows`, as far as `spill` leaves them there.
+    pub(super) fn close<'b>(
         &mut self,
         batch: OperatorBatch,
-        watermarks: Watermarks,
-        partitions: usize,
+        (watermarks, partitions): (Watermarks, usize),
+        (rows, shelf, spill): (Rows, Option<&'b mut (dyn Shelf + '_)>, &'b mut (dyn Spill + '_)),
         watch: &mut Watch<'_>,
     ) -> Result<Closed, StateError> {
         match (self, batch) {
             (Operators::Ours(chain), OperatorBatch::Ours(batch)) => {
-                let closed = chain.close(batch, watermarks, watch)?;
+                let closed = chain.close(batch, watermarks, (rows, shelf, spill), watch)?;
                 Ok(Closed {
                     rows: closed.rows,
                     kept: closed.kept,

@@ -1,7 +1,8 @@
-//! What an open batch has to publish, so far: rows that are not state, and dead letters.
+//! What an open batch has to publish, so far: rows that are not state, and dead letters; and, while it is
+//! closed, rows that are.
 //!
-//! Both can be more than memory holds, so that full chunks can be taken away while the batch is still
-//! read. The digest goes on over what was taken.
+//! All can be more than memory holds, so that full chunks can be taken away while the batch is still
+//! read or closed. The digest goes on over what was taken.
 //!
 //! Invariants: chunks leave in the order their rows and letters came; where they are cut changes no
 //! digest.
@@ -13,6 +14,7 @@ use std::{mem, sync::Arc};
 use crate::{
     batch::{DeadLetter, OutputChunk},
     types::{Column, Digest, Rows},
+    window::{ResultsError, Spill},
 };
 
 /// The output of an open batch.
@@ -86,6 +88,79 @@ impl Output {
             letter_count: self.letter_count,
             letters: letters.collect(),
         }
+    }
+}
+
+/// Rows that follow from state, while they are computed: more than a bound of them go ahead, and then the
+/// batch's rows are stored as those are that are not state.
+pub(super) struct Spilling<'a> {
+    bound_bytes: usize,
+    chunk_bytes: usize,
+    hasher: RowsHasher,
+    taken: u64,
+    is_spilling: bool,
+    ahead: Option<&'a mut (dyn TakesOutput + 'a)>,
+}
+
+/// Takes output of a batch that is being closed, to be kept elsewhere than in memory.
+pub trait TakesOutput {
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// [`ResultsError::Beyond`] when it cannot be kept; whoever lent this knows why.
+    fn take(&mut self, chunk: OutputChunk) -> Result<(), ResultsError>;
+}
+
+/// The rows that are left, and what there were in all.
+pub(super) struct Spilled {
+    pub(super) rows: Rows,
+    pub(super) row_count: u64,
+    pub(super) rows_digest: Digest,
+    /// Whether some of them went ahead, or all must be stored.
+    pub(super) has_spilled: bool,
+}
+
+impl<'a> Spilling<'a> {
+    pub(super) fn new(
+        columns: &[Column],
+        (bound_bytes, chunk_bytes): (usize, usize),
+        ahead: Option<&'a mut (dyn TakesOutput + 'a)>,
+    ) -> Spilling<'a> {
+        let hasher = RowsHasher::new(columns);
+        Spilling { bound_bytes, chunk_bytes, hasher, taken: 0, is_spilling: false, ahead }
+    }
+
+    pub(super) fn close(mut self, rows: Rows) -> Spilled {
+        rows.chunks().iter().for_each(|chunk| self.hasher.update(chunk));
+        Spilled {
+            row_count: self.taken + rows.len(),
+            rows_digest: self.hasher.digest(),
+            has_spilled: self.is_spilling,
+            rows,
+        }
+    }
+}
+
+impl Spill for Spilling<'_> {
+    fn look(&mut self, rows: &mut Rows) -> Result<(), ResultsError> {
+        let Some(ahead) = &mut self.ahead else { return Ok(()) };
+        let full = rows.chunks().len().saturating_sub(1);
+        if !self.is_spilling && full.saturating_mul(self.chunk_bytes) <= self.bound_bytes {
+            return Ok(());
+        }
+        self.is_spilling = true;
+        let before = rows.len();
+        let chunks = rows.take_full();
+        self.taken += before - rows.len();
+        for chunk in chunks {
+            self.hasher.update(&chunk);
+            ahead.take(OutputChunk::Rows(chunk))?;
+        }
+        Ok(())
+    }
+
+    fn store(&mut self) {
+        self.is_spilling = true;
     }
 }
 

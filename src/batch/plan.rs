@@ -6,7 +6,8 @@ use crate::{
     batch::{BatchRecord, Begun, Superseded},
     spark::LogWrite,
     types::{
-        BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Position, Rows,
+        BatchId, Digest, FaultReason, Incarnation, Lineage, Offset, Partition, Place, Position,
+        Rows,
     },
     window::Changes,
 };
@@ -111,13 +112,27 @@ pub struct Chunks {
     pub seal: u64,
 }
 
+/// All rows of a place, written anew ahead of a batch, as they are behind it: in place of what is stored of the
+/// place and of what the batch changes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholePlace {
+    /// Where the rows are kept.
+    pub place: Place,
+    /// The chunks they are in.
+    pub chunks: Chunks,
+    /// How many bytes these have.
+    pub bytes: u64,
+}
+
 /// What of an open batch was written ahead of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrittenAhead {
     /// The first chunks of its rows.
     pub rows: Chunks,
     /// The first chunks of its dead letters.
     pub dead_letters: Chunks,
+    /// Places whose rows were written anew.
+    pub places: Vec<WholePlace>,
 }
 
 /// A record that was not, or not wholly, used.
@@ -186,7 +201,8 @@ pub struct Plan {
     pub changes: Vec<Changes>,
     /// What it adds to the log of changes, where the state is one.
     pub log: Option<LogWrite>,
-    /// Whether the rows can be computed again from stored state; if not, they are stored.
+    /// Whether the rows can be computed again from stored state, and were few enough to be in memory; if not,
+    /// they are stored.
     pub rows_are_state: bool,
     /// What of its output is in the checkpoint already and counts from now on.
     pub ahead: WrittenAhead,

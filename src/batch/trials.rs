@@ -4,14 +4,19 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    batch::{BatchRecord, Due, Head, Job, Plan, Record, due},
+    batch::{
+        BatchRecord, Beyond, Due, Head, Job, OutputChunk, Plan, Record, Room, RowsHasher,
+        TakesOutput, due,
+    },
     spark::{LogWrite, StateLog},
     spec::{self, Comparison, Expression, Literal, Pipeline, Query, SessionGap, Window},
     types::{
         Incarnation, LeaderEpoch, Lineage, Offset, Partition, Place, Position, Rows, Timestamp,
         Value,
     },
-    window::{Accumulator, Changes, Group, Watermarks},
+    window::{
+        Accumulator, Changes, Group, ResultsError, Shelf, Table, VisitGroup, Watermarks, overlaid,
+    },
 };
 
 /// A spec over (store, item, price, ts in seconds): its mode, the delay of its watermark, whatever is
@@ -46,18 +51,24 @@ type StoredRow = (Timestamp, Vec<Accumulator>, bool);
 
 /// What a checkpoint holds of the state.
 #[derive(Clone, Debug, Default)]
-struct Stored(BTreeMap<Place, BTreeMap<(Timestamp, Vec<u8>), StoredRow>>);
+struct Stored {
+    rows: BTreeMap<Place, BTreeMap<(Timestamp, Vec<u8>), StoredRow>>,
+    /// What was written anew ahead of the batch, which must be what it comes to.
+    anew: Vec<(Timestamp, WholePlace)>,
+}
+
+type WholePlace = BTreeMap<(Timestamp, Vec<u8>), (Timestamp, Vec<Accumulator>)>;
 
 impl Stored {
     /// What the ledger does with a plan.
     fn take(&mut self, plan: &Plan) {
         let bound = plan.publication.record.watermarks.late_bound;
-        self.0.retain(|place, _| !bound.closes(place.closing));
-        self.0.values_mut().flat_map(BTreeMap::values_mut).for_each(|row| row.2 = false);
+        self.rows.retain(|place, _| !bound.closes(place.closing));
+        self.rows.values_mut().flat_map(BTreeMap::values_mut).for_each(|row| row.2 = false);
         assert!(plan.changes.is_sorted_by_key(|changes| changes.place));
         for Changes { place, written, removed } in &plan.changes {
             assert!(!bound.closes(place.closing), "{place:?} is done with already");
-            let rows = self.0.entry(*place).or_default();
+            let rows = self.rows.entry(*place).or_default();
             for (start, key) in removed {
                 let gone = rows.remove(&(*start, key.to_vec()));
                 assert!(gone.is_some(), "only what is stored is removed");
@@ -67,15 +78,64 @@ impl Stored {
                 rows.insert((group.start, group.key.to_vec()), row);
             }
         }
+        for (closing, whole) in self.anew.drain(..) {
+            let rows = self.rows.get_mut(&Place::groups(closing)).expect("it was touched");
+            let plain = |(at, row): (&(_, _), &StoredRow)| (at.clone(), (row.0, row.1.clone()));
+            let stored: WholePlace = rows.iter().map(plain).collect();
+            assert_eq!(whole, stored, "what is written anew is what is there behind the batch");
+            // Nobody can tell any more what was touched.
+            rows.values_mut().for_each(|row| row.2 = true);
+        }
     }
 
-    fn restore(&self, job: &mut Job) {
-        for (place, rows) in &self.0 {
+    fn restore(&self, job: &mut Job, rows_are_stored: bool) {
+        for (place, rows) in &self.rows {
             for ((start, key), (end, accumulators, newest)) in rows {
                 let group = Group { start: *start, end: *end, key, accumulators };
-                job.restore(*place, group, *newest).expect("its own rows fit");
+                job.restore(*place, group, *newest && !rows_are_stored).expect("its own rows fit");
             }
         }
+    }
+}
+
+impl Shelf for Stored {
+    fn groups(
+        &mut self,
+        closing: Timestamp,
+        visit: &mut VisitGroup<'_>,
+    ) -> Result<(), ResultsError> {
+        let rows = self.rows.get(&Place::groups(closing)).into_iter().flatten();
+        for ((start, key), (end, accumulators, _)) in rows {
+            visit(Group { start: *start, end: *end, key, accumulators })?;
+        }
+        Ok(())
+    }
+
+    fn is_scattered(&mut self, closing: Timestamp) -> bool {
+        closing.0 / 10_000_000 % 2 == 0
+    }
+
+    fn write_anew(&mut self, closing: Timestamp, touched: &Table) -> Result<(), ResultsError> {
+        let mut whole = BTreeMap::new();
+        overlaid(self, closing, Some(touched), &mut |group| {
+            let row = (group.end, group.accumulators.to_vec());
+            assert!(whole.insert((group.start, group.key.to_vec()), row).is_none(), "it came once");
+            Ok(())
+        })?;
+        self.anew.push((closing, whole));
+        Ok(())
+    }
+}
+
+/// Rows that went ahead.
+#[derive(Debug, Default)]
+struct WentAhead(Vec<Vec<u8>>);
+
+impl TakesOutput for WentAhead {
+    fn take(&mut self, chunk: OutputChunk) -> Result<(), ResultsError> {
+        let OutputChunk::Rows(rows) = chunk else { panic!("only rows follow from state") };
+        self.0.push(rows);
+        Ok(())
     }
 }
 
@@ -83,6 +143,9 @@ impl Stored {
 #[derive(Debug)]
 pub(super) struct Trial {
     pipeline: Arc<Pipeline>,
+    room: Room,
+    /// How often state was to be read back, and rows were too many.
+    pub(super) beyond: (u64, u64),
     pub(super) job: Job,
     stored: Stored,
     log: Option<StateLog>,
@@ -92,10 +155,16 @@ pub(super) struct Trial {
 
 impl Trial {
     pub(super) fn new(pipeline: Pipeline) -> Trial {
+        Trial::within(pipeline, Room::ENDLESS)
+    }
+
+    /// The same with only so much in memory.
+    pub(super) fn within(pipeline: Pipeline, room: Room) -> Trial {
         let pipeline = Arc::new(pipeline);
-        let job = new_job(&pipeline);
+        let job = new_job(&pipeline, room);
         let next = [(Partition(0), 0), (Partition(1), 0)].into();
-        Trial { pipeline, job, stored: Stored::default(), log: None, next, last: None }
+        let (stored, beyond) = (Stored::default(), (0, 0));
+        Trial { pipeline, room, beyond, job, stored, log: None, next, last: None }
     }
 
     /// Runs the batch that is due with these records, each a JSON text in a partition; its rows, each
@@ -121,15 +190,27 @@ impl Trial {
             let epoch = LeaderEpoch::UNKNOWN;
             (*partition, Position { offset: Offset(*next), epoch })
         });
-        let plan =
-            self.job.close(open, &reached.collect(), 0, &mut |_| {}).expect("its own rows fit");
+        let wants_shelf = self.job.wants_shelf(&open);
+        let mut ahead = WentAhead::default();
+        let shelf = wants_shelf.then_some(&mut self.stored as &mut dyn Shelf);
+        let beyond = Beyond { shelf, ahead: Some(&mut ahead) };
+        let reached = reached.collect();
+        let closed = self.job.close(open, &reached, 0, beyond, &mut |_| {});
+        let plan = closed.expect("its own rows fit");
+        self.beyond.0 += u64::from(wants_shelf);
+        self.beyond.1 += u64::from(!ahead.0.is_empty());
         self.stored.take(&plan);
         self.take_log(&plan);
         if restart {
             self.restart(&plan);
         }
         self.last = Some(plan.publication.record.clone());
-        Some(texts(&plan.publication.rows))
+        let columns = plan.publication.rows.columns().clone();
+        let mut rows = Rows::from_chunks(columns, ahead.0).expect("they were rows");
+        rows.append(plan.publication.rows);
+        assert_eq!(rows.len(), plan.publication.record.counts.rows_out);
+        assert_eq!(RowsHasher::digest_of(&rows), plan.publication.record.rows_digest);
+        Some(texts(&rows))
     }
 
     fn take_log(&mut self, plan: &Plan) {
@@ -143,15 +224,16 @@ impl Trial {
     /// A new job from what a checkpoint holds after `plan`. What it publishes again must be what was
     /// published.
     fn restart(&mut self, plan: &Plan) {
-        self.job = new_job(&self.pipeline);
-        self.stored.restore(&mut self.job);
+        self.job = new_job(&self.pipeline, self.room);
+        self.stored.restore(&mut self.job, !plan.rows_are_state);
         if let Some(log) = &self.log {
             let last = plan.publication.record.batch;
             self.job.restore_log(log, last).expect("its own log fits");
             self.job.note_run_again();
         }
         let Plan { publication, rows_are_state, .. } = plan;
-        let mut again = self.job.resume(publication.record.clone()).expect("its own rows fit");
+        let again = self.job.resume(publication.record.clone(), *rows_are_state, &mut self.stored);
+        let mut again = again.expect("its own rows fit");
         if !rows_are_state {
             again.rows = publication.rows.clone();
         }
@@ -176,7 +258,7 @@ impl Trial {
     }
 }
 
-fn new_job(pipeline: &Arc<Pipeline>) -> Job {
+fn new_job(pipeline: &Arc<Pipeline>, room: Room) -> Job {
     let start = Position { offset: Offset(0), epoch: LeaderEpoch::UNKNOWN };
     let head = Head {
         lineage: Lineage(1),
@@ -186,7 +268,10 @@ fn new_job(pipeline: &Arc<Pipeline>) -> Job {
         watermarks: Watermarks::FIRST,
         has_run: false,
     };
-    Job::new(pipeline.clone(), head, false).expect("the pipeline can be decoded")
+    let job = Job::new(pipeline.clone(), head, false).expect("the pipeline can be decoded");
+    // Rows can only be too many where a chunk holds few.
+    let chunk_bytes = if room == Room::ENDLESS { Rows::CHUNK_BYTES } else { 50 };
+    job.with_output_chunks_of(chunk_bytes).within(room)
 }
 
 /// A record; a price below zero and a second of `i64::MIN` stand for NULL.

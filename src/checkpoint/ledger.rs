@@ -15,9 +15,12 @@
 mod contents;
 mod merge;
 mod outbox;
+mod reader;
 
 pub(in crate::checkpoint) use contents::{Contents, Run, link_problem, visit_history};
 pub(in crate::checkpoint) use outbox::Outbox;
+
+use reader::Shelved;
 
 use std::{
     path::Path,
@@ -30,14 +33,14 @@ use std::{
 use crate::{
     batch::{
         BatchRecord, Chunks, DeadLetter, Genesis, Mark, Plan, Publication, RowsHasher, VisibleFact,
-        WrittenAhead,
+        WholePlace, WrittenAhead,
     },
     checkpoint::{
         Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
-        Visible,
+        StateReader, Visible,
         codec::{
-            self, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey, Row,
-            StateHead,
+            self, ChunkKey, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey,
+            Row, StateHead,
         },
     },
     faults::{Mutant, Point, is_planted, reach},
@@ -167,6 +170,10 @@ pub struct Ledger<S> {
     writer: Writer,
     store: S,
     contents: Contents,
+    shelved: Shelved,
+    /// Places that the newest batch wrote anew, whose older runs go with the next one: until then the state
+    /// before that batch is there too.
+    written_anew: Vec<Place>,
 }
 
 #[expect(private_bounds, reason = "the stores, and what is done with them, are this room's own")]
@@ -180,13 +187,16 @@ impl<S: Store> Ledger<S> {
         if !orphans.is_empty() {
             tracing::info!(
                 chunks = orphans.len(),
-                "deleting output of a batch that was not finished; it is made anew"
+                "deleting what was ahead of a batch that was not finished; it is made anew"
             );
-            let edits = orphans.into_iter().map(|key| Edit::Delete(Family::Outbox, key)).collect();
+            let edits =
+                orphans.into_iter().map(|(family, key)| Edit::Delete(family, key)).collect();
             writer.write(edits, Durability::Unsynced)?;
             reach(Point::OrphansDeleted);
         }
-        Ok(Ledger { writer, store, contents })
+        let newest = contents.head.map(|head| head.batch);
+        let shelved = Shelved::new(newest, contents.runs.clone());
+        Ok(Ledger { writer, store, contents, shelved, written_anew: Vec::new() })
     }
 
     pub(in crate::checkpoint) fn contents(&self) -> &Contents {
@@ -212,8 +222,14 @@ impl<S: Store> Ledger<S> {
         self.writer.attempt("flushing the checkpoint", || store.flush())
     }
 
-    /// Deletes the rows of places that closed before this batch; they were published with it.
-    fn delete_closed(&mut self, record: &BatchRecord, head: &mut StateHead, edits: &mut Vec<Edit>) {
+    /// Deletes the rows of places that closed before this batch; they were published with it. Which these are.
+    fn delete_closed(
+        &mut self,
+        record: &BatchRecord,
+        head: &mut StateHead,
+        edits: &mut Vec<Edit>,
+    ) -> Vec<Place> {
+        let mut all_closed = Vec::new();
         let watermarks = record.watermarks;
         let is_early = is_planted(Mutant::DropClosedWindowEarly);
         let bound = if is_early { watermarks.closing_bound } else { watermarks.late_bound };
@@ -232,19 +248,46 @@ impl<S: Store> Ledger<S> {
                 codec::row_key_prefix(first),
                 codec::behind_chunks_of(last),
             ));
+            all_closed.extend(closed);
         }
+        all_closed
     }
 
-    /// Writes the rows a batch touched, one run for each place.
+    /// Deletes the runs that were written anew with the newest batch. Of which places.
+    fn delete_replaced(&mut self, head: &mut StateHead, edits: &mut Vec<Edit>) -> Vec<Place> {
+        let places = std::mem::take(&mut self.written_anew);
+        let newest = self.contents.head.map_or(BatchId(0), |head| head.batch);
+        for place in &places {
+            // It may have closed meanwhile.
+            let Some(runs) = self.contents.runs.get_mut(place) else { continue };
+            let whole = runs.partition_point(|run| run.batch < newest);
+            runs.drain(..whole).for_each(|run| run.take_from(head));
+            let behind = ChunkKey { place: *place, batch: newest, chunk: 0 }.encode();
+            let from = codec::row_key_prefix(*place);
+            edits.push(Edit::DeleteRange(Family::Windows, from, behind));
+        }
+        places
+    }
+
+    /// Writes the rows a batch touched, one run for each place; a place that was written anew has its run.
     fn put_touched(
         &mut self,
         changes: &[Changes],
+        ahead: &WrittenAhead,
         head: &mut StateHead,
         edits: &mut Vec<Edit>,
     ) -> Vec<(Place, u32)> {
         let mut described = Vec::with_capacity(changes.len());
         let mut totals = Vec::new();
         for Changes { place, written, removed } in changes {
+            if let Some(whole) = ahead.places.iter().find(|whole| whole.place == *place) {
+                let WholePlace { chunks: Chunks { count: chunks, seal }, bytes, .. } = *whole;
+                described.push((*place, chunks));
+                let run = Run { batch: head.batch, chunks, bytes, seal };
+                run.add_to(head);
+                self.contents.runs.entry(*place).or_default().push(run);
+                continue;
+            }
             let mut writer = ChunkWriter::new(*place, head.batch);
             let mut removed: Vec<_> = removed.iter().map(|(start, key)| (*start, &**key)).collect();
             removed.sort_unstable();
@@ -299,17 +342,17 @@ impl<S: Store> Ledger<S> {
     fn merge_older(
         &mut self,
         record: &BatchRecord,
-        touched: &[(Place, u32)],
+        touched: impl Iterator<Item = Place>,
         head: &mut StateHead,
         edits: &mut Vec<Edit>,
     ) -> Result<(), CheckpointError> {
         let mut budget = merge::BYTES_PER_BATCH;
-        for (place, _) in touched {
+        for place in touched {
             let closes = record.watermarks.closing_bound.closes(place.closing);
-            let Some(runs) = self.contents.runs.get_mut(place).filter(|_| !closes) else {
+            let Some(runs) = self.contents.runs.get_mut(&place).filter(|_| !closes) else {
                 continue;
             };
-            merge::merge_runs(&*self.writer.families, *place, runs, head, &mut budget, edits)?;
+            merge::merge_runs(&*self.writer.families, place, runs, head, &mut budget, edits)?;
         }
         Ok(())
     }
@@ -395,15 +438,23 @@ impl<S: Store> Checkpoint for Ledger<S> {
         Box::new(outbox::AheadWriter::new(self.writer.clone()))
     }
 
+    fn state_reader(&self) -> Box<dyn StateReader> {
+        Box::new(reader::Reader::new(self.writer.families.clone(), self.shelved.clone()))
+    }
+
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
         let record = &plan.publication.record;
         self.follows(record);
         let mut head =
             StateHead { batch: record.batch, digest: record.digest, ..self.contents.seal() };
         let mut edits = Vec::new();
-        self.delete_closed(record, &mut head, &mut edits);
-        let touched = self.put_touched(&plan.changes, &mut head, &mut edits);
-        if let Err(error) = self.merge_older(record, &touched, &mut head, &mut edits) {
+        self.shelved.begin();
+        let closed = self.delete_closed(record, &mut head, &mut edits);
+        let replaced = self.delete_replaced(&mut head, &mut edits);
+        let touched = self.put_touched(&plan.changes, &plan.ahead, &mut head, &mut edits);
+        let anew: Vec<_> = plan.ahead.places.iter().map(|whole| whole.place).collect();
+        let others = touched.iter().map(|(place, _)| *place).filter(|place| !anew.contains(place));
+        if let Err(error) = self.merge_older(record, others, &mut head, &mut edits) {
             self.writer.failed.store(true, Ordering::SeqCst);
             return Err(error);
         }
@@ -424,6 +475,11 @@ impl<S: Store> Checkpoint for Ledger<S> {
         edits.push(Edit::Put(codec::encode_head(&head)));
         self.write(edits, Durability::Synced)?;
         let outbox = Outbox::new(self.writer.families.clone(), &descriptor);
+        let touched = descriptor.touched.iter().map(|(place, _)| *place);
+        let changed = closed.into_iter().chain(replaced).chain(touched);
+        let runs = &self.contents.runs;
+        self.shelved.finish(record.batch, changed.map(|place| (place, runs.get(&place))), &anew);
+        self.written_anew = anew;
         self.contents.head = Some(head);
         self.contents.descriptor = Some(descriptor);
         self.contents.last = Some(record.clone());
@@ -520,7 +576,7 @@ fn tombstone((start, key): (Timestamp, &[u8])) -> Row<'_> {
 /// Writes what did not go ahead of a batch; counts all of it.
 fn put_output(plan: &Plan, edits: &mut Vec<Edit>) -> (Option<Chunks>, Chunks) {
     let Publication { record, rows, dead_letters, .. } = &plan.publication;
-    let WrittenAhead { rows: mut row_chunks, dead_letters: mut letter_chunks } = plan.ahead;
+    let WrittenAhead { rows: mut row_chunks, dead_letters: mut letter_chunks, .. } = plan.ahead;
     if !plan.rows_are_state {
         for chunk in rows.chunks() {
             edits.push(Edit::Put(outbox::encode_rows(record.batch, &mut row_chunks, chunk)));

@@ -9,10 +9,12 @@
 //! groups of a batch's closed windows stay until the batch after it is written, which is after every
 //! sink was given it.
 //!
-//! Output that is not state (rows of a stateless pipeline, dead letters) can be larger than memory: it
-//! goes [`Ahead`] of its batch while that is read, chunk by chunk, unsynced and under the batch's
+//! Output that is not state (rows of a stateless pipeline, dead letters), and rows of state that are too many,
+//! can be larger than memory: it goes [`Ahead`] of its batch while that is read, chunk by chunk, unsynced and under the batch's
 //! number, and [`Visible`] gives it back chunk by chunk. Until the batch itself is durable nobody sees
 //! it.
+//!
+//! State can be larger than memory too: a [`StateReader`] gives back what is durable, place by place.
 //!
 //! Not here: the bytes (`codec`), RocksDB (`rocks`), what a start may do (`batch::recover`).
 
@@ -60,6 +62,9 @@ pub trait Checkpoint: Send {
     /// Output for the batch that is being read, to be written ahead of it beside this checkpoint,
     /// also from another thread.
     fn ahead(&self) -> Box<dyn Ahead>;
+
+    /// Reads rows of state back beside this checkpoint, also from another thread.
+    fn state_reader(&self) -> Box<dyn StateReader>;
 
     /// Writes a batch in one synced, atomic write: groups, positions, watermarks, history, the rows
     /// that are not state and the dead letters that did not go ahead, and which of those that did
@@ -117,8 +122,8 @@ pub trait Checkpoint: Send {
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError>;
 }
 
-/// Takes what is to be in the checkpoint ahead of the batch that is being read: its output, and which
-/// topic it reads.
+/// Takes what is to be in the checkpoint ahead of the batch that is being read: its output, state that is
+/// written anew, and which topic it reads.
 ///
 /// No output that goes here is seen by anyone before a batch that names it is durable. What no batch
 /// names, because the process ended first, is deleted when the checkpoint is opened.
@@ -135,6 +140,25 @@ pub trait Ahead: Send {
     /// # Errors
     /// The write failed: stop and recover, as with [`Checkpoint::persist`].
     fn write(&mut self, chunk: &OutputChunk) -> Result<(), CheckpointError>;
+
+    /// Begins to write all rows of a place anew, as they are behind the batch that is read. They count with it,
+    /// in place of what is stored and of what the plan changes there.
+    ///
+    /// # Panics
+    /// When another place was begun and not ended.
+    fn begin_place(&mut self, place: Place);
+
+    /// Writes the next of them, unsynced; they come by start and key.
+    ///
+    /// # Errors
+    /// As [`Ahead::write`].
+    fn put_row(&mut self, row: Group<'_>) -> Result<(), CheckpointError>;
+
+    /// The place has no more rows.
+    ///
+    /// # Errors
+    /// As [`Ahead::write`].
+    fn end_place(&mut self) -> Result<(), CheckpointError>;
 
     /// What was written for the batch, to be named by its plan.
     fn written(&self) -> WrittenAhead;
@@ -154,6 +178,29 @@ pub trait Ahead: Send {
     fn discard(&mut self) -> Result<(), CheckpointError>;
 }
 
+/// Reads state that is not in memory.
+pub trait StateReader: Send {
+    /// Hands out the rows of a place as they are after batch `newest`, by start and key, each once; none where
+    /// nothing is stored. The flag says whether that batch wrote the row.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Storage`, when they cannot be read; and whatever `visit` returned.
+    ///
+    /// # Panics
+    /// When `newest` is not the newest durable batch, or while another is being written: what is read would
+    /// be of no batch.
+    fn rows(
+        &mut self,
+        place: Place,
+        newest: BatchId,
+        visit: &mut RestoreGroup<'_>,
+    ) -> Result<(), CheckpointError>;
+
+    /// Whether what is stored of a place lies in so many pieces, with so much in them that is not current, that
+    /// it should be written anew as one. Asked as [`StateReader::rows`] is.
+    fn is_scattered(&mut self, place: Place, newest: BatchId) -> bool;
+}
+
 /// Takes a row of state read from disk: its place, itself, and whether the newest batch wrote it.
 pub type RestoreGroup<'a> = dyn FnMut(Place, Group<'_>, bool) -> Result<(), CheckpointError> + 'a;
 
@@ -168,6 +215,8 @@ pub struct Recovered {
     pub marks: Vec<Mark>,
     /// What the announce file says.
     pub visible: VisibleFact,
+    /// Whether the rows of the newest batch are stored, because they are not state or were too many.
+    pub rows_are_stored: bool,
     /// The newest start, 0 before the first.
     pub incarnation: Incarnation,
     /// Whether `checkpoints restore --accept-rollback` allows this start to go on from an older

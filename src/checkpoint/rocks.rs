@@ -20,6 +20,7 @@ mod records;
 mod view;
 
 pub use care::{Backup, Report, Rollback, backup, backup_pipeline, restore, verify};
+pub use database::DatabaseRoom;
 pub use view::RocksView;
 
 use std::{
@@ -108,6 +109,14 @@ impl Examined {
     /// # Errors
     /// `Storage`, or `Corrupt` when it does not hold what was read before.
     pub fn into_open(self) -> Result<RocksCheckpoint, CheckpointError> {
+        self.into_open_within(DatabaseRoom::default())
+    }
+
+    /// The same with as much memory as this.
+    ///
+    /// # Errors
+    /// As [`Examined::into_open`].
+    pub fn into_open_within(self, room: DatabaseRoom) -> Result<RocksCheckpoint, CheckpointError> {
         care::forget_unfinished_restore(self.directory.path())?;
         if self.presence == Presence::Nothing {
             database::remove_leftovers(self.directory.path())?;
@@ -119,7 +128,7 @@ impl Examined {
                 "the log ends in a torn record that nobody has seen; it is dropped"
             );
         }
-        let database = Database::open(self.directory.path(), self.log_end)?;
+        let database = Database::open(self.directory.path(), self.log_end, room)?;
         let visible = VisibleFile::open(self.directory.path())
             .map_err(|error| self.directory.storage("opening the announce file", &error))?;
         self.directory.sync()?;
@@ -139,6 +148,7 @@ fn nothing_recovered(visible: VisibleFact) -> Recovered {
         last: None,
         marks: Vec::new(),
         visible,
+        rows_are_stored: false,
         incarnation: Incarnation(0),
         rollback_accepted: false,
         log: None,

@@ -11,8 +11,8 @@ use crate::{
     batch::Permission,
     sink::console::Truncate,
     spec::{
-        Compat, DeadLetterSpec, MaxOffsets, OutputMode, ParseMode, ProgressSpec, SinkSpec,
-        StartingOffsets, StartingTimestamps, TimestampStrategy, Trigger, check_time_zone,
+        Compat, DeadLetterSpec, MaxOffsets, MemoryLimit, OutputMode, ParseMode, ProgressSpec,
+        SinkSpec, StartingOffsets, StartingTimestamps, TimestampStrategy, Trigger, check_time_zone,
     },
 };
 
@@ -106,7 +106,7 @@ pub struct BatchArguments {
     /// everything that is there at the start, then exit 0. once: the same in one single batch.
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true, env = "SALES_STREAM_TRIGGER")]
     pub trigger: Option<Trigger>,
-    /// Most records of one batch, or unlimited [default: 1000000]
+    /// Most records of one batch, or unlimited [default: 1000000, fewer under a small --memory-limit]
     #[arg(long, value_name = "RECORDS", env = "SALES_STREAM_MAX_OFFSETS_PER_TRIGGER")]
     pub max_offsets_per_trigger: Option<MaxOffsets>,
     /// Fewest records of one batch, unless --max-trigger-delay has passed [default: 1]
@@ -120,6 +120,15 @@ pub struct BatchArguments {
         env = "SALES_STREAM_MAX_TRIGGER_DELAY"
     )]
     pub max_trigger_delay: Option<Duration>,
+    /// How much memory the run may take: 1GiB, 512MiB, 2g, at least 64MiB [default: a quarter of the machine's]
+    ///
+    /// Client queues, state, the open batch and the database together. Windows and groups of keys alone that do
+    /// not fit stay in the checkpoint and are read back where a batch needs them, which is slower. Sessions,
+    /// deduplications and everything with --compat stay in memory: where they take too much, the run ends with
+    /// exit 50 before the batch is written, and goes on from there with a larger limit. The most records of a
+    /// batch are fewer under a small limit, unless --max-offsets-per-trigger says how many.
+    #[arg(long, value_name = "BYTES", env = "SALES_STREAM_MEMORY_LIMIT")]
+    pub memory_limit: Option<MemoryLimit>,
     /// Begin a new query at the first records of this time, in Unix milliseconds
     ///
     /// The time that Kafka keeps with each record, not the event time. Wins over

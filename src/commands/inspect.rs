@@ -86,6 +86,7 @@ fn ends(arguments: &InspectArguments, view: &View) -> Option<BTreeMap<Partition,
         group_id,
         startup_timeout: None,
         follows_new_topic: false,
+        queue_bytes: KafkaSourceConfig::QUEUE_BYTES,
     };
     let mut source = KafkaSource::new(config).ok()?;
     if !view.is_of(&source.describe().ok()?) {

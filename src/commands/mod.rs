@@ -8,6 +8,7 @@ mod clients;
 mod demo;
 mod inspect;
 mod limits;
+mod memory;
 mod pipeline;
 mod run;
 mod simulate;

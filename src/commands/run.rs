@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, client_settings, pipeline};
+use super::{Failure, client_settings, memory, pipeline};
 use crate::{
     batch::Permissions,
     checkpoint::{Checkpoint, rocks::RocksCheckpoint},
@@ -27,8 +27,8 @@ use crate::{
         kafka::{KafkaSource, KafkaSourceConfig},
     },
     spec::{
-        Asked, Compat, DeadLetterSpec, MaxOffsets, Overrides, Pipeline, ProgressSpec, RunOptions,
-        SinkSpec, StartingOffsets, StartingTimestamps, Trigger, without_secrets,
+        Asked, Compat, DeadLetterSpec, Overrides, Pipeline, ProgressSpec, RunOptions, SinkSpec,
+        StartingOffsets, StartingTimestamps, Trigger, without_secrets,
     },
     stop::Stop,
     types::{BatchId, DoubleTexts, FaultReason, Rows, Zone},
@@ -37,7 +37,6 @@ use crate::{
 
 const DEFAULT_CHECKPOINT_DIR: &str = "./checkpoints";
 const DEFAULT_TRIGGER: Trigger = Trigger::ProcessingTime { interval_ms: 10_000 };
-const DEFAULT_MAX_OFFSETS: MaxOffsets = MaxOffsets::Limited(1_000_000);
 /// Spark's default for `maxTriggerDelay`.
 const DEFAULT_MAX_TRIGGER_DELAY_MS: u64 = 15 * 60 * 1000;
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
@@ -46,6 +45,7 @@ const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(30);
 struct Choices {
     pipeline: Pipeline,
     settings: Settings,
+    memory: memory::Parts,
     client: ClientSettings,
     group_id: String,
     state: PathBuf,
@@ -122,6 +122,7 @@ fn start(choices: Choices, surroundings: Surroundings) -> Result<Summary, Engine
     let Choices {
         pipeline,
         mut settings,
+        memory,
         client,
         group_id,
         state,
@@ -145,13 +146,16 @@ fn start(choices: Choices, surroundings: Surroundings) -> Result<Summary, Engine
         group_id,
         startup_timeout: settings.startup_timeout,
         follows_new_topic: settings.takes_new_topic(&pipeline),
+        queue_bytes: memory.queue_bytes,
     })?;
     let sinks = make_sinks(sinks, dead_letter, (console, stdout), &topic);
     let parts = Parts {
         pipeline,
         source: around_source(Box::new(source)),
         recovered,
-        open: Box::new(move || Ok(around_checkpoint(Box::new(examined.into_open()?)))),
+        open: Box::new(move || {
+            Ok(around_checkpoint(Box::new(examined.into_open_within(memory.database)?)))
+        }),
         sinks,
         reporter,
         clock: std::sync::Arc::new(SystemClock),
@@ -264,13 +268,16 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
     };
     starting_offsets.check_topic(&pipeline.topic).map_err(|error| Failure::new(2, error))?;
     let dead_letter = typed.sinks.dead_letter.clone().or(run.dead_letter.clone());
+    let memory_limit = typed.batches.memory_limit.or(run.memory_limit);
+    let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
+    let memory = memory::divide(memory_limit, &pipeline);
     let settings = Settings {
         trigger: typed.batches.trigger.or(run.trigger).unwrap_or(DEFAULT_TRIGGER),
         max_offsets: typed
             .batches
             .max_offsets_per_trigger
             .or(run.max_offsets_per_trigger)
-            .unwrap_or(DEFAULT_MAX_OFFSETS),
+            .unwrap_or(memory.max_offsets),
         starting_offsets,
         min_offsets: typed.batches.min_offsets_per_trigger.or(run.min_offsets_per_trigger),
         max_trigger_delay_ms: typed
@@ -300,6 +307,8 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
             .or(run.fail_on_data_loss)
             .unwrap_or(true),
         output_chunk_bytes: Rows::CHUNK_BYTES,
+        room: memory.room,
+        memory_limit: memory_limit.bytes(),
         // It is kept with the state.
         spec_text: without_secrets(&spec_text),
         brokers: client.brokers().to_owned(),
@@ -315,6 +324,7 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
         console: console_options(&typed, &run, &pipeline),
         pipeline,
         settings,
+        memory,
         client,
         dead_letter,
         progress: typed.sinks.progress.clone().or(run.progress),

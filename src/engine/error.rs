@@ -68,6 +68,22 @@ pub enum EngineError {
     /// A value that does not fit, with ANSI mode on.
     #[error(transparent)]
     Failure(Box<crate::spark::Failure>),
+    /// State that must all be in memory takes more than it may.
+    #[error(
+        "the state of {} takes {} MiB, and --memory-limit {} MiB leaves {} MiB for it: it cannot be kept \
+         elsewhere. Nothing of the open batch was written; start again with a larger --memory-limit, and the run \
+         goes on where it stopped", operator, mib(*bytes), mib(*limit), mib(*room)
+    )]
+    TooLarge {
+        /// What keeps it.
+        operator: &'static str,
+        /// How many bytes of memory it takes.
+        bytes: u64,
+        /// How many it may take.
+        room: u64,
+        /// The limit on everything.
+        limit: u64,
+    },
     /// A pipeline the decoder cannot serve.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -97,6 +113,11 @@ impl From<SourceError> for EngineError {
             other => EngineError::Source(other),
         }
     }
+}
+
+/// In whole mebibytes, rounded up.
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }
 
 /// Whether a file cannot be opened because of how it was named, and not because storage fails.
@@ -131,6 +152,7 @@ impl EngineError {
             EngineError::Checkpoint(
                 CheckpointError::Storage { .. } | CheckpointError::TakenAway { .. },
             ) => 14,
+            EngineError::TooLarge { .. } => 50,
             EngineError::Source(SourceError::Unreachable(_) | SourceError::NoTopic(_)) => 22,
             EngineError::Source(SourceError::Refused(_)) => 21,
             EngineError::Source(SourceError::Usage(_)) => 2,

@@ -3,8 +3,8 @@
 //! The loop reads batch n+1 while batch n is on its way out on a thread of its own (`outlet`); a
 //! plan is handed over only when the one before it has left through every sink, so at most one batch
 //! is unpublished. Output of the batch that is read goes ahead into the checkpoint whenever a chunk is
-//! full, so that no batch is too large for memory; where the batch is dropped, so is that. Start at
-//! [`run`].
+//! full, so that no batch is too large for memory; where the batch is dropped, so is that. State that is not
+//! in memory is read back when the batch before is durable (`beyond`). Start at [`run`].
 //!
 //! Invariants kept here:
 //! - *Visibility*: nothing of a batch leaves before it is durable and announced, neither to a sink
@@ -18,6 +18,7 @@
 //!
 //! Not here: what a batch is (`batch`), bytes and clients (the adapters), options (`commands`).
 
+mod beyond;
 mod clock;
 mod commits;
 mod error;
@@ -40,8 +41,8 @@ pub use report::{OperatorTiming, Report, Reporter, Timing, WayOut};
 pub use steps::{Effect, Steps};
 
 use crate::{
-    batch::{Counts, Due, HoldBack, Job, OpenBatch, Permissions, Plan, cut, due},
-    checkpoint::{Ahead, Checkpoint, Recovered},
+    batch::{Counts, Due, HoldBack, Job, OpenBatch, Permissions, Plan, Room, cut, due},
+    checkpoint::{Ahead, Checkpoint, Recovered, StateReader},
     engine::{
         outlet::{Departed, Left, Outlet},
         report::Stopwatch,
@@ -93,6 +94,10 @@ pub struct Settings {
     /// Into pieces of how many bytes at most the output of an open batch is cut to be written ahead;
     /// [`crate::types::Rows::CHUNK_BYTES`] outside of tests.
     pub output_chunk_bytes: usize,
+    /// How much of the state and of a batch's rows may be in memory.
+    pub room: Room,
+    /// The limit on memory that this follows from, in bytes, for messages.
+    pub memory_limit: u64,
     /// The spec as the user wrote it, kept in the checkpoint.
     pub spec_text: String,
     /// The brokers as the user named them, for messages.
@@ -184,13 +189,14 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         Err(EngineError::Closed) => return Ok(Summary { end: End::Closed, ..nothing() }),
         Err(error) => return Err(error),
     };
-    let start::Ready { job, source, ahead, outlet, topic_id } = started;
+    let start::Ready { job, source, ahead, reader, outlet, topic_id } = started;
     let before =
         job.head().last.as_ref().map(|last| Departed { batch: last.batch, totals: last.totals });
     let mut run = Run {
         job,
         source,
         ahead,
+        reader,
         outlet,
         ends: Ends::new(settings, clock.clone(), topic_id),
         settings,
@@ -244,6 +250,7 @@ struct Run<'a> {
     job: Job,
     source: Box<dyn Source>,
     ahead: Box<dyn Ahead>,
+    reader: Box<dyn StateReader>,
     outlet: Outlet,
     ends: Ends,
     settings: &'a Settings,
@@ -407,7 +414,21 @@ impl Run<'_> {
         let planning = self.clock.uptime();
         let mut stopwatch = Stopwatch::start(&*self.clock);
         let now_ms = self.clock.now_ms();
-        let plan = self.job.close(open, &reached, now_ms, &mut |work| stopwatch.turn_to(work))?;
+        // What is not in memory is only there to be read once the batch before is durable.
+        let wants_shelf = self.job.wants_shelf(&open);
+        if wants_shelf && !self.outlet.settle()? {
+            self.ahead.discard()?;
+            return Ok(Worked::Dropped);
+        }
+        let newest = self.job.head().last.as_ref().map(|last| last.batch);
+        let reader = wants_shelf.then_some((&mut *self.reader, newest));
+        let plan = beyond::with(&mut *self.ahead, reader, |beyond| {
+            self.job.close(open, &reached, now_ms, beyond, &mut |work| stopwatch.turn_to(work))
+        })?;
+        if let Err(error) = start::check_room(&self.job, self.settings) {
+            self.ahead.discard()?;
+            return Err(error);
+        }
         let plan = Plan { ahead: self.ahead.written(), ..plan };
         reach(Point::Planned);
         timing.plan = self.since(planning);

@@ -127,6 +127,17 @@ impl Outlet {
     /// Hands a plan over, once the one before it has left. `false`: it was told to stop while it
     /// waited, and the plan is dropped; nothing of it was written.
     pub(super) fn hand_over(&mut self, plan: Plan, timing: Timing) -> Result<bool, EngineError> {
+        if !self.settle()? {
+            return Ok(false);
+        }
+        self.hands.take(plan, timing);
+        self.under_way += 1;
+        Ok(true)
+    }
+
+    /// Waits until everything that was handed over has left, and so is durable. `false`: it was told to stop
+    /// while it waited.
+    pub(super) fn settle(&mut self) -> Result<bool, EngineError> {
         while self.under_way > 0 {
             match self.hands.outcome_within(LOOK_UP, Moment::HandOver) {
                 Some(outcome) => self.note(outcome),
@@ -136,8 +147,6 @@ impl Outlet {
             self.fail()?;
         }
         self.fail()?;
-        self.hands.take(plan, timing);
-        self.under_way += 1;
         Ok(true)
     }
 

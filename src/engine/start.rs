@@ -7,9 +7,10 @@ use crate::{
         Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Mark, Superseded,
         WitnessFact, recover, ways_out,
     },
-    checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered},
+    checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered, StateReader},
     engine::{
         Clock, EngineError, Parts, Settings, Steps,
+        beyond::StoredState,
         commits::Commits,
         outlet::{Carriage, Departed, Exit, Outlet},
     },
@@ -18,7 +19,7 @@ use crate::{
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{BatchId, LeaderEpoch, Offset, Partition, Position, SinkName},
+    types::{BatchId, Keeper, LeaderEpoch, Offset, Partition, Position, SinkName},
     window::Watermarks,
 };
 
@@ -41,6 +42,7 @@ pub(super) struct Ready {
     pub(super) job: Job,
     pub(super) source: Box<dyn Source>,
     pub(super) ahead: Box<dyn Ahead>,
+    pub(super) reader: Box<dyn StateReader>,
     pub(super) outlet: Outlet,
     /// The id of the topic that is read, where the cluster tells it.
     pub(super) topic_id: Option<String>,
@@ -105,9 +107,12 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
         });
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
-    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings)?;
+    let needs_rows = !recovered.rows_are_stored && pending(&decision).is_some();
+    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings, needs_rows)?;
     reach(Point::Loaded);
+    check_room(&job, settings)?;
     let mut ahead = checkpoint.ahead();
+    let reader = checkpoint.state_reader();
     let newest = job.head().last.as_ref().map(|last| last.batch);
     if let (false, Some(topic_id)) = (same_topic, &topic.topic_id) {
         job.forget_log();
@@ -152,7 +157,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     }
     announce_start(&job, &topic, settings);
     let (outlet, topic_id) = (Outlet::new(exit, carriage), topic.topic_id);
-    Ok(Started::Ready(Box::new(Ready { job, source, ahead, outlet, topic_id })))
+    Ok(Started::Ready(Box::new(Ready { job, source, ahead, reader, outlet, topic_id })))
 }
 
 /// The sinks that lack the newest batch; `None` when it need not even be announced again.
@@ -482,6 +487,7 @@ fn restore(
     pipeline: Pipeline,
     genesis: &Genesis,
     settings: &Settings,
+    needs_rows: bool,
 ) -> Result<(Job, Option<crate::batch::Publication>), EngineError> {
     let incarnation = checkpoint.next_incarnation()?;
     reach(Point::IncarnationCounted);
@@ -495,9 +501,11 @@ fn restore(
         has_run: false,
     };
     let mut job = Job::new(pipeline, head, settings.keep_dead_letters)?
-        .with_output_chunks_of(settings.output_chunk_bytes);
+        .with_output_chunks_of(settings.output_chunk_bytes)
+        .within(settings.room);
     let recovered = checkpoint.load(&mut |place, row, newest| {
-        job.restore(place, row, newest).map_err(|error| CheckpointError::Corrupt {
+        // Which rows the newest batch wrote is only asked to compute its rows again.
+        job.restore(place, row, newest && needs_rows).map_err(|error| CheckpointError::Corrupt {
             directory: std::path::PathBuf::new(),
             problem: error.to_string(),
         })
@@ -506,8 +514,29 @@ fn restore(
     if let Some(log) = &recovered.log {
         job.restore_log(log, last.batch)?;
     }
-    let publication = job.resume(last)?;
-    Ok((job, Some(publication)))
+    let mut reader = checkpoint.state_reader();
+    let mut stored = StoredState::new(&mut *reader, Some(last.batch));
+    match job.resume(last, needs_rows, &mut stored) {
+        Ok(publication) => Ok((job, Some(publication))),
+        Err(error) => Err(stored.explain(error)),
+    }
+}
+
+/// Refuses to go on where state that must all be in memory takes more than it may.
+pub(super) fn check_room(job: &Job, settings: &Settings) -> Result<(), EngineError> {
+    let Some((keeper, bytes)) = job.too_large() else { return Ok(()) };
+    let bytes_of = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    let operator = match (keeper, job.pipeline().semantics.compat) {
+        (Keeper::Keys, _) => "the deduplication",
+        (Keeper::Groups, None) => "the sessions",
+        (Keeper::Groups, Some(_)) => "the groups (with --compat)",
+    };
+    Err(EngineError::TooLarge {
+        operator,
+        bytes: bytes_of(bytes),
+        room: bytes_of(settings.room.state_bytes),
+        limit: settings.memory_limit,
+    })
 }
 
 fn newest(recovered: &Recovered) -> Option<BatchId> {

@@ -98,6 +98,8 @@ impl World {
             keep_dead_letters: false,
             fail_on_data_loss: true,
             output_chunk_bytes: crate::types::Rows::CHUNK_BYTES,
+            room: Room::ENDLESS,
+            memory_limit: u64::MAX,
             spec_text: spec::preset("sales").expect("the preset is there").to_owned(),
             brokers: "memory".to_owned(),
         }
@@ -353,6 +355,66 @@ fn whatever_write_fails_every_kind_of_state_is_whole_at_the_next_start() {
                 break;
             }
         }
+    }
+}
+
+/// Windows that overlap, groups of keys alone, and windows in every mode.
+fn specs_with_state_elsewhere() -> Vec<String> {
+    let sales = spec::preset("sales").expect("the preset is there").to_owned();
+    let in_mode = |mode: &str| {
+        sales.replace("output_mode = \"append\"", &format!("output_mode = \"{mode}\""))
+    };
+    let others = other_specs();
+    vec![in_mode("complete"), in_mode("update"), others[0].clone(), others[3].clone(), sales]
+}
+
+#[test]
+fn with_no_state_in_memory_every_batch_is_the_same_whatever_write_fails() {
+    let no_room = Room { state_bytes: 0, rows_bytes: 0 };
+    for spec_text in specs_with_state_elsewhere() {
+        let settings = Settings { spec_text, ..World::settings() };
+        let small = Settings { room: no_room, output_chunk_bytes: 60, ..settings.clone() };
+        let straight = World::with_sales(Keeps::Marker);
+        straight.run(&settings).expect("nothing is in its way");
+        let expected = published(&straight);
+        assert!(expected.len() > 5, "there is something to compare");
+        for writes in (0..).step_by(3) {
+            let world = World::with_sales(Keeps::Marker);
+            world.disk.fail_writes_after(writes);
+            let ended = world.run(&small);
+            if writes % 2 == 0 {
+                world.disk.sync();
+            }
+            world.disk.crash();
+            if ended.is_err() {
+                // Another start may have room for everything, or none either.
+                let next = if writes % 4 < 2 { &small } else { &settings };
+                world.run(next).expect("the disk is well again");
+            }
+            assert_eq!(published(&world), expected, "after {writes} of\n{}", settings.spec_text);
+            if ended.is_ok() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn state_that_must_be_in_memory_and_does_not_fit_ends_the_run_before_its_batch_is_written() {
+    let no_room = Room { state_bytes: 0, rows_bytes: 0 };
+    for spec_text in [&other_specs()[1], &other_specs()[5]].map(String::clone) {
+        let settings = Settings { spec_text, ..World::settings() };
+        let straight = World::with_sales(Keeps::Marker);
+        straight.run(&settings).expect("nothing is in its way");
+        let world = World::with_sales(Keeps::Marker);
+        for _ in 0..2 {
+            let small = Settings { room: no_room, ..settings.clone() };
+            let error = world.run(&small).expect_err("there is no room");
+            assert_eq!(error.exit_code(), 50, "{error}");
+            assert_eq!((world.rows().len(), world.disk.keys_of("history")), (0, 0));
+        }
+        world.run(&settings).expect("there is room");
+        assert_eq!(world.rows(), straight.rows());
     }
 }
 

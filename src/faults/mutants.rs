@@ -2,7 +2,8 @@
 //!
 //! `SALES_STREAM_MUTANT=NAME` plants one for the whole run. So that a defect of the order of steps shows,
 //! `SALES_STREAM_KILL_AFTER=STEP:BATCH` ends the process by SIGKILL behind a step of a batch, and
-//! `SALES_STREAM_PLANTED_ERROR=witness` lets the question for Kafka's witness fail. `scripts/mutants.sh` runs them
+//! `SALES_STREAM_PLANTED_ERROR=witness` lets the question for Kafka's witness fail, `SALES_STREAM_STATE_BYTES=N`
+//! leaves state so little memory that some of it is elsewhere. `scripts/mutants.sh` runs them
 //! all.
 //!
 //! Invariant: a mutant is one defect at the place where somebody could make it, and nothing else.
@@ -91,6 +92,8 @@ pub enum Mutant {
     ForgetMalformed,
     /// Offsets are committed where the batch began.
     CommitBegins,
+    /// A group that is touched while it is not in memory begins anew.
+    ForgetColdTotals,
 }
 
 /// A step of a batch behind which a run can be made to end.
@@ -125,7 +128,7 @@ pub fn is_planted(mutant: Mutant) -> bool {
 }
 
 #[cfg(feature = "faults")]
-pub use planted::{asks_for_end_after, end_after, is_first, witness_fails};
+pub use planted::{asks_for_end_after, end_after, is_first, state_bytes, witness_fails};
 
 #[cfg(feature = "faults")]
 mod planted {
@@ -141,7 +144,7 @@ mod planted {
 
     impl Mutant {
         /// Every defect, in the order of their table.
-        pub const ALL: [Mutant; 38] = [
+        pub const ALL: [Mutant; 39] = [
             Mutant::PublishBeforePersist,
             Mutant::CommitBeforePersist,
             Mutant::CommitBeforePublish,
@@ -180,6 +183,7 @@ mod planted {
             Mutant::DropLateLetters,
             Mutant::ForgetMalformed,
             Mutant::CommitBegins,
+            Mutant::ForgetColdTotals,
         ];
 
         /// Its name in `SALES_STREAM_MUTANT`.
@@ -237,6 +241,13 @@ mod planted {
     #[must_use]
     pub fn witness_fails() -> bool {
         std::env::var("SALES_STREAM_PLANTED_ERROR").is_ok_and(|what| what == "witness")
+    }
+
+    /// How many bytes of state may be in memory, where `SALES_STREAM_STATE_BYTES` says so: so few that the little
+    /// state of a trial does not fit.
+    #[must_use]
+    pub fn state_bytes() -> Option<usize> {
+        std::env::var("SALES_STREAM_STATE_BYTES").ok()?.parse().ok()
     }
 
     /// True once in a process, for mutants that act once.

@@ -11,7 +11,7 @@ use crate::{
         BadRecord, Begun, Bounds, Genesis, Mark, MarkerFact, Plan, Publication, Record, WitnessFact,
     },
     checkpoint::{
-        Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible,
+        Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, StateReader, Visible,
         memory::{Attempt, Fate, Judge},
     },
     engine::{Clock, Moment, Pace, Report, Reporter},
@@ -29,7 +29,8 @@ use crate::{
     },
     stop::Stop,
     types::{
-        BatchId, Incarnation, Keeper, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
+        BatchId, Incarnation, Keeper, LeaderEpoch, Lineage, Offset, Partition, Place, Position,
+        SinkName,
     },
 };
 
@@ -434,6 +435,11 @@ impl Checkpoint for WorldCheckpoint {
         self.inner.ahead()
     }
 
+    fn state_reader(&self) -> Box<dyn StateReader> {
+        let (shared, inner) = (self.shared.clone(), self.inner.state_reader());
+        Box::new(WorldReader { shared, inner })
+    }
+
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {
         self.check(|book| book.planned(&plan.publication.record));
         let record = &plan.publication.record;
@@ -500,6 +506,28 @@ impl Checkpoint for WorldCheckpoint {
             self.check(|book| book.restored_all(open));
         }
         loaded
+    }
+}
+
+/// State that is not in memory, read back.
+struct WorldReader {
+    shared: Shared,
+    inner: Box<dyn StateReader>,
+}
+
+impl StateReader for WorldReader {
+    fn rows(
+        &mut self,
+        place: Place,
+        newest: BatchId,
+        visit: &mut RestoreGroup<'_>,
+    ) -> Result<(), CheckpointError> {
+        self.shared.lock().note("reads state back behind batch", newest.0);
+        self.inner.rows(place, newest, visit)
+    }
+
+    fn is_scattered(&mut self, place: Place, newest: BatchId) -> bool {
+        self.inner.is_scattered(place, newest)
     }
 }
 

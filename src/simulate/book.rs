@@ -14,7 +14,9 @@ use std::{
 };
 
 use crate::{
-    batch::{BatchRecord, DeadLetter, Head, Identity, Job, Plan, Publication, Record, RowsHasher},
+    batch::{
+        BatchRecord, Beyond, DeadLetter, Head, Identity, Job, Plan, Publication, Record, RowsHasher,
+    },
     checkpoint::{Recovered, Visible},
     simulate::{
         pipelines::Variant,
@@ -694,6 +696,7 @@ impl Shadow {
                 open,
                 &record.positions(),
                 record.clock_ms.saturating_add(record.took_ms),
+                Beyond::default(),
                 &mut |_| {},
             )
             .expect("its own state fits");

@@ -20,6 +20,14 @@ pub(super) struct Variant {
     pub(super) is_compat: bool,
 }
 
+impl Variant {
+    /// Whether some of its state cannot be anywhere else.
+    pub(super) fn stays_in_memory(&self) -> bool {
+        let kinds = ["tumbling", "hopping", "offset", "keys", "stateless"];
+        self.is_compat || !kinds.contains(&self.kind)
+    }
+}
+
 /// All of them, parsed once.
 pub(super) fn all() -> &'static [Variant] {
     static ALL: LazyLock<Vec<Variant>> = LazyLock::new(make_all);

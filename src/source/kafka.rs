@@ -71,6 +71,13 @@ pub struct KafkaSourceConfig {
     pub startup_timeout: Option<Duration>,
     /// Whether a topic that is made again under the name while it is read is gone on with.
     pub follows_new_topic: bool,
+    /// How many fetched bytes may wait, of all partitions together.
+    pub queue_bytes: usize,
+}
+
+impl KafkaSourceConfig {
+    /// As many bytes wait where memory is not short.
+    pub const QUEUE_BYTES: usize = 32 << 20;
 }
 
 /// A topic of a Kafka cluster.

@@ -73,6 +73,7 @@ pub(super) const RUN_KEYS: &[&str] = &[
     "max_offsets_per_trigger",
     "min_offsets_per_trigger",
     "max_trigger_delay",
+    "memory_limit",
     "progress",
     "mode",
     "max_future_skew",

@@ -250,6 +250,69 @@ impl fmt::Display for StartingOffsets {
     }
 }
 
+/// How much memory a run may take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemoryLimit(u64);
+
+impl MemoryLimit {
+    /// Less is too little to work with.
+    pub const LEAST: MemoryLimit = MemoryLimit(64 << 20);
+
+    /// So many bytes, but not less than the least.
+    #[must_use]
+    pub fn at_least(bytes: u64) -> MemoryLimit {
+        MemoryLimit(bytes.max(MemoryLimit::LEAST.0))
+    }
+
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for MemoryLimit {
+    type Err = InvalidOption;
+
+    /// Bytes, or with a unit: `k`, `m`, `g` or `t`, also as `MB` or `MiB`; all are powers of 1024, as in Spark.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim().to_ascii_lowercase();
+        let power = match unit.trim_end_matches('b').trim_end_matches('i') {
+            "" if !unit.contains('i') => Some(0),
+            "k" => Some(1),
+            "m" => Some(2),
+            "g" => Some(3),
+            "t" => Some(4),
+            _ => None,
+        };
+        let number: Option<u64> = number.replace('_', "").parse().ok();
+        let bytes =
+            power.zip(number).and_then(|(power, number)| number.checked_mul(1 << (10 * power)));
+        match bytes.map(MemoryLimit) {
+            Some(limit) if limit >= MemoryLimit::LEAST => Ok(limit),
+            Some(_) => Err(InvalidOption(format!(
+                "{text:?} is too little to work with; write {} or more",
+                MemoryLimit::LEAST
+            ))),
+            None => Err(InvalidOption(format!(
+                "{text:?} is no amount of memory; write 1GiB, 512MiB or a number of bytes"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(shift, _)| self.0.is_multiple_of(1 << shift)) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
 /// The most records a batch may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxOffsets {

@@ -14,7 +14,7 @@ use toml::de::DeValue;
 use super::document::{RUN_KEYS, Section, described, noted, text_of, unsigned_of};
 use super::errors::{InvalidOption, Mistakes};
 use super::options::{
-    DeadLetterSpec, MaxOffsets, ProgressSpec, SinkSpec, StartingOffsets, Trigger,
+    DeadLetterSpec, MaxOffsets, MemoryLimit, ProgressSpec, SinkSpec, StartingOffsets, Trigger,
     whole_milliseconds,
 };
 use super::pipeline::{OutputMode, ParseMode};
@@ -47,6 +47,8 @@ pub struct RunOptions {
     pub min_offsets_per_trigger: Option<u64>,
     /// How long `min_offsets_per_trigger` may hold a batch back, in milliseconds.
     pub max_trigger_delay_ms: Option<u64>,
+    /// How much memory the run may take.
+    pub memory_limit: Option<MemoryLimit>,
     /// Where a new query starts, as times of records; these win over `starting_offsets`.
     pub starting_timestamps: Option<StartingTimestamps>,
     /// What to do where no record is that late.
@@ -110,6 +112,7 @@ pub(super) fn read_run(
         max_offsets_per_trigger: read_max_offsets(run, mistakes),
         min_offsets_per_trigger: run.unsigned("min_offsets_per_trigger", mistakes),
         max_trigger_delay_ms: run.duration("max_trigger_delay", whole_milliseconds, mistakes),
+        memory_limit: read_memory_limit(run, mistakes),
         starting_timestamps: read_starting_timestamps(run, topic, mistakes),
         timestamp_strategy: run.parsed("starting_offsets_by_timestamp_strategy", mistakes),
         progress: run.parsed("progress", mistakes),
@@ -204,6 +207,17 @@ fn read_max_offsets(run: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option
             .note(value.span().start, format!("{KEY} is a whole number from 1, or \"unlimited\""));
     }
     limit.map(MaxOffsets::Limited)
+}
+
+/// A number of bytes, or a text with its unit.
+fn read_memory_limit(run: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<MemoryLimit> {
+    const KEY: &str = "memory_limit";
+    let value = run.value(KEY)?;
+    if !value.get_ref().is_integer() {
+        return run.parsed(KEY, mistakes);
+    }
+    let bytes = mistakes.text()[value.span()].to_owned();
+    noted(value.span().start, bytes.parse(), mistakes)
 }
 
 /// `[run.kafka]`: texts, numbers and true or false, all as the text librdkafka takes.

@@ -2,7 +2,9 @@
 //! each where the pipeline has it.
 //!
 //! A [`ChainBatch`] gathers what one batch adds and can be dropped without a trace; closing it moves
-//! the state forward and gives everything that follows from the batch: [`Closed`].
+//! the state forward and gives everything that follows from the batch: [`Closed`]. Groups of windows and
+//! of keys alone may be elsewhere than in memory ([`Chain::set_limit`]); then closing needs a [`Shelf`], and
+//! rows that are too many leave through a [`Spill`] while they are computed.
 //!
 //! Invariant: the rows of a batch follow from the state rows that are restored and its watermarks
 //! alone, unless they are projected records ([`Chain::rows_are_state`]).
@@ -17,8 +19,12 @@ use crate::{
         Timestamp, Verdict, Watch, Watermark, Work,
     },
     window::{
-        Deduplicator, Delta, Group, KeyError, Misfits, SessionDelta, Sessions, Table, Watermarks,
-        WindowPlan, Windows, dedup::DedupDelta, delta::Shared, plan::Windowing,
+        Deduplicator, Delta, Group, KeepRows, KeyError, Misfits, SessionDelta, Sessions, Shelf,
+        Spill, Table, Watermarks, WindowPlan, Windows,
+        cold::Results,
+        dedup::DedupDelta,
+        plan::Windowing,
+        windows::{Kept, Shared},
     },
 };
 
@@ -102,6 +108,9 @@ pub enum ResultsError {
     /// A row of an operator that the pipeline does not have.
     #[error("a stored row is of an operator that the pipeline does not have")]
     Operator,
+    /// A [`Shelf`] or a [`Spill`] failed, which knows why, or was needed and not lent.
+    #[error("what is not in memory cannot be reached")]
+    Beyond,
 }
 
 impl Chain {
@@ -121,6 +130,36 @@ impl Chain {
             columns: pipeline.output_columns(),
             touched: BTreeMap::new(),
         }
+    }
+
+    /// Lets groups that can be read back take about so many bytes of memory. Sessions and remembered keys
+    /// cannot be.
+    pub fn set_limit(&mut self, limit_bytes: usize) {
+        if let Some(Groups::Windows(windows)) = &mut self.groups {
+            windows.set_limit(limit_bytes);
+        }
+    }
+
+    /// Whether an operator's state is all in memory, whatever the limit.
+    #[must_use]
+    pub fn stays_in_memory(&self, keeper: Keeper) -> bool {
+        match (keeper, &self.groups) {
+            (Keeper::Keys, _) => self.deduplicator.is_some(),
+            (Keeper::Groups, groups) => matches!(groups, Some(Groups::Sessions(_))),
+        }
+    }
+
+    /// Whether a batch can only be closed with a shelf.
+    #[must_use]
+    pub fn wants_shelf(&self, batch: &ChainBatch, watermarks: Watermarks) -> bool {
+        let (Some(Groups::Windows(windows)), Some(GroupsDelta::Windows(delta))) =
+            (&self.groups, &batch.grouped)
+        else {
+            return false;
+        };
+        // Which groups those touch that are held until the end is not known yet.
+        let held = batch.deduplicated.as_ref().is_some_and(|held| !held.is_empty());
+        held && windows.may_want_shelf() || windows.wants_shelf(delta, watermarks.closing_bound)
     }
 
     /// Whether the rows of a batch can be computed again from state; if not, they must be stored.
@@ -217,18 +256,21 @@ impl Chain {
         verdict
     }
 
-    /// Closes a batch: the state then is that after it. `watch` is told what is being done.
+    /// Closes a batch: the state then is that after it. The rows are put into `rows`, which is empty, as
+    /// far as `spill` leaves them there; whoever lends a shelf says that every batch before this one is durable.
+    /// `watch` is told what is being done.
     ///
     /// # Errors
-    /// Stored rows that are not of this pipeline.
-    pub fn close(
+    /// Stored rows that are not of this pipeline; [`ResultsError::Beyond`].
+    pub fn close<'b>(
         &mut self,
         batch: ChainBatch,
         watermarks: Watermarks,
+        (rows, shelf, spill): (Rows, Option<&'b mut (dyn Shelf + '_)>, &'b mut (dyn Spill + '_)),
         watch: &mut Watch<'_>,
     ) -> Result<Closed, ResultsError> {
         let ChainBatch { deduplicated, mut grouped, mut late } = batch;
-        let mut closed = self.nothing();
+        let mut closed = Closed::nothing(rows);
         let mut first = None;
         if let (Some(deduplicator), Some(delta)) = (&mut self.deduplicator, deduplicated) {
             let (held, mut counts) =
@@ -246,7 +288,8 @@ impl Chain {
             }
         }
         if let (Some(groups), Some(delta)) = (&mut self.groups, grouped) {
-            let mut counts = groups.close(delta, watermarks, &mut closed, watch)?;
+            let beyond = (shelf, spill);
+            let mut counts = groups.close(delta, watermarks, (&mut closed, beyond), watch)?;
             counts.dropped = late;
             closed.operators.push(counts);
         }
@@ -268,12 +311,17 @@ impl Chain {
     }
 
     /// Puts the state behind the newest batch, whose state rows were restored, and computes its rows
-    /// again where they follow from state.
+    /// again where they follow from state and are needed: they are not where they are stored, or published.
     ///
     /// # Errors
-    /// Stored rows that are not of this pipeline.
-    pub fn resume(&mut self, watermarks: Watermarks) -> Result<Rows, ResultsError> {
-        let mut closed = self.nothing();
+    /// Stored rows that are not of this pipeline; [`ResultsError::Beyond`].
+    pub fn resume(
+        &mut self,
+        watermarks: Watermarks,
+        needs_rows: bool,
+        shelf: &mut dyn Shelf,
+    ) -> Result<Rows, ResultsError> {
+        let mut closed = Closed::nothing(Rows::new(self.columns.clone()));
         if let Some(deduplicator) = &mut self.deduplicator {
             deduplicator.forget(watermarks.closing_bound);
         }
@@ -281,21 +329,35 @@ impl Chain {
         let touched: Vec<_> = touched.map(|(closing, table)| (closing, Arc::new(table))).collect();
         match &mut self.groups {
             Some(Groups::Windows(windows)) => {
-                window_results(windows, &touched, watermarks, &mut closed, &mut |_| {})?;
+                windows.fit();
+                if needs_rows {
+                    let beyond: Beyond<'_, '_, '_> = (Some(shelf), &mut KeepRows);
+                    let out = (&mut closed, beyond);
+                    window_results(windows, &touched, watermarks, out, &mut |_| {})?;
+                } else {
+                    windows.close(watermarks.closing_bound);
+                }
             }
             Some(Groups::Sessions(sessions)) => {
                 // Those that an earlier batch closed share a place with some that are still open.
                 sessions.close(watermarks.late_bound);
-                session_results(sessions, watermarks, &mut closed, &mut |_| {})?;
+                if needs_rows {
+                    let out = (&mut closed, &mut KeepRows as &mut dyn Spill);
+                    session_results(sessions, watermarks, out, &mut |_| {})?;
+                } else {
+                    sessions.close(watermarks.closing_bound);
+                }
             }
             None => {}
         }
         Ok(closed.rows)
     }
+}
 
-    fn nothing(&self) -> Closed {
+impl Closed {
+    fn nothing(rows: Rows) -> Closed {
         Closed {
-            rows: Rows::new(self.columns.clone()),
+            rows,
             kept: Vec::new(),
             changes: Vec::new(),
             groups_touched: 0,
@@ -304,7 +366,14 @@ impl Chain {
             operators: Vec::new(),
         }
     }
+
+    fn results<'r, 's>(&'r mut self, spill: &'r mut (dyn Spill + 's)) -> Results<'r, 's> {
+        Results { rows: &mut self.rows, misfits: &mut self.misfits, spill }
+    }
 }
+
+/// What is used beyond memory.
+type Beyond<'b, 's, 't> = (Option<&'b mut (dyn Shelf + 's)>, &'b mut (dyn Spill + 't));
 
 impl Groups {
     fn plan(&self) -> &Arc<WindowPlan> {
@@ -318,7 +387,7 @@ impl Groups {
         &mut self,
         delta: GroupsDelta,
         watermarks: Watermarks,
-        closed: &mut Closed,
+        (closed, (mut shelf, spill)): (&mut Closed, Beyond<'_, '_, '_>),
         watch: &mut Watch<'_>,
     ) -> Result<OperatorCounts, ResultsError> {
         watch(Work::Updates(Keeper::Groups));
@@ -326,8 +395,14 @@ impl Groups {
             (Groups::Windows(windows), GroupsDelta::Windows(mut delta)) => {
                 delta.touch_global();
                 closed.groups_touched = delta.groups();
-                let touched = windows.merge(delta);
-                let removed = window_results(windows, &touched, watermarks, closed, watch)?;
+                let bound = watermarks.closing_bound;
+                let merged = windows.merge(delta, bound, shelf.as_deref_mut())?;
+                if merged.wrote_anew && windows.plan().output_mode == OutputMode::Update {
+                    spill.store();
+                }
+                let touched = merged.touched;
+                let out = (&mut *closed, (shelf, spill));
+                let removed = window_results(windows, &touched, watermarks, out, watch)?;
                 let places = touched
                     .into_iter()
                     .map(|(closing, table)| Changes::written(Place::groups(closing), table));
@@ -337,7 +412,8 @@ impl Groups {
             (Groups::Sessions(sessions), GroupsDelta::Sessions(delta)) => {
                 let merged = sessions.merge(delta, &mut closed.changes);
                 closed.groups_touched = merged.written;
-                let removed = session_results(sessions, watermarks, closed, watch)?;
+                let out = (&mut *closed, spill);
+                let removed = session_results(sessions, watermarks, out, watch)?;
                 Ok(counts(sessions.len(), merged.written, removed + merged.removed))
             }
             _ => unreachable!("a batch is closed by the chain that opened it"),
@@ -364,29 +440,45 @@ fn window_results(
     windows: &mut Windows,
     touched: &[Shared],
     watermarks: Watermarks,
-    closed: &mut Closed,
+    (closed, (mut shelf, spill)): (&mut Closed, Beyond<'_, '_, '_>),
     watch: &mut Watch<'_>,
 ) -> Result<u64, ResultsError> {
     let plan = windows.plan().clone();
     watch(Work::Removals(Keeper::Groups));
     let finished = windows.close(watermarks.closing_bound);
     watch(Work::Rest);
-    let published: Vec<&Table> = match plan.output_mode {
-        OutputMode::Complete => windows.open().map(|(_, table)| table).collect(),
-        OutputMode::Update => touched.iter().map(|(_, table)| &**table).collect(),
-        OutputMode::Append => finished.iter().map(|(_, table)| &**table).collect(),
+    let removed = finished.iter().map(|(_, kept)| kept.groups()).sum();
+    let mut results = closed.results(spill);
+    let mut publish = |closing: Timestamp, kept: &Kept| match kept {
+        Kept::Warm { table, .. } => results.append(&plan, table.sorted()),
+        Kept::Cold(_) => {
+            let shelf = shelf.as_deref_mut().ok_or(ResultsError::Beyond)?;
+            let touched = touched.iter().find(|(instant, _)| *instant == closing);
+            results.append_cold(&plan, closing, touched.map(|(_, table)| &**table), shelf)
+        }
     };
-    for table in published {
-        plan.results(table.sorted(), &mut closed.rows, &mut closed.misfits)?;
+    match plan.output_mode {
+        OutputMode::Complete => {
+            windows.open().try_for_each(|(closing, kept)| publish(closing, kept))?;
+        }
+        // Each is let go when its rows are there.
+        OutputMode::Append => {
+            finished.into_iter().try_for_each(|(closing, kept)| publish(closing, &kept))?;
+        }
+        OutputMode::Update => {
+            for (_, table) in touched {
+                results.append(&plan, table.sorted())?;
+            }
+        }
     }
-    Ok(finished.iter().map(|(_, table)| table.len() as u64).sum())
+    Ok(removed)
 }
 
 /// The rows of a batch, and the sessions it closes taken out; how many these were.
 fn session_results(
     sessions: &mut Sessions,
     watermarks: Watermarks,
-    closed: &mut Closed,
+    (closed, spill): (&mut Closed, &mut (dyn Spill + '_)),
     watch: &mut Watch<'_>,
 ) -> Result<u64, ResultsError> {
     let plan = sessions.plan().clone();
@@ -397,6 +489,6 @@ fn session_results(
         OutputMode::Complete => sessions.sorted(),
         OutputMode::Append | OutputMode::Update => finished.sorted().collect(),
     };
-    plan.results(published, &mut closed.rows, &mut closed.misfits)?;
+    closed.results(spill).append(&plan, published)?;
     Ok(finished.len() as u64)
 }

@@ -62,6 +62,11 @@ impl DedupDelta {
     pub(super) fn new(late_bound: Watermark) -> DedupDelta {
         DedupDelta { late_bound, held: Keyed::default(), key: Vec::new() }
     }
+
+    /// Whether no record is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
 }
 
 impl Deduplicator {

@@ -1,18 +1,15 @@
-//! What one batch adds ([`Delta`]) and everything that is open ([`Windows`]), for windows of a fixed
-//! length and for groups of keys alone.
+//! What one batch adds, for windows of a fixed length and for groups of keys alone.
 //!
-//! The two are apart so that a batch can be dropped without a trace until it is planned.
+//! It is apart from everything that is open ([`Windows`]), so that a batch can be dropped without a trace until
+//! it is planned.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::{
     faults::{Mutant, is_planted},
     spec::SlidingWindow,
     types::{Event, Place, Timestamp, Verdict, Watermark},
-    window::{Group, Table, WindowPlan, key, plan::Windowing},
+    window::{Table, WindowPlan, Windows, key, plan::Windowing},
 };
 
 /// The window of groups of keys alone, which no output column shows.
@@ -23,7 +20,7 @@ const ALWAYS: (Timestamp, Timestamp) = (Timestamp(0), Place::NEVER);
 pub struct Delta {
     plan: Arc<WindowPlan>,
     late_bound: Watermark,
-    tables: Vec<(Timestamp, Table)>,
+    pub(super) tables: Vec<(Timestamp, Table)>,
     /// Index into `tables` of the window last used: neighbours in a topic share windows.
     recent: usize,
     /// The tumbling window of the event last added: most of its neighbours are in it too.
@@ -38,7 +35,7 @@ impl Delta {
     #[must_use]
     pub fn new(windows: &Windows, late_bound: Watermark) -> Delta {
         Delta {
-            plan: windows.plan.clone(),
+            plan: windows.plan().clone(),
             late_bound,
             tables: Vec::new(),
             recent: 0,
@@ -130,7 +127,7 @@ impl Delta {
         self.tables.iter().map(|(_, table)| table.len() as u64).sum()
     }
 
-    fn groups_a_window(&self) -> usize {
+    pub(super) fn groups_a_window(&self) -> usize {
         self.tables.iter().map(|(_, table)| table.len()).sum::<usize>() / self.tables.len().max(1)
     }
 
@@ -183,109 +180,6 @@ fn latest_window(time: Timestamp, window: SlidingWindow) -> (Timestamp, Timestam
     };
     let start = time.0.saturating_sub(behind_start);
     (Timestamp(start), Timestamp(start.saturating_add(duration_us)))
-}
-
-/// Groups by closing instant; shared by the state and by the batch that changed them last, until the next
-/// one does.
-pub type Shared = (Timestamp, Arc<Table>);
-
-/// Every open window with its groups.
-#[derive(Clone, Debug)]
-pub struct Windows {
-    plan: Arc<WindowPlan>,
-    open: BTreeMap<Timestamp, Arc<Table>>,
-    /// How many groups of a window the newest batch touched.
-    touched_a_window: usize,
-}
-
-impl Windows {
-    /// No window is open.
-    #[must_use]
-    pub fn new(plan: Arc<WindowPlan>) -> Windows {
-        Windows { plan, open: BTreeMap::new(), touched_a_window: 0 }
-    }
-
-    /// What the windows do.
-    #[must_use]
-    pub fn plan(&self) -> &Arc<WindowPlan> {
-        &self.plan
-    }
-
-    /// Puts back a group read from a checkpoint, in place of an older one with its window and key.
-    pub fn restore(&mut self, closing: Timestamp, group: Group<'_>) {
-        let stride = self.plan.stride();
-        let table = self.open.entry(closing).or_insert_with(|| Arc::new(Table::new(stride)));
-        Arc::make_mut(table).put(group);
-    }
-
-    /// Adds a batch's delta. What comes back are the groups it touched with their new totals, by closing
-    /// instant, ascending.
-    pub fn merge(&mut self, delta: Delta) -> Vec<Shared> {
-        self.touched_a_window = delta.groups_a_window();
-        let mut tables = delta.tables;
-        tables.sort_by_key(|(closing, _)| *closing);
-        tables
-            .into_iter()
-            .map(|(closing, touched)| (closing, self.take(closing, touched)))
-            .collect()
-    }
-
-    fn take(&mut self, closing: Timestamp, mut touched: Table) -> Arc<Table> {
-        match self.open.entry(closing) {
-            // All of the window is in this batch.
-            Entry::Vacant(entry) => entry.insert(Arc::new(touched)).clone(),
-            Entry::Occupied(mut entry) => {
-                let table = Arc::make_mut(entry.get_mut());
-                for index in 0..touched.len() {
-                    let added = touched.group(index);
-                    let window = (added.start, added.end);
-                    let group = table.find_or_insert(added.key, window, &self.plan);
-                    let totals = table.accumulators_mut(group);
-                    self.plan.merge(totals, added.accumulators);
-                    touched.accumulators_mut(index).clone_from_slice(totals);
-                }
-                Arc::new(touched)
-            }
-        }
-    }
-
-    /// Takes out the windows that close under `watermark`, in the order they end.
-    pub fn close(&mut self, watermark: Watermark) -> Vec<Shared> {
-        let mut closed = Vec::new();
-        let watermark = if is_planted(Mutant::CloseEarly) {
-            Watermark(watermark.0.saturating_add(10_000))
-        } else {
-            watermark
-        };
-        if is_planted(Mutant::KeepClosedWindows) {
-            let ended = self.open.iter().filter(|(closing, _)| watermark.closes(**closing));
-            return ended.map(|(closing, table)| (*closing, table.clone())).collect();
-        }
-        while let Some(entry) = self.open.first_entry()
-            && self.plan.closes
-            && watermark.closes(*entry.key())
-        {
-            closed.push(entry.remove_entry());
-        }
-        closed
-    }
-
-    /// The open groups by closing instant.
-    pub fn open(&self) -> impl Iterator<Item = (Timestamp, &Table)> {
-        self.open.iter().map(|(closing, table)| (*closing, &**table))
-    }
-
-    /// About how many bytes of memory they take.
-    #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        self.open.values().map(|table| size_of::<(Timestamp, Table)>() + table.memory_bytes()).sum()
-    }
-
-    /// How many groups are open.
-    #[must_use]
-    pub fn groups(&self) -> u64 {
-        self.open.values().map(|table| table.len() as u64).sum()
-    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@
 //!
 //! Invariants: windows are half-open `[start, end)`; an open window ends after the watermark it was
 //! last closed under, and a closed one never opens again; merging deltas in any order, or one delta
-//! instead of two, gives the same totals unless a sum is inexact.
+//! instead of two, gives the same totals unless a sum is inexact; which groups of windows of a fixed length
+//! and of keys alone are in memory, and which only on the shelf (`cold`), changes nothing that a batch gives.
 //!
 //! Not here: where the watermark is kept (`batch`); how state is stored (`checkpoint/codec`).
 
 mod accumulator;
 mod chain;
+mod cold;
 mod dedup;
 mod delta;
 mod key;
@@ -22,14 +24,17 @@ mod result;
 mod session;
 mod table;
 mod watermark;
+mod windows;
 
 pub use accumulator::{Accumulator, Scalar, Sum};
 pub use chain::{Chain, ChainBatch, Changes, Closed, ResultsError};
+pub use cold::{KeepRows, Shelf, Spill, VisitGroup, overlaid};
 pub use dedup::Deduplicator;
-pub use delta::{Delta, Windows};
+pub use delta::Delta;
 pub use key::KeyError;
 pub use plan::WindowPlan;
 pub use result::{Misfits, cast_value};
 pub use session::{SessionDelta, Sessions};
 pub use table::{Group, Table};
 pub use watermark::{NewestTime, Watermarks};
+pub use windows::Windows;

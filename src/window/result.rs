@@ -33,11 +33,25 @@ impl WindowPlan {
         rows: &mut Rows,
         misfits: &mut Misfits,
     ) -> Result<(), KeyError> {
+        self.results_while(&mut groups.into_iter(), rows, misfits, |_| true).map(|_| ())
+    }
+
+    /// The same for as long as there are groups, which then is true, and `goes_on` says so.
+    pub(super) fn results_while<'g>(
+        &self,
+        groups: &mut impl Iterator<Item = Group<'g>>,
+        rows: &mut Rows,
+        misfits: &mut Misfits,
+        goes_on: impl Fn(&Rows) -> bool,
+    ) -> Result<bool, KeyError> {
         let mut scratch = Scratch::default();
         for group in groups {
             self.result(group, &mut scratch, rows, misfits)?;
+            if !goes_on(rows) {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The values of a group's key columns as they print, for people.

@@ -53,6 +53,14 @@ pub struct Group<'a> {
     pub accumulators: &'a [Accumulator],
 }
 
+impl<'a> Group<'a> {
+    /// What groups are sorted by.
+    #[inline]
+    pub(super) fn order(&self) -> (Timestamp, &'a [u8]) {
+        (self.start, self.key)
+    }
+}
+
 impl Table {
     /// An empty table for groups of `stride` accumulators.
     #[must_use]
@@ -101,10 +109,33 @@ impl Table {
             + self.order.get().map_or(0, |order| size_of_val(&**order))
     }
 
+    /// About how many bytes more it takes at most while and when as many groups are added as `other` has.
+    pub(super) fn growth_bytes(&self, other: &Table) -> usize {
+        let (groups, keys) = (other.len(), other.keys.len());
+        // What is full becomes twice as large, and both are there while one is copied.
+        let grown = |used: usize, more: usize, room: usize, unit: usize| match used + more {
+            needed if needed <= room => 0,
+            needed => needed.max(2 * room) * unit,
+        };
+        grown(self.len(), groups, self.index.capacity(), size_of::<u32>() + 1)
+            + grown(self.len(), groups, self.groups.capacity(), size_of::<GroupHead>())
+            + grown(self.keys.len(), keys, self.keys.capacity(), 1)
+            + grown(
+                self.accumulators.len(),
+                groups * self.stride,
+                self.accumulators.capacity(),
+                size_of::<Accumulator>(),
+            )
+    }
+
     /// The groups, ordered by window start, then key. They are sorted once, however often that is asked.
     pub fn sorted(&self) -> impl Iterator<Item = Group<'_>> {
-        let order = self.order.get_or_init(|| self.sort());
-        order.iter().map(|&index| self.group(index as usize))
+        self.order().iter().map(|&index| self.group(index as usize))
+    }
+
+    /// The indices of the groups in that order.
+    pub(super) fn order(&self) -> &[u32] {
+        self.order.get_or_init(|| self.sort())
     }
 
     /// Most keys differ within eight bytes behind what all have in common: these are compared as one

@@ -21,7 +21,9 @@ use sales_stream::{
         BadRecord, BatchRecord, Begun, Bounds, Genesis, Mark, Plan, Publication, Record,
         WitnessFact,
     },
-    checkpoint::{Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, Visible},
+    checkpoint::{
+        Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, StateReader, Visible,
+    },
     commands::Failure,
     source::{Committer, Progress, Source, SourceError, TopicDescription},
     types::{BatchId, Incarnation, Offset, Partition, Position, SinkName},
@@ -357,6 +359,10 @@ impl Checkpoint for GatedCheckpoint {
 
     fn ahead(&self) -> Box<dyn Ahead> {
         self.inner.ahead()
+    }
+
+    fn state_reader(&self) -> Box<dyn StateReader> {
+        self.inner.state_reader()
     }
 
     fn persist(&mut self, plan: Plan) -> Result<Durable, CheckpointError> {

@@ -27,6 +27,7 @@ pub fn each(brokers: &str, topic: &str, mut take: impl FnMut(&[u8])) -> Outcome<
         group_id: "bench-probe".into(),
         startup_timeout: None,
         follows_new_topic: false,
+        queue_bytes: KafkaSourceConfig::QUEUE_BYTES,
     })?;
     let partitions = source.describe()?.partitions;
     let bounds = source.bounds(&partitions)?;

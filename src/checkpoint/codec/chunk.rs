@@ -1,4 +1,5 @@
-//! Rows of state in chunks: sorted by (start, key), at most one MiB together.
+//! Rows of state in chunks: sorted by (start, key), at most 64 KiB together, so that reading many runs at a
+//! time takes little memory.
 //!
 //! A run is what one write made for one place: chunks numbered from 0, the last one marked.
 //! A row says where its window starts and ends itself; a row without totals is a tombstone. Of two
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// A chunk is closed before it grows beyond this; only a single larger row makes a larger chunk.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 64 << 10;
 
 const GROUPS_FORM: u8 = 1;
 const ROW_FORM: u8 = 2;
@@ -138,12 +139,14 @@ pub(in crate::checkpoint) struct ChunkWriter {
     batch: BatchId,
     rows: u32,
     bytes: Vec<u8>,
+    /// Chunks that were cut.
+    chunks: u32,
     entries: Vec<Entry>,
 }
 
 impl ChunkWriter {
     pub fn new(place: Place, batch: BatchId) -> ChunkWriter {
-        ChunkWriter { place, batch, rows: 0, bytes: Vec::new(), entries: Vec::new() }
+        ChunkWriter { place, batch, rows: 0, bytes: Vec::new(), chunks: 0, entries: Vec::new() }
     }
 
     pub fn push(&mut self, row: Row<'_>) {
@@ -157,7 +160,17 @@ impl ChunkWriter {
         self.rows += 1;
     }
 
-    /// The chunks; none when there was no row.
+    /// How many full chunks there are.
+    pub fn full(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Takes the full chunks away.
+    pub fn take_full(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// The chunks that were not taken; none when there was no row.
     pub fn finish(mut self) -> Vec<Entry> {
         if self.rows > 0 {
             self.cut(true);
@@ -166,8 +179,8 @@ impl ChunkWriter {
     }
 
     fn cut(&mut self, last: bool) {
-        let chunk = u32::try_from(self.entries.len()).expect("a run has fewer than 2^32 chunks");
-        let key = ChunkKey { place: self.place, batch: self.batch, chunk }.encode();
+        let key = ChunkKey { place: self.place, batch: self.batch, chunk: self.chunks }.encode();
+        self.chunks = self.chunks.checked_add(1).expect("a run has fewer than 2^32 chunks");
         let mut head = Vec::new();
         envelope::write(&StoredChunkHead { last, rows: self.rows }, &mut head);
         let parts = [&head[..], &self.bytes];

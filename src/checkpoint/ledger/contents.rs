@@ -3,7 +3,7 @@
 //! Damage that every single checksum survives shows here: a family that ends at another batch, a hole
 //! in history, a link that does not fit, a chunk that is missing or of an older version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Families, HISTORY_BATCHES, at_key, corrupt, merge::MergedRows, outbox, same_watermarks,
@@ -71,8 +71,8 @@ pub(in crate::checkpoint) struct Contents {
     pub runs: BTreeMap<Place, Vec<Run>>,
     /// What each batch added to the log of changes since its newest snapshot, oldest first.
     pub log: Vec<Run>,
-    /// Rows and dead letters written ahead of a batch that was never written.
-    pub orphans: Vec<Vec<u8>>,
+    /// What was written ahead of a batch that was never written.
+    pub orphans: BTreeSet<(Family, Vec<u8>)>,
 }
 
 impl Contents {
@@ -89,7 +89,7 @@ impl Contents {
             oldest_record: None,
             runs: BTreeMap::new(),
             log: Vec::new(),
-            orphans: Vec::new(),
+            orphans: BTreeSet::new(),
         }
     }
 
@@ -151,6 +151,7 @@ impl Contents {
 
     fn read_windows(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
         let directory = families.directory();
+        let newest = self.head.map(|head| head.batch);
         let mut open_run: Option<(Place, Run)> = None;
         families.scan(Family::Windows, &mut |key, value| {
             if codec::is_row_form(key) {
@@ -159,6 +160,10 @@ impl Contents {
             let chunk = Chunk::open(key, value)
                 .map_err(|error| at_key(directory, Family::Windows, key, &error))?;
             let at = chunk.key;
+            if Some(at.batch) > newest {
+                self.orphans.insert((Family::Windows, key.to_vec()));
+                return Ok(());
+            }
             let mut run = match open_run.take() {
                 Some((place, run)) if place == at.place && run.batch == at.batch => run,
                 None => Run { batch: at.batch, chunks: 0, bytes: 0, seal: 0 },
@@ -262,7 +267,7 @@ impl Contents {
                 OutboxKey::ResultRows(batch, _) | OutboxKey::DeadLetters(batch, _)
                     if Some(batch) > newest =>
                 {
-                    self.orphans.push(key.to_vec());
+                    self.orphans.insert((Family::Outbox, key.to_vec()));
                 }
                 other => {
                     let problem =
@@ -375,19 +380,9 @@ impl Contents {
     ) -> Result<(), CheckpointError> {
         let Some(newest) = self.head.map(|head| head.batch) else { return Ok(()) };
         let as_of = as_of.unwrap_or(newest);
-        let mut totals = TotalsReader::default();
         for (place, runs) in &self.runs {
             let seen = runs.partition_point(|run| run.batch <= as_of);
-            let mut rows = MergedRows::new(families, *place, &runs[..seen])?;
-            while let Some((row, batch)) = rows.next()? {
-                let Some(stored) = row.totals else { continue };
-                let accumulators = totals.read(stored).map_err(|error| {
-                    let key = codec::row_key_prefix(*place);
-                    at_key(families.directory(), Family::Windows, &key, &error)
-                })?;
-                let group = Group { start: row.start, end: row.end, key: row.key, accumulators };
-                restore(*place, group, batch == newest)?;
-            }
+            visit_rows(families, *place, &runs[..seen], newest, restore)?;
         }
         Ok(())
     }
@@ -399,11 +394,34 @@ impl Contents {
             last: self.last.clone(),
             marks: self.marks.clone(),
             visible,
+            rows_are_stored: self.descriptor.as_ref().is_some_and(|batch| batch.rows.is_some()),
             incarnation: self.incarnation,
             rollback_accepted: self.rollback_accepted,
             log: None,
         }
     }
+}
+
+/// Hands out the rows of a place's runs, of each the newest, by start and key, but for those that are gone.
+pub(super) fn visit_rows(
+    families: &dyn Families,
+    place: Place,
+    runs: &[Run],
+    newest: BatchId,
+    visit: &mut RestoreGroup<'_>,
+) -> Result<(), CheckpointError> {
+    let mut totals = TotalsReader::default();
+    let mut rows = MergedRows::new(families, place, runs)?;
+    while let Some((row, batch)) = rows.next()? {
+        let Some(stored) = row.totals else { continue };
+        let accumulators = totals.read(stored).map_err(|error| {
+            let key = codec::row_key_prefix(place);
+            at_key(families.directory(), Family::Windows, &key, &error)
+        })?;
+        let group = Group { start: row.start, end: row.end, key: row.key, accumulators };
+        visit(place, group, batch == newest)?;
+    }
+    Ok(())
 }
 
 type Offsets = BTreeMap<Partition, (BatchId, Position)>;

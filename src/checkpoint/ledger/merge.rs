@@ -81,6 +81,8 @@ fn first_to_merge(runs: &[Run], budget: u64) -> usize {
 /// The rows of several runs in order, of each (start, key) the newest.
 pub(super) struct MergedRows<'f> {
     cursors: Vec<Cursor<'f>>,
+    /// Those that stand at a row, as a heap: on top the least row, of equal ones the newest.
+    heap: Vec<usize>,
     /// Cursors whose row was handed out or hidden by it.
     used: Vec<usize>,
 }
@@ -96,38 +98,68 @@ impl<'f> MergedRows<'f> {
         for run in runs {
             cursors.push(Cursor::open(families, place, run)?);
         }
-        Ok(MergedRows { cursors, used: Vec::new() })
+        let mut rows = MergedRows { cursors, heap: Vec::new(), used: Vec::new() };
+        (0..runs.len()).for_each(|cursor| rows.push(cursor));
+        Ok(rows)
     }
 
     /// The next row and the batch of the run it is from.
     pub fn next(&mut self) -> Result<Option<(Row<'_>, BatchId)>, CheckpointError> {
-        for index in self.used.drain(..) {
-            self.cursors[index].advance()?;
+        while let Some(cursor) = self.used.pop() {
+            self.cursors[cursor].advance()?;
+            self.push(cursor);
         }
-        let mut least: Option<usize> = None;
-        for (index, cursor) in self.cursors.iter().enumerate() {
-            if cursor.done {
-                continue;
-            }
-            let order = least.map(|least| cursor.row.order().cmp(&self.cursors[least].row.order()));
-            match order {
-                Some(std::cmp::Ordering::Greater) => {}
-                // Later cursors are newer, so of equal rows the last one stays.
-                Some(std::cmp::Ordering::Equal) => {
-                    self.used.push(index);
-                    least = Some(index);
+        let Some(newest) = self.pop() else { return Ok(None) };
+        self.used.push(newest);
+        while let Some(&older) = self.heap.first()
+            && self.cursors[older].row.order() == self.cursors[newest].row.order()
+        {
+            self.pop();
+            self.used.push(older);
+        }
+        let cursor = &self.cursors[newest];
+        Ok(Some((cursor.row.as_row(), cursor.batch)))
+    }
+
+    fn comes_before(&self, one: usize, other: usize) -> bool {
+        let order = |cursor: usize| self.cursors[cursor].row.order();
+        order(one).cmp(&order(other)).then(other.cmp(&one)).is_lt()
+    }
+
+    /// Takes a cursor into the heap, unless it is done.
+    fn push(&mut self, cursor: usize) {
+        if self.cursors[cursor].done {
+            return;
+        }
+        let mut at = self.heap.len();
+        self.heap.push(cursor);
+        while at > 0 && self.comes_before(self.heap[at], self.heap[(at - 1) / 2]) {
+            self.heap.swap(at, (at - 1) / 2);
+            at = (at - 1) / 2;
+        }
+    }
+
+    /// Takes the top off the heap.
+    fn pop(&mut self) -> Option<usize> {
+        if self.heap.is_empty() {
+            return None;
+        }
+        let top = self.heap.swap_remove(0);
+        let mut at = 0;
+        loop {
+            let below =
+                [2 * at + 1, 2 * at + 2].into_iter().filter(|below| *below < self.heap.len());
+            let first = below.reduce(|left, right| {
+                if self.comes_before(self.heap[right], self.heap[left]) { right } else { left }
+            });
+            match first {
+                Some(below) if self.comes_before(self.heap[below], self.heap[at]) => {
+                    self.heap.swap(at, below);
+                    at = below;
                 }
-                None | Some(std::cmp::Ordering::Less) => {
-                    self.used.clear();
-                    self.used.push(index);
-                    least = Some(index);
-                }
+                _ => return Some(top),
             }
         }
-        Ok(least.map(|index| {
-            let cursor = &self.cursors[index];
-            (cursor.row.as_row(), cursor.batch)
-        }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Output that is not state: written ahead of its batch, read back piece by piece.
+//! Output, and state that is written anew: written ahead of its batch, read back piece by piece.
 //!
 //! Chunks of the open batch are written unsynced, on the reading thread, while the batch before may
 //! still be on its way out. They go through the same write-ahead log as everything else, so they come
@@ -17,14 +17,18 @@ use std::sync::Arc;
 
 use super::{Durability, Edit, SharedFamilies, Writer, at_key, contents::must_get, corrupt};
 use crate::{
-    batch::{Chunks, DeadLetter, OutputChunk, RowsHasher, WrittenAhead},
+    batch::{Chunks, DeadLetter, OutputChunk, RowsHasher, WholePlace, WrittenAhead},
     checkpoint::{
         Ahead, CheckpointError,
-        codec::{self, Descriptor, Entry, Family, OutboxKey},
+        codec::{self, ChunkKey, ChunkWriter, Descriptor, Entry, Family, OutboxKey, Row},
     },
     faults::{Point, reach},
-    types::{BatchId, Column, Digest, Rows},
+    types::{BatchId, Column, Digest, Place, Rows},
+    window::Group,
 };
+
+/// Chunks of rows are written so many at a time.
+const ROW_CHUNKS_AT_ONCE: usize = 16;
 
 /// Counts a chunk in.
 pub(super) fn take_in(chunks: &mut Chunks, value: &[u8]) {
@@ -62,11 +66,27 @@ pub(super) struct AheadWriter {
     writer: Writer,
     batch: Option<BatchId>,
     written: WrittenAhead,
+    /// The place that is being written anew, the last of `written`.
+    rows: Option<ChunkWriter>,
+    totals: Vec<u8>,
 }
 
 impl AheadWriter {
     pub(super) fn new(writer: Writer) -> AheadWriter {
-        AheadWriter { writer, batch: None, written: WrittenAhead::default() }
+        let (written, totals) = (WrittenAhead::default(), Vec::new());
+        AheadWriter { writer, batch: None, written, rows: None, totals }
+    }
+
+    fn write_rows(&mut self, entries: Vec<Entry>) -> Result<(), CheckpointError> {
+        let whole = self.written.places.last_mut().expect("a place is begun before its rows");
+        for entry in &entries {
+            take_in(&mut whole.chunks, &entry.value);
+            whole.bytes += entry.value.len() as u64;
+        }
+        let edits = entries.into_iter().map(Edit::Put).collect();
+        self.writer.write(edits, Durability::Unsynced)?;
+        reach(Point::ChunkWritten);
+        Ok(())
     }
 }
 
@@ -77,12 +97,13 @@ impl Ahead for AheadWriter {
         }
         self.batch = Some(batch);
         self.written = WrittenAhead::default();
+        self.rows = None;
         Ok(())
     }
 
     fn write(&mut self, chunk: &OutputChunk) -> Result<(), CheckpointError> {
         let batch = self.batch.expect("a batch is begun before its output is written");
-        let WrittenAhead { rows, dead_letters } = &mut self.written;
+        let WrittenAhead { rows, dead_letters, .. } = &mut self.written;
         let entry = match chunk {
             OutputChunk::Rows(encoded) => encode_rows(batch, rows, encoded),
             OutputChunk::DeadLetters(letters) => encode_letters(batch, dead_letters, letters),
@@ -92,8 +113,33 @@ impl Ahead for AheadWriter {
         Ok(())
     }
 
+    fn begin_place(&mut self, place: Place) {
+        let batch = self.batch.expect("a batch is begun before its rows are written");
+        assert!(self.rows.is_none(), "one place is ended before the next is begun");
+        self.rows = Some(ChunkWriter::new(place, batch));
+        self.written.places.push(WholePlace { place, chunks: Chunks::default(), bytes: 0 });
+    }
+
+    fn put_row(&mut self, row: Group<'_>) -> Result<(), CheckpointError> {
+        let rows = self.rows.as_mut().expect("a place is begun before its rows");
+        self.totals.clear();
+        codec::encode_totals(row.accumulators, &mut self.totals);
+        let Group { start, end, key, .. } = row;
+        rows.push(Row { start, end, key, totals: Some(&self.totals) });
+        if rows.full() < ROW_CHUNKS_AT_ONCE {
+            return Ok(());
+        }
+        let entries = rows.take_full();
+        self.write_rows(entries)
+    }
+
+    fn end_place(&mut self) -> Result<(), CheckpointError> {
+        let rows = self.rows.take().expect("a place is begun before it is ended");
+        self.write_rows(rows.finish())
+    }
+
     fn written(&self) -> WrittenAhead {
-        self.written
+        self.written.clone()
     }
 
     fn follow_topic(&mut self, topic_id: &str, since: BatchId) -> Result<(), CheckpointError> {
@@ -108,9 +154,15 @@ impl Ahead for AheadWriter {
     }
 
     fn discard(&mut self) -> Result<(), CheckpointError> {
-        let WrittenAhead { rows, dead_letters } = std::mem::take(&mut self.written);
+        let WrittenAhead { rows, dead_letters, places } = std::mem::take(&mut self.written);
+        self.rows = None;
         let Some(batch) = self.batch else { return Ok(()) };
-        let edits: Vec<_> = delete_chunks(batch, rows.count, dead_letters.count).collect();
+        let output = delete_chunks(batch, rows.count, dead_letters.count);
+        let places = places.into_iter().filter(|whole| whole.chunks.count > 0).map(|whole| {
+            let key = |chunk| ChunkKey { place: whole.place, batch, chunk }.encode();
+            Edit::DeleteRange(Family::Windows, key(0), key(whole.chunks.count))
+        });
+        let edits: Vec<_> = output.chain(places).collect();
         if edits.is_empty() {
             return Ok(());
         }

@@ -3,18 +3,19 @@
 use proptest::prelude::*;
 
 use crate::{
-    batch::{Publication, WrittenAhead},
+    batch::{Plan, Publication, WrittenAhead},
     checkpoint::{
-        Checkpoint, CheckpointError,
+        Ahead, Checkpoint, CheckpointError,
         ledger::HISTORY_BATCHES,
         memory::{MemoryCheckpoint, MemoryDisk},
         trials::{
-            Trial, genesis, load, marks, published_again, rows, run, sink, totals, write_ahead,
+            Trial, WINDOW_US, genesis, load, marks, published_again, rows, run, sink, totals,
+            write_ahead,
         },
     },
     spec::OutputMode,
     types::{BatchId, Column, DataType, Incarnation, Keeper, Place, Rows, Timestamp},
-    window::{Changes, Group, Table},
+    window::{Accumulator, Changes, Group, Sum, Table},
 };
 
 fn begun() -> (MemoryDisk, MemoryCheckpoint) {
@@ -186,6 +187,74 @@ fn output_of_a_dropped_batch_is_deleted_before_the_next_attempt_writes() {
     ahead.discard().unwrap();
     assert_eq!(disk.keys_of("outbox"), 3, "what batch 0 has stays");
     assert_eq!(ahead.written(), WrittenAhead::default());
+}
+
+/// The rows of a window as they are behind the trial's newest batch, written anew ahead of `batch`.
+fn write_anew(ahead: &mut dyn Ahead, trial: &Trial, batch: u64) -> Result<(), CheckpointError> {
+    ahead.begin(BatchId(batch))?;
+    ahead.begin_place(Place::groups(Timestamp(WINDOW_US)));
+    for ((end, key), total) in &trial.model {
+        let sum = Sum { exact: i128::from(*total) * 25, inexact: None, count: *total };
+        let accumulators = [Accumulator::Count(*total), Accumulator::Sum(sum)];
+        let (start, end) = (Timestamp(end - WINDOW_US), Timestamp(*end));
+        ahead.put_row(Group { start, end, key, accumulators: &accumulators })?;
+    }
+    ahead.end_place()
+}
+
+/// The rows of the first window as a reader gives them: keys and counts.
+fn read(checkpoint: &MemoryCheckpoint, newest: u64) -> Vec<(Vec<u8>, i64)> {
+    let mut read = Vec::new();
+    let place = Place::groups(Timestamp(WINDOW_US));
+    let mut reader = checkpoint.state_reader();
+    let visited = reader.rows(place, BatchId(newest), &mut |_, group, _| {
+        let [Accumulator::Count(count), _] = group.accumulators else { panic!("{group:?}") };
+        read.push((group.key.to_vec(), *count));
+        Ok(())
+    });
+    visited.unwrap();
+    read
+}
+
+#[test]
+fn a_place_that_is_written_anew_stands_for_all_its_runs_and_these_go_one_batch_later() {
+    let (disk, mut checkpoint) = begun();
+    let mut trial = Trial::new();
+    for (batch, store) in ["a", "b", "c", "a"].into_iter().enumerate() {
+        run(&mut checkpoint, trial.plan(&[(0, store)], 0)).unwrap();
+        let is_scattered = checkpoint
+            .state_reader()
+            .is_scattered(Place::groups(Timestamp(WINDOW_US)), BatchId(batch as u64));
+        assert_eq!(is_scattered, batch == 3, "four runs as large as each other are too many");
+    }
+    let plan = trial.plan(&[(0, "d")], 0);
+    let mut ahead = checkpoint.ahead();
+    write_anew(&mut *ahead, &trial, 4).unwrap();
+    assert_eq!(read(&checkpoint, 3).len(), 3, "it does not count yet");
+    let unfinished = disk.fork();
+    run(&mut checkpoint, Plan { ahead: ahead.written(), ..plan }).unwrap();
+    assert_eq!(disk.keys_of("windows"), 5, "the older runs are what was there before the batch");
+    let expected = [("a", 2), ("b", 1), ("c", 1), ("d", 1)];
+    let expected = expected.map(|(key, count)| (key.as_bytes().to_vec(), count));
+    assert_eq!(read(&checkpoint, 4), expected);
+    let mut again = MemoryCheckpoint::open(&disk.fork()).unwrap();
+    assert_eq!(totals(&load(&mut again).unwrap().1), trial.expected());
+    run(&mut checkpoint, trial.plan(&[(0, "d")], 0)).unwrap();
+    assert_eq!(disk.keys_of("windows"), 2);
+    assert_eq!(read(&checkpoint, 5)[3], (b"d".to_vec(), 2));
+    let mut again = MemoryCheckpoint::open(&disk).unwrap();
+    assert_eq!(totals(&load(&mut again).unwrap().1), trial.expected());
+
+    // A batch that never came leaves none of it, whether the process ended or went on.
+    unfinished.sync();
+    let mut again = MemoryCheckpoint::open(&unfinished).unwrap();
+    assert_eq!((unfinished.keys_of("windows"), read(&again, 3).len()), (4, 3));
+    assert_eq!(load(&mut again).unwrap().1.len(), 3);
+    let mut ahead = again.ahead();
+    write_anew(&mut *ahead, &trial, 4).unwrap();
+    assert_eq!(unfinished.keys_of("windows"), 5);
+    ahead.discard().unwrap();
+    assert_eq!(unfinished.keys_of("windows"), 4);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 mod files;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     RocksView,
-    database::{self, Database, LogEnd, Presence},
+    database::{self, Database, DatabaseRoom, LogEnd, Presence},
     database_path,
     directory::{StateDirectory, check, storage, sync_directory},
     view,
@@ -328,14 +328,14 @@ fn make_empty(destination: &Path) -> Result<(), CheckpointError> {
 /// Copies everything but the output of a batch that is still read.
 fn copy_database(
     source: &Database,
-    orphans: &[Vec<u8>],
+    orphans: &BTreeSet<(Family, Vec<u8>)>,
     destination: &Path,
 ) -> Result<(), CheckpointError> {
-    let copy = Database::open(destination, LogEnd::Whole)?;
+    let copy = Database::open(destination, LogEnd::Whole, DatabaseRoom::default())?;
     for family in Family::ALL {
         let (mut edits, mut bytes) = (Vec::new(), 0);
         source.scan(family, &mut |key, value| {
-            if family == Family::Outbox && orphans.iter().any(|orphan| orphan == key) {
+            if !orphans.is_empty() && orphans.contains(&(family, key.to_vec())) {
                 return Ok(());
             }
             bytes += key.len() + value.len();
@@ -422,7 +422,7 @@ pub fn restore(
     }
     reach(Point::RestoreStaged);
     if rollback == Rollback::AcceptOnce {
-        let database = Database::open(&staging, LogEnd::Whole)?;
+        let database = Database::open(&staging, LogEnd::Whole, DatabaseRoom::default())?;
         let permission = vec![Edit::Put(codec::encode_rollback_accepted())];
         database.write(permission, Durability::Synced)?;
         reach(Point::RestorePermitted);

@@ -29,12 +29,21 @@ type Db = DBWithThreadMode<MultiThreaded>;
 /// What an edit takes in a write batch beside its bytes, at most: a kind, a family, two lengths.
 const EDIT_BYTES: usize = 16;
 
-/// All families together hold at most this much that is only in the log, besides one being written.
-const WRITE_BUFFERS_BYTES: usize = 32 << 20;
-const WINDOWS_BUFFER_BYTES: usize = 16 << 20;
-const OUTBOX_BUFFER_BYTES: usize = 16 << 20;
-const OTHER_BUFFER_BYTES: usize = 2 << 20;
-const BLOCK_CACHE_BYTES: usize = 8 << 20;
+/// How much memory a database may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseRoom {
+    /// All families together hold at most this much that is only in the log, besides one being written.
+    pub write_buffer_bytes: usize,
+    /// What is kept of what was read.
+    pub block_cache_bytes: usize,
+}
+
+impl Default for DatabaseRoom {
+    fn default() -> DatabaseRoom {
+        DatabaseRoom { write_buffer_bytes: 32 << 20, block_cache_bytes: 8 << 20 }
+    }
+}
+
 const WAL_BYTES: u64 = 64 << 20;
 
 /// Each log names the one before it, so that a closed one that was cut is noticed. What recovery read out
@@ -106,15 +115,19 @@ impl std::fmt::Debug for Database {
 
 impl Database {
     /// Opens for writing, making the database where there is none.
-    pub fn open(directory: &Path, log_end: LogEnd) -> Result<Database, CheckpointError> {
+    pub fn open(
+        directory: &Path,
+        log_end: LogEnd,
+        room: DatabaseRoom,
+    ) -> Result<Database, CheckpointError> {
         records::refuse_endless(directory)?;
         directory::keep_database_private(directory).map_err(|error| {
             directory::storage(directory, "making the database private", &error)
         })?;
-        let mut options = options(directory, log_end)?;
+        let mut options = options(directory, log_end, room)?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        let families = Family::ALL.map(|family| descriptor(family.name()));
+        let families = Family::ALL.map(|family| descriptor(family.name(), room));
         let db = Db::open_cf_descriptors(&options, database_path(directory), families)
             .map_err(|error| failed(directory, "opening the database", &error))?;
         Ok(Database { db, directory: directory.to_owned() })
@@ -123,12 +136,13 @@ impl Database {
     /// Opens for reading; changes nothing on disk.
     pub fn read_only(directory: &Path, log_end: LogEnd) -> Result<Database, CheckpointError> {
         records::refuse_endless(directory)?;
-        let options = options(directory, log_end)?;
+        let room = DatabaseRoom::default();
+        let options = options(directory, log_end, room)?;
         let families = known_families(directory, &options)?;
         let db = Db::open_cf_descriptors_read_only(
             &options,
             database_path(directory),
-            families.iter().map(|name| descriptor(name)),
+            families.iter().map(|name| descriptor(name, room)),
             false,
         )
         .map_err(|error| failed(directory, "reading the database", &error))?;
@@ -138,13 +152,14 @@ impl Database {
     /// Opens beside a live writer, with RocksDB's notes in `scratch`; changes nothing in `directory`.
     pub fn secondary(directory: &Path, scratch: &Path) -> Result<Database, CheckpointError> {
         records::refuse_endless(directory)?;
-        let options = options(directory, LogEnd::Whole)?;
+        let room = DatabaseRoom::default();
+        let options = options(directory, LogEnd::Whole, room)?;
         let families = known_families(directory, &options)?;
         let db = Db::open_cf_descriptors_as_secondary(
             &options,
             database_path(directory).as_path(),
             scratch,
-            families.iter().map(|name| descriptor(name)),
+            families.iter().map(|name| descriptor(name, room)),
         )
         .map_err(|error| failed(directory, "reading the database", &error))?;
         Ok(Database { db, directory: directory.to_owned() })
@@ -282,7 +297,11 @@ fn read_options() -> ReadOptions {
     options
 }
 
-fn options(directory: &Path, log_end: LogEnd) -> Result<Options, CheckpointError> {
+fn options(
+    directory: &Path,
+    log_end: LogEnd,
+    room: DatabaseRoom,
+) -> Result<Options, CheckpointError> {
     // Only reached through text.
     let mut options = Options::default()
         .get_options_from_string(OPTIONS_AS_TEXT)
@@ -299,7 +318,7 @@ fn options(directory: &Path, log_end: LogEnd) -> Result<Options, CheckpointError
     options.set_max_file_opening_threads(1);
     options.set_recycle_log_file_num(0);
     options.set_max_total_wal_size(WAL_BYTES);
-    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
+    options.set_db_write_buffer_size(room.write_buffer_bytes);
     options.set_max_manifest_file_size(4 << 20);
     options.set_max_background_jobs(2);
     options.set_skip_stats_update_on_db_open(true);
@@ -311,18 +330,18 @@ fn options(directory: &Path, log_end: LogEnd) -> Result<Options, CheckpointError
     Ok(options)
 }
 
-fn descriptor(name: &str) -> ColumnFamilyDescriptor {
+fn descriptor(name: &str, room: DatabaseRoom) -> ColumnFamilyDescriptor {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES / Family::ALL.len()));
+    table.set_block_cache(&Cache::new_lru_cache(room.block_cache_bytes / Family::ALL.len()));
     table.set_block_size(64 << 10);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_compression_type(rocksdb::DBCompressionType::None);
     options.set_write_buffer_size(match name {
-        _ if name == Family::Windows.name() => WINDOWS_BUFFER_BYTES,
+        _ if name == Family::Windows.name() => room.write_buffer_bytes / 2,
         // Output goes ahead a mebibyte at a time.
-        _ if name == Family::Outbox.name() => OUTBOX_BUFFER_BYTES,
-        _ => OTHER_BUFFER_BYTES,
+        _ if name == Family::Outbox.name() => room.write_buffer_bytes / 2,
+        _ => room.write_buffer_bytes / 16,
     });
     ColumnFamilyDescriptor::new(name, options)
 }

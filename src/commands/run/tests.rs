@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     batch::Counts,
     cli,
-    spec::{OutputMode, ParseMode},
+    spec::{MaxOffsets, OutputMode, ParseMode},
 };
 
 /// What a run with these options has chosen.
@@ -32,7 +32,7 @@ fn spec_with(lines: &str) -> (tempfile::TempDir, String) {
 
 #[test]
 fn nothing_said_is_the_preset_sales_with_the_defaults() {
-    let choices = chosen(&[]).unwrap();
+    let choices = chosen(&["--memory-limit", "4GiB"]).unwrap();
     assert_eq!(choices.pipeline.name, "sales");
     assert_eq!(choices.group_id, "sales-stream-sales");
     assert_eq!(choices.state, PathBuf::from("./checkpoints/sales"));
@@ -41,7 +41,7 @@ fn nothing_said_is_the_preset_sales_with_the_defaults() {
     assert_eq!(choices.console, ConsoleOptions::default());
     let settings = choices.settings;
     assert_eq!(settings.trigger, DEFAULT_TRIGGER);
-    assert_eq!(settings.max_offsets, DEFAULT_MAX_OFFSETS);
+    assert_eq!(settings.max_offsets, MaxOffsets::Limited(1_000_000));
     assert_eq!(settings.starting_offsets, StartingOffsets::Latest);
     assert_eq!(settings.startup_timeout, None);
     assert_eq!(settings.shutdown_timeout, DEFAULT_SHUTDOWN);

@@ -45,11 +45,8 @@ const TUNING: &[(&str, &str)] = &[
     ("reconnect.backoff.ms", "10"),
 ];
 
-/// Fetched records that may wait for all partitions together: a record waiting costs about 300
-/// bytes besides its own.
-const QUEUED_RECORDS: usize = 120_000;
-/// Fetched bytes that may wait for all partitions together, KiB.
-const QUEUED_KIB: usize = 32 * 1024;
+/// Of so many bytes that may wait there may be a record: one that waits costs about 300 bytes besides its own.
+const BYTES_OF_A_RECORD: usize = 280;
 
 /// The client that asks and commits.
 pub(super) fn asking(config: &KafkaSourceConfig) -> Result<KafkaConsumer, SourceError> {
@@ -65,8 +62,8 @@ pub(super) fn reading(
     partitions: usize,
 ) -> Result<KafkaConsumer, SourceError> {
     let partitions = partitions.max(1);
-    let kib = (QUEUED_KIB / partitions).max(256).to_string();
-    let records = (QUEUED_RECORDS / partitions).max(1000).to_string();
+    let kib = (config.queue_bytes / 1024 / partitions).max(256).to_string();
+    let records = (config.queue_bytes / BYTES_OF_A_RECORD / partitions).max(1000).to_string();
     let users = config.settings.client_config();
     // Needed for `assign`; the reader neither joins the group nor commits.
     let mut required = vec![("group.id", config.group_id.as_str())];

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::spec::{
-    DeadLetterSpec, Deduplication, DeduplicationScope, KafkaSetting, MaxOffsets, PRESETS,
-    ProgressSpec, Semantics, SessionGap, SinkSpec, SlidingWindow, StartingOffsets,
+    DeadLetterSpec, Deduplication, DeduplicationScope, KafkaSetting, MaxOffsets, MemoryLimit,
+    PRESETS, ProgressSpec, Semantics, SessionGap, SinkSpec, SlidingWindow, StartingOffsets,
     StartingTimestamps, TimeParserPolicy, TimestampStrategy, Trigger, preset,
 };
 
@@ -129,6 +129,7 @@ fn everything_in_run_is_read() {
         max_offsets_per_trigger = 1_000
         min_offsets_per_trigger = 5
         max_trigger_delay = "1m"
+        memory_limit = "1 GiB"
         starting_timestamp = 7
         starting_offsets_by_timestamp_strategy = "latest"
         progress = "jsonl:p.jsonl"
@@ -165,6 +166,7 @@ fn everything_in_run_is_read() {
         max_offsets_per_trigger: Some(MaxOffsets::Limited(1000)),
         min_offsets_per_trigger: Some(5),
         max_trigger_delay_ms: Some(60_000),
+        memory_limit: Some("1g".parse().unwrap()),
         starting_timestamps: Some(StartingTimestamps::All(7)),
         timestamp_strategy: Some(TimestampStrategy::Latest),
         progress: Some(ProgressSpec::JsonLines(PathBuf::from("p.jsonl"))),
@@ -190,6 +192,8 @@ fn everything_in_run_is_read() {
         Some(MaxOffsets::Unlimited)
     );
     assert_eq!(run_of("[run.kafka]").kafka, []);
+    let limit = run_of("memory_limit = 100_000_000").memory_limit.map(MemoryLimit::bytes);
+    assert_eq!(limit, Some(100_000_000));
 }
 
 fn run_of(line: &str) -> RunOptions {
