@@ -1,5 +1,5 @@
 //! What `scripts/bench.sh` needs besides a shell: the workload, its recount, the checks, the measuring of a
-//! process, the table, and the limit probes that the pipeline is compared with.
+//! process and of latency, the table, and the limit probes that the pipeline is compared with.
 //!
 //! Invariants: nothing here but the probe of the source uses the code of the pipeline, so that a mistake there
 //! cannot hide in a check; every number printed comes with the run it was taken from. Start at [`Command`]; `bench --help` explains
@@ -7,6 +7,7 @@
 
 mod check;
 mod kafka;
+mod latency;
 mod measure;
 mod probe;
 mod table;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::Check),
     /// Run a command; write its CPU seconds, wall time, peak memory and time to the first mark
     Measure(measure::Measure),
+    /// Send records at a fixed rate to a command's topic; write how long each took to be published
+    Latency(latency::Latency),
     /// Read a topic with as little work as one kind of job needs
     Probe(probe::Probe),
     /// Print the table of a file of runs
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Recount(recount) => recount.run(),
         Command::Check(check) => check.run(),
         Command::Measure(measure) => return measure.run(),
+        Command::Latency(latency) => return latency.run(),
         Command::Probe(probe) => probe.run(),
         Command::Table(table) => table.run(),
     };

@@ -63,9 +63,13 @@ impl Load {
         }
     }
 
+    fn sales(&self) -> Sales {
+        Sales::new(self.seed, self.stores, self.events, self.span)
+    }
+
     fn print(&self) -> Outcome<()> {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        let mut sales = Sales::new(self);
+        let mut sales = self.sales();
         for index in 0..self.events {
             sales.next(index);
             out.write_all(&sales.value)?;
@@ -94,7 +98,7 @@ impl Load {
             .set("batch.num.messages", "10000")
             .set("queue.buffering.max.messages", "500000")
             .create()?;
-        let mut sales = Sales::new(self);
+        let mut sales = self.sales();
         let mut shown = Instant::now();
         for index in 0..self.events {
             sales.next(index);
@@ -137,7 +141,7 @@ impl Load {
 }
 
 /// The sales one after the other, in buffers that are used again.
-struct Sales {
+pub struct Sales {
     random: Twister,
     stores: f64,
     events: i64,
@@ -147,19 +151,30 @@ struct Sales {
 }
 
 impl Sales {
-    fn new(load: &Load) -> Sales {
+    /// Those of this seed: `events` of so many stores, over `span` seconds of event time.
+    pub fn new(seed: u32, stores: u32, events: u32, span: u32) -> Sales {
         Sales {
-            random: Twister::new(load.seed),
-            stores: f64::from(load.stores),
-            events: i64::from(load.events),
-            span: i64::from(load.span),
+            random: Twister::new(seed),
+            stores: f64::from(stores),
+            events: i64::from(events),
+            span: i64::from(span),
             store: Vec::with_capacity(16),
             value: Vec::with_capacity(96),
         }
     }
 
+    /// The newest sale's store, which is its key.
+    pub fn store(&self) -> &[u8] {
+        &self.store
+    }
+
+    /// The newest sale as JSON.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+
     /// Makes the buffers hold sale `index`; called once for each index, in order.
-    fn next(&mut self, index: u32) {
+    pub fn next(&mut self, index: u32) {
         let store = self.below(self.stores) + 1;
         let ts = START + i64::from(index) * self.span / self.events - self.below(DISORDER_S);
         let cents = self.below(CENTS);
@@ -261,20 +276,12 @@ impl Twister {
 
 #[cfg(test)]
 mod tests {
-    use super::{Load, Sales};
+    use super::Sales;
 
     /// What Python 3 prints with seed 42, 10,000,000 events, 100 stores and a span of 3600 s.
     #[test]
     fn the_sales_are_those_of_pythons_random() {
-        let load = Load {
-            brokers: None,
-            topic: String::new(),
-            events: 10_000_000,
-            stores: 100,
-            span: 3600,
-            seed: 42,
-        };
-        let mut sales = Sales::new(&load);
+        let mut sales = Sales::new(42, 100, 10_000_000, 3600);
         let expected = [
             r#"{"store": "store-64", "item": "laptop", "price": 137.51, "ts": 1756800000}"#,
             r#"{"store": "store-23", "item": "mouse", "price": 338.34, "ts": 1756799986}"#,
