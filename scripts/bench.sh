@@ -19,7 +19,9 @@ Measures sales-stream, and other stream processors beside it, on this machine.
 
   scripts/bench.sh                                  sales-stream and the limit probes
   scripts/bench.sh --peers flink,kafka-streams      …and the same work by Flink and Kafka Streams
-  scripts/bench.sh --events 200000 --rounds 1       a quick look whether everything works
+  scripts/bench.sh --latency                        only the latency of sales-stream
+  scripts/bench.sh --events 200000 --rounds 1 --latency-seconds 5
+                                                    a quick look whether everything works
 
 The work: JSON sales of 74 bytes in one topic of 3 partitions on one Kafka broker on this machine; parse, sum by store
 in windows of 30 s of event time, watermark 30 s, each closed window once, state durable. Event time covers an hour
@@ -33,6 +35,10 @@ Options
   --rounds N         rounds; in each every system runs once on every workload (default 3)
   --no-probes        leave the limit probes out
   --no-restarts      leave the starts and restarts out
+  --no-latency       leave the latency out
+  --latency          measure the latency and nothing else
+  --rates LIST       records a second at which latency is measured (default 1000,100000)
+  --latency-seconds N  seconds that count of each, behind 10 s that do not (default 60)
   --out DIR          where raw output goes (default benches/runs/DATE-COMMIT)
   --dir DIR          where Kafka and the systems keep their data; what is loaded there is used again
                      (default: a temporary directory, deleted at the end)
@@ -44,6 +50,12 @@ launch to exit, or to the last record read for Flink and Kafka Streams, whose la
 and started again; the times to the first batch are those of these starts. After another SIGKILL it runs to the end,
 and its results are checked like the others. Flink and Kafka Streams have no batches: their first *record* counts; they
 are killed once, behind a checkpoint, and their second start is the one that runs to the end.
+
+Latency, once a round at each rate: from the moment a record's acknowledgement by the broker reaches its producer to the
+moment sales-stream tells, in its line of progress, that the batch with the record is out: durable, its file of running
+totals synced (--output-mode update --trigger 0s), and marked. Event time passes as the clock does, 100 stores. All
+records behind the warm-up count. "From due" counts from when the record was to be sent, so that a producer or broker
+that is slow does not hide. The totals are compared with a recount as well; a rate that was not kept is a failure.
 
 The table goes to stdout; raw figures, logs, versions and the table go to --out. The first run of a peer fetches it:
 Java and Maven for the JVM's, Python with venv for spark, bytewax and polars, into ~/.cache/sales-stream.
@@ -67,11 +79,14 @@ require_number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || misuse "$1 wants a number from 1
 
 parse_options() {
     PEERS=none STORES_LIST=100,100000 EVENTS=10000000 ROUNDS=3 PROBES=yes RESTARTS=yes OUT='' DIR='' PORT=29792 TIMEOUT=900
+    LATENCY=yes WORKLOADS=yes RATES_LIST=1000,100000 LATENCY_SECONDS=60
     while [ $# -gt 0 ]; do
         case $1 in
             -h | --help) usage; exit 0 ;;
             --no-probes) PROBES=; shift; continue ;;
             --no-restarts) RESTARTS=; shift; continue ;;
+            --no-latency) LATENCY=; shift; continue ;;
+            --latency) WORKLOADS=; shift; continue ;;
             --*) [ $# -ge 2 ] || misuse "$1 wants a value." ;;
         esac
         case $1 in
@@ -79,6 +94,8 @@ parse_options() {
             --stores) STORES_LIST=$2 ;;
             --events) EVENTS=$2; require_number "$1" "$2" ;;
             --rounds) ROUNDS=$2; require_number "$1" "$2" ;;
+            --rates) RATES_LIST=$2 ;;
+            --latency-seconds) LATENCY_SECONDS=$2; require_number "$1" "$2" ;;
             --out) OUT=$2 ;;
             --dir) DIR=$2 ;;
             --port) PORT=$2; require_number "$1" "$2" ;;
@@ -93,9 +110,14 @@ parse_options() {
         *) IFS=, read -r -a PEER_NAMES <<<"$PEERS" ;;
     esac
     IFS=, read -r -a STORES_NAMES <<<"$STORES_LIST"
+    IFS=, read -r -a RATES <<<"$RATES_LIST"
+    [ -n "$WORKLOADS" ] || STORES_NAMES=() PEER_NAMES=()
+    [ -n "$LATENCY" ] || RATES=()
+    [ -n "$WORKLOADS$LATENCY" ] || misuse "--latency and --no-latency leave nothing to measure."
     local name
     for name in "${PEER_NAMES[@]}"; do variants_of "$name" >/dev/null || misuse "--peers: there is no '$name'."; done
     for name in "${STORES_NAMES[@]}"; do require_number --stores "$name"; done
+    for name in "${RATES[@]}"; do require_number --rates "$name"; done
 }
 
 # Builds the processor and the tool.
@@ -218,11 +240,11 @@ measure() {
         --timeout "$TIMEOUT" "${marks[@]}" -- "${COMMAND[@]}" 2>"$RUN_DIR/said"
 }
 
-# Sets the variables of a run of SYSTEM with $1 stores.
+# Sets the variables of a run of SYSTEM with $1 stores, told apart from others of its kind by $2.
 set_run() {
     NAME=${SYSTEM%% *} VARIANT=${SYSTEM#* } STORES=$1
-    TOPIC=$(topic_of "$STORES")
-    RUN_ID=$(printf '%s' "$SYSTEM-$STORES-$KIND-$ROUND" | tr -c 'a-zA-Z0-9-' '-')
+    TOPIC=$(topic_of "$STORES") TRUTH=$(truth_of "$STORES") RUN_EVENTS=$EVENTS
+    RUN_ID=$(printf '%s' "$SYSTEM-$STORES-$KIND${2:+-$2}-$ROUND" | tr -c 'a-zA-Z0-9-' '-')
     # Kafka remembers groups and transactions of earlier calls.
     GROUP=$RUN_ID-$STAMP
     RUN_DIR=$WORK/$RUN_ID
@@ -238,9 +260,9 @@ json_text() { printf '"%s"' "$(printf '%s' "$1" | tr -d '"\134' | tr -s '\n\t' '
 record() {
     local right=true
     [ -z "$FAILURE" ] || right=false
-    printf '{"system":"%s","stores":%s,"events":%s,"round":%s,"kind":"%s","right":%s,"said":%s,"figures":%s,"restarted":%s}\n' \
-        "$SYSTEM" "$STORES" "$EVENTS" "$ROUND" "$KIND" "$right" "$(json_text "${FAILURE:-$VERDICT}")" "$(figures "$1")" \
-        "$(figures "${2:-none}")" >>"$RUNS"
+    printf '{"system":"%s","stores":%s,"events":%s,"round":%s,"kind":"%s","right":%s,"said":%s,"figures":%s,"restarted":%s,"latency":%s}\n' \
+        "$SYSTEM" "$STORES" "$RUN_EVENTS" "$ROUND" "$KIND" "$right" "$(json_text "${FAILURE:-$VERDICT}")" "$(figures "$1")" \
+        "$(figures "${2:-none}")" "$(figures latency)" >>"$RUNS"
     if [ -n "$FAILURE" ]; then
         FAILURES=$((FAILURES + 1))
         say "  $FAILURE"
@@ -252,7 +274,7 @@ record() {
 # Compares results with the recount; log of phase $1. Sets VERDICT, or FAILURE.
 check() {
     local results=${RESULTS//%LOG/$OUT/logs/$RUN_ID-$1.log} code=0
-    in_background "$TOOL" check --truth "$(truth_of "$STORES")" --brokers "$BROKERS" --results "$results" \
+    in_background "$TOOL" check --truth "$TRUTH" --brokers "$BROKERS" --results "$results" \
         >"$RUN_DIR/verdict" 2>&1 || code=$?
     if [ "$code" -eq 0 ]; then VERDICT=$(<"$RUN_DIR/verdict"); else FAILURE=$(<"$RUN_DIR/verdict"); fi
 }
@@ -299,6 +321,34 @@ run_restart() {
     finish_run
 }
 
+# What waits for a result to come out: records at rate $1 into a topic of their own.
+run_latency() {
+    local rate=$1 warm_up=10
+    KIND=latency SYSTEM="sales-stream files"
+    set_run 100 "$rate"
+    TOPIC=$GROUP TRUTH=$RUN_DIR/truth RUN_EVENTS=$((rate * (warm_up + LATENCY_SECONDS)))
+    say "round $ROUND of $ROUNDS, latency of $SYSTEM at $rate records a second"
+    FAILURE='' VERDICT=''
+    make_topic "$TOPIC"
+    "command_$NAME" "$VARIANT" latency
+    in_background "$TOOL" latency --brokers "$BROKERS" --topic "$TOPIC" --rate "$rate" --seconds "$LATENCY_SECONDS" \
+        --warm-up "$warm_up" --stores "$STORES" --out "$RUN_DIR/latency.json" --log "$OUT/logs/$RUN_ID.log" \
+        -- "${COMMAND[@]}" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
+    if [ -z "$FAILURE" ]; then
+        in_background "$TOOL" recount --brokers "$BROKERS" --topic "$TOPIC" --out "$TRUTH" >/dev/null
+        check latency
+    fi
+    [ -n "$FAILURE" ] || VERDICT="$VERDICT; $(latency_summary)"
+    record none
+    delete_topics "$TOPIC"
+    finish_run
+}
+
+latency_summary() {
+    sed 's/.*"acknowledged":{"p50_ms":\([0-9.]*\),"p90_ms":[0-9.]*,"p99_ms":\([0-9.]*\).*"max_ms":\([0-9.]*\)},"due".*/\1 \2 \3/' \
+        "$RUN_DIR/latency.json" | awk '{ printf "p50 %.1f ms, p99 %.1f ms, most %.1f ms", $1, $2, $3 }'
+}
+
 finish_run() {
     if declare -F "after_$NAME" >/dev/null; then "after_$NAME"; fi
     rm -rf "$RUN_DIR"
@@ -321,7 +371,7 @@ systems() {
 }
 
 run_rounds() {
-    local stores
+    local stores rate
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
         for stores in "${STORES_NAMES[@]}"; do
             for SYSTEM in "${SYSTEMS[@]}"; do
@@ -333,6 +383,7 @@ run_rounds() {
                 if [ -n "$RESTARTS" ] && [ "${SYSTEM%% *}" != probe ]; then run_restart "$stores"; fi
             done
         done
+        for rate in "${RATES[@]}"; do run_latency "$rate"; done
     done
 }
 

@@ -12,7 +12,7 @@
 #   RESULTS   where the results are, as `bench check --results` takes it; %LOG stands for the run's log
 #
 # PHASE is `whole` (the topic from begin to end), or one of the three of a restart: `start` (killed), `again` (killed),
-# `rest` (to the end). A function `prepare_NAME` fetches what the system needs, once, `version_NAME` says which
+# `rest` (to the end); for sales-stream also `latency` (each record as soon as it is there, until told to end). A function `prepare_NAME` fetches what the system needs, once, `version_NAME` says which
 # it is, and `after_NAME`, where there is one, tidies up behind a run.
 #
 # Invariant: what is printed on stdout is for bench.sh. Not here: measuring, checking, rounds (scripts/bench.sh).
@@ -45,15 +45,19 @@ prepare_sales-stream() { :; }
 # Sets COMMAND and the rest for a run of sales-stream; $1 is the sink.
 command_sales-stream() {
     # Four times as many checkpoints as the probe makes.
-    local sink=$1 phase=$2 batch=250000
+    local sink=$1 phase=$2 batch=250000 when=(--trigger available-now)
     if [ "$phase" = start ] || [ "$phase" = again ]; then batch=$SMALL_BATCH; fi
     case $sink in
         files) sink=files:$RUN_DIR/results RESULTS=files:$RUN_DIR/results ;;
         none) RESULTS=progress:%LOG ;;
     esac
+    if [ "$phase" = latency ]; then
+        when=(--trigger 0s --output-mode update)
+        RESULTS=updates:$RUN_DIR/results
+    fi
     MARK='{' KILL_AT='{' DONE=
     COMMAND=("$BINARY" --pipeline scripts/bench/sales.toml --topic "$TOPIC" --brokers "$BROKERS" --sink "$sink"
-        --checkpoint-dir "$RUN_DIR/checkpoints" --group-id "$GROUP" --starting-offsets earliest --trigger available-now
+        --checkpoint-dir "$RUN_DIR/checkpoints" --group-id "$GROUP" --starting-offsets earliest "${when[@]}"
         --max-offsets-per-trigger "$batch" --progress stderr --log-level warn)
 }
 
