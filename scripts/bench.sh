@@ -3,13 +3,15 @@
 #
 # Invariants: a run's time counts only if its results were right; what is compared was measured in the same call, in
 # turn; nothing is left running and nothing outside the run's directory is changed. Start at `main`. The parts:
-# bench/systems.sh (how each system is started), benches/tool (workload, recount, checks, measuring, probes, table),
+# bench/parts.sh (building, the broker, one measured run), bench/systems.sh (how each system is started), benches/tool (workload, recount, checks, measuring, probes, table),
 # benches/peers (the other systems' programs), kafka.sh (the broker), lib/install.sh (Java and Maven).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # shellcheck source=scripts/lib/install.sh
 . scripts/lib/install.sh
+# shellcheck source=scripts/bench/parts.sh
+. scripts/bench/parts.sh
 # shellcheck source=scripts/bench/systems.sh
 . scripts/bench/systems.sh
 
@@ -62,21 +64,6 @@ Java and Maven for the JVM's, Python with venv for spark, bytewax and polars, in
 USAGE
 }
 
-die() {
-    say "bench.sh: $*"
-    exit 1
-}
-
-misuse() {
-    say "bench.sh: $*"
-    say "scripts/bench.sh --help explains."
-    exit 2
-}
-
-cache_home() { printf '%s/sales-stream\n' "${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}"; }
-
-require_number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || misuse "$1 wants a number from 1, not '$2'."; }
-
 parse_options() {
     PEERS=none STORES_LIST=100,100000 EVENTS=10000000 ROUNDS=3 PROBES=yes RESTARTS=yes OUT='' DIR='' PORT=29792 TIMEOUT=900
     LATENCY=yes WORKLOADS=yes RATES_LIST=1000,100000 LATENCY_SECONDS=60
@@ -120,71 +107,6 @@ parse_options() {
     for name in "${RATES[@]}"; do require_number --rates "$name"; done
 }
 
-# Builds the processor and the tool.
-build() {
-    ensure_build_tools
-    say "Building"
-    cargo build --release --locked --bin sales-stream --example bench
-    local target=${CARGO_TARGET_DIR:-target}/release
-    BINARY=$target/sales-stream TOOL=$target/examples/bench
-}
-
-# Makes the directories: raw output, data.
-make_places() {
-    local base number=2
-    COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-    if [ -z "$OUT" ]; then
-        base=benches/runs/$(date -u +%F)-$COMMIT OUT=$base
-        while [ -e "$OUT" ]; do
-            OUT=$base-$number
-            number=$((number + 1))
-        done
-    fi
-    mkdir -p "$OUT/logs"
-    RUNS=$OUT/runs.jsonl
-    [ ! -s "$RUNS" ] || misuse "$RUNS is there already: choose another --out."
-    if [ -z "$DIR" ]; then
-        DIR=$(mktemp -d) DIR_IS_OURS=yes
-    else
-        mkdir -p "$DIR"
-        DIR=$(cd "$DIR" && pwd -P)
-    fi
-    WORK=$DIR/runs
-    rm -rf "$WORK"
-    mkdir -p "$WORK" "$DIR/recounts"
-}
-
-# Ends what goes on and deletes what nobody asked to keep.
-cleanup() {
-    local code=$?
-    trap - EXIT INT TERM
-    if [ -n "${RUNNING:-}" ]; then
-        kill "$RUNNING" 2>/dev/null || true
-        wait "$RUNNING" 2>/dev/null || true
-    fi
-    if [ -n "${KAFKA_IS_OURS:-}" ]; then
-        scripts/kafka.sh stop --dir "$DIR/kafka" --port "$PORT" ${DIR_IS_OURS:+--clean} >/dev/null 2>&1 || true
-    fi
-    [ -z "${WORK:-}" ] || rm -rf "$WORK"
-    [ -z "${DIR_IS_OURS:-}" ] || rm -rf "$DIR"
-    exit "$code"
-}
-
-start_kafka() {
-    say "Starting Kafka on port $PORT"
-    KAFKA_IS_OURS=yes
-    KAFKA_HEAP_OPTS=${KAFKA_HEAP_OPTS:--Xms1g -Xmx1g} scripts/kafka.sh start --dir "$DIR/kafka" --port "$PORT" >/dev/null
-    BROKERS=localhost:$PORT
-}
-
-# Creates topic $1 unless it is there.
-make_topic() {
-    local said
-    if ! said=$("$BINARY" topics create "$1" --partitions 3 --brokers "$BROKERS" 2>&1); then
-        "$BINARY" topics list --brokers "$BROKERS" 2>/dev/null | grep -qw -- "$1" || die "$said"
-    fi
-}
-
 topic_of() { printf 'bench-%s-%s\n' "$EVENTS" "$1"; }
 truth_of() { printf '%s/recounts/%s\n' "$DIR" "$(topic_of "$1")"; }
 
@@ -200,46 +122,6 @@ load_workload() {
     say "  $(<"$truth.summary")"
 }
 
-# Runs a command so that a signal to this script ends both at once.
-in_background() {
-    local code=0
-    "$@" &
-    RUNNING=$!
-    wait "$RUNNING" || code=$?
-    RUNNING=
-    return "$code"
-}
-
-# Writes down what this was run on.
-write_environment() {
-    {
-        printf 'command: scripts/bench.sh %s\n' "$*"
-        printf 'date: %s\n' "$(date -u +%FT%TZ)"
-        printf 'commit: %s%s\n' "$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$(is_clean || echo ' with changes')"
-        printf 'processor: %s, %s cores\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
-        printf 'memory: %s\n' "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)"
-        printf 'system: %s\n' "$(uname -sr)"
-        printf 'rust: %s\n' "$(rustc --version)"
-        printf 'java: %s\n' "$("$(java_command)" -version 2>&1 | head -n 1)"
-        printf 'kafka: %s\n' "$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' scripts/kafka/kraft.pom.xml)"
-        printf 'sales-stream: %s\n' "$("$BINARY" --version)"
-        local name
-        for name in "${PEER_NAMES[@]}"; do "version_$name"; done
-        printf 'java options: %s\n' "${BENCH_JAVA_OPTS:-none}"
-    } >"$OUT/environment.txt"
-}
-
-is_clean() { [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ]; }
-
-# Measures COMMAND in phase $1; the log is named after it. Fails where the command does.
-measure() {
-    local phase=$1 marks=(--mark "$MARK")
-    [ -z "$DONE" ] || marks+=(--done "$DONE")
-    if [ "$phase" = start ] || [ "$phase" = again ]; then marks+=(--kill-at "$KILL_AT"); fi
-    in_background "$TOOL" measure --out "$RUN_DIR/$phase.json" --log "$OUT/logs/$RUN_ID-$phase.log" \
-        --timeout "$TIMEOUT" "${marks[@]}" -- "${COMMAND[@]}" 2>"$RUN_DIR/said"
-}
-
 # Sets the variables of a run of SYSTEM with $1 stores, told apart from others of its kind by $2.
 set_run() {
     NAME=${SYSTEM%% *} VARIANT=${SYSTEM#* } STORES=$1
@@ -250,11 +132,6 @@ set_run() {
     RUN_DIR=$WORK/$RUN_ID
     mkdir -p "$RUN_DIR"
 }
-
-figures() { if [ -s "$RUN_DIR/$1.json" ]; then tr -d '\n' <"$RUN_DIR/$1.json"; else printf 'null'; fi; }
-
-# Text $1 as a JSON string.
-json_text() { printf '"%s"' "$(printf '%s' "$1" | tr -d '"\134' | tr -s '\n\t' '  ')"; }
 
 # Appends a line to the file of runs and tells of it; $1 the phase that was measured, $2 that of the restart or nothing.
 record() {
@@ -269,21 +146,6 @@ record() {
     else
         say "  $VERDICT"
     fi
-}
-
-# Compares results with the recount; log of phase $1. Sets VERDICT, or FAILURE.
-check() {
-    local results=${RESULTS//%LOG/$OUT/logs/$RUN_ID-$1.log} code=0
-    in_background "$TOOL" check --truth "$TRUTH" --brokers "$BROKERS" --results "$results" \
-        >"$RUN_DIR/verdict" 2>&1 || code=$?
-    if [ "$code" -eq 0 ]; then VERDICT=$(<"$RUN_DIR/verdict"); else FAILURE=$(<"$RUN_DIR/verdict"); fi
-}
-
-# Runs one phase: sets the command, measures it. Sets FAILURE where it fails.
-run_phase() {
-    [ -z "$FAILURE" ] || return 0
-    "command_$NAME" "$VARIANT" "$1"
-    measure "$1" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
 }
 
 # One system on one workload, from the topic's begin to its end.
@@ -354,7 +216,6 @@ finish_run() {
     rm -rf "$RUN_DIR"
 }
 
-figure() { sed -n "s/.*\"$2\":\([0-9.]*\).*/\1/p" "$RUN_DIR/$1.json"; }
 first() { figure "$1" first_s | awk '{ printf "%.3f", $1 } END { if (NR == 0) printf "no batch in any" }'; }
 summary() {
     awk -v events="$EVENTS" -v user="$(figure "$1" user_s)" -v kernel="$(figure "$1" system_s)" -v wall="$(figure "$1" wall_s)" \
@@ -395,9 +256,15 @@ main() {
     local name stores
     ensure_java_and_maven ''
     build
-    make_places
+    make_places ''
+    RUNS=$OUT/runs.jsonl
+    [ ! -s "$RUNS" ] || misuse "$RUNS is there already: choose another --out."
     for name in "${PEER_NAMES[@]}"; do "prepare_$name"; done
     write_environment "$@"
+    {
+        for name in "${PEER_NAMES[@]}"; do "version_$name"; done
+        printf 'java options: %s\n' "${BENCH_JAVA_OPTS:-none}"
+    } >>"$OUT/environment.txt"
     start_kafka
     for stores in "${STORES_NAMES[@]}"; do load_workload "$stores"; done
     mapfile -t SYSTEMS < <(systems)

@@ -36,7 +36,8 @@ pub struct Check {
     #[arg(long, default_value = "")]
     brokers: String,
     /// Where the results are: files:DIR (JSON lines of sales-stream), updates:DIR (the same of update mode, where
-    /// the newest row of each group counts, and no group may be without), topic:NAME (committed records, JSON with
+    /// the newest row of each group counts, and no group may be without), closed:DIR (like files, behind
+    /// `bench close`: no group may be without), topic:NAME (committed records, JSON with
     /// store, window in Unix seconds and sum), lines:FILE (window number, store, cents), progress:FILE (counts
     /// in lines of sales-stream's progress), counted:FILE (its line `COUNTED rows=N results=N late=N cents=N`,
     /// where all but the rows may be left out)
@@ -67,6 +68,10 @@ impl Check {
         let mut comparison = Comparison::new(truth);
         match form {
             "files" => compare_files(Path::new(place), &mut comparison)?,
+            "closed" => {
+                comparison.expect_all();
+                compare_files(Path::new(place), &mut comparison)?;
+            }
             "updates" => compare_updates(Path::new(place), &mut comparison)?,
             "topic" => Reader::open(&self.brokers, place)?.each(|_, value| {
                 let row: TopicRow<'_> = serde_json::from_slice(value)?;

@@ -295,6 +295,14 @@ fn resident_kib(process: u32) -> u64 {
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
+/// The most memory that this process itself ever had resident.
+pub fn peak_mib() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
+
 /// CPU seconds, and the peak memory of the largest.
 pub struct Usage {
     pub user_s: f64,

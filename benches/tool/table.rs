@@ -234,7 +234,8 @@ impl Row {
     }
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+/// The one in the middle.
+pub fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

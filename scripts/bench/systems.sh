@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # what is set here is used in bench.sh
-# The systems that scripts/bench.sh compares: what each needs, and how one run of it is started.
+# The systems that scripts/bench.sh and scripts/growth.sh measure: what each needs, and how one run of it is started.
 #
 # For each system there is a function `command_NAME VARIANT PHASE`, which reads the run's settings (BROKERS, TOPIC,
-# STORES, GROUP, RUN_DIR, BINARY, TOOL) and sets what bench.sh does with them:
+# STORES, GROUP, RUN_DIR, BINARY, TOOL, and WATERMARK_S where it is not the spec's) and sets what is done with them:
 #
 #   COMMAND   the command as an array
 #   MARK      how the line begins that says that the first batch (or record) is out
@@ -59,6 +59,7 @@ command_sales-stream() {
     COMMAND=("$BINARY" --pipeline scripts/bench/sales.toml --topic "$TOPIC" --brokers "$BROKERS" --sink "$sink"
         --checkpoint-dir "$RUN_DIR/checkpoints" --group-id "$GROUP" --starting-offsets earliest "${when[@]}"
         --max-offsets-per-trigger "$batch" --progress stderr --log-level warn)
+    [ -z "${WATERMARK_S:-}" ] || COMMAND+=(--watermark "${WATERMARK_S}s")
 }
 
 # Sets COMMAND and the rest for a limit probe; $1 is its step (benches/tool/probe.rs).
@@ -69,6 +70,7 @@ command_probe() {
         *) RESULTS=counted:%LOG ;;
     esac
     COMMAND=("$TOOL" probe --step "$1" --brokers "$BROKERS" --topic "$TOPIC" --dir "$RUN_DIR/probe")
+    [ -z "${WATERMARK_S:-}" ] || COMMAND+=(--watermark "$WATERMARK_S")
 }
 
 # Where the program of peer $1 and what it needs are kept.
@@ -116,14 +118,6 @@ java_peer() {
         -cp "$home/build/classes:$home/lib/*" "$main" --brokers "$BROKERS" --topic "$TOPIC" --out "$GROUP-out"
         --group "$GROUP" --state "$RUN_DIR/state" "$@")
     if [ "$phase" = start ]; then COMMAND+=(--slow); fi
-}
-
-# Deletes the named topics, which nobody needs any more.
-delete_topics() {
-    local topic
-    for topic in "$@"; do
-        scripts/kafka.sh topics --dir "$DIR/kafka" --port "$PORT" --delete "$topic" >/dev/null 2>&1 || true
-    done
 }
 
 prepare_flink() { prepare_java_peer flink; }
