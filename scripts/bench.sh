@@ -3,8 +3,9 @@
 #
 # Invariants: a run's time counts only if its results were right; what is compared was measured in the same call, in
 # turn; nothing is left running and nothing outside the run's directory is changed. Start at `main`. The parts:
-# bench/parts.sh (building, the broker, one measured run), bench/systems.sh (how each system is started), benches/tool (workload, recount, checks, measuring, probes, table),
-# benches/peers (the other systems' programs), kafka.sh (the broker), lib/install.sh (Java and Maven).
+# bench/parts.sh (building, the broker, one measured run), bench/systems.sh (how each system is started), benches/tool
+# (workload, recount, checks, measuring, probes, table), benches/peers (the other systems' programs), kafka.sh (the
+# broker), lib/install.sh (Java and Maven).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
