@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034  # what is set here is used in bench.sh
+# shellcheck disable=SC2034  # what is set here is used in the scripts
 # The systems that scripts/bench.sh and scripts/growth.sh measure: what each needs, and how one run of it is started.
 #
 # For each system there is a function `command_NAME VARIANT PHASE`, which reads the run's settings (BROKERS, TOPIC,
@@ -12,10 +12,11 @@
 #   RESULTS   where the results are, as `bench check --results` takes it; %LOG stands for the run's log
 #
 # PHASE is `whole` (the topic from begin to end), or one of the three of a restart: `start` (killed), `again` (killed),
-# `rest` (to the end); for sales-stream also `latency` (each record as soon as it is there, until told to end). A function `prepare_NAME` fetches what the system needs, once, `version_NAME` says which
-# it is, and `after_NAME`, where there is one, tidies up behind a run.
+# `rest` (to the end); for sales-stream also `latency` (each record as soon as it is there, until told to end). A
+# function `prepare_NAME` fetches what the system needs, once, `version_NAME` says which it is, and `after_NAME`, where
+# there is one, tidies up behind a run.
 #
-# Invariant: what is printed on stdout is for bench.sh. Not here: measuring, checking, rounds (scripts/bench.sh).
+# Invariant: what is printed on stdout is for the scripts. Not here: measuring and checking (bench/parts.sh), rounds.
 
 # What a peer is called in --peers, and the names of its variants in the table.
 variants_of() {
