@@ -1,10 +1,10 @@
-//! Nanoseconds to decode one record, for the shapes that producers write. Asserts nothing about time.
+//! Decoding one record, for the shapes that producers write. Asserts nothing about time.
 //!
-//! `cargo bench --bench decode`
+//! `cargo bench --bench decode`; with `cargo test` each is run once.
 
 use std::hint::black_box;
-use std::time::Instant;
 
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sales_stream::decode::Decoder;
 use sales_stream::spec::{
     EventTime, JsonOptions, OutputColumn, OutputMode, OutputSource, ParseMode, Pipeline, Query,
@@ -12,10 +12,10 @@ use sales_stream::spec::{
 };
 use sales_stream::types::{Column, DataType};
 
-const RECORDS: u32 = 2_000_000;
-const ROUNDS: u32 = 5;
+criterion_group!(benches, decode);
+criterion_main!(benches);
 
-fn main() {
+fn decode(criterion: &mut Criterion) {
     let compact = |store: u32| {
         format!(r#"{{"store":"store-{store:03}","item":"item-3","price":12.34,"ts":1756800000}}"#)
     };
@@ -34,45 +34,45 @@ fn main() {
             r#"{{"store":"größe\n{store:03}","item":"item-3","price":12.34e0,"ts":1756800000}}"#
         )
     };
-    let seconds = TimeFormat::Seconds;
-    run("compact, store price ts used", &[0, 2], DataType::Long, seconds.clone(), compact);
-    run("compact, all used", &[0, 1, 2], DataType::Long, seconds.clone(), compact);
-    run("spaces after colons", &[0, 2], DataType::Long, seconds.clone(), spaced);
-    run("other order, one unknown", &[0, 2], DataType::Long, seconds.clone(), other_order);
-    run("escapes and non-ASCII", &[0, 2], DataType::Long, seconds, escaped);
     let iso = |store: u32| {
         format!(
             r#"{{"store":"store-{store:03}","item":"item-3","price":12.34,"ts":"2025-09-02T08:00:05.123Z"}}"#
         )
     };
-    run("ISO event time", &[0, 2], DataType::String, TimeFormat::Iso, iso);
+    let seconds = || TimeFormat::Seconds;
     let pattern = TimeFormat::Pattern("yyyy-MM-dd'T'HH:mm:ss.SSSXXX".to_owned());
-    run("event time in a pattern", &[0, 2], DataType::String, pattern, iso);
+    let (long, text) = (DataType::Long, DataType::String);
+    let mut shapes = Shapes(criterion);
+    shapes.run("compact, store price ts used", pipeline(&[0, 2], long, seconds()), compact);
+    shapes.run("compact, all used", pipeline(&[0, 1, 2], long, seconds()), compact);
+    shapes.run("spaces after colons", pipeline(&[0, 2], long, seconds()), spaced);
+    shapes.run("other order, one unknown", pipeline(&[0, 2], long, seconds()), other_order);
+    shapes.run("escapes and non-ASCII", pipeline(&[0, 2], long, seconds()), escaped);
+    shapes.run("ISO event time", pipeline(&[0, 2], text, TimeFormat::Iso), iso);
+    shapes.run("event time in a pattern", pipeline(&[0, 2], text, pattern), iso);
 }
 
-/// Times records of 100 stores in turn and prints the best round.
-fn run(
-    name: &str,
-    used: &[usize],
-    ts: DataType,
-    format: TimeFormat,
-    record: impl Fn(u32) -> String,
-) {
-    let records: Vec<String> = (0..100).map(record).collect();
-    let mut decoder = Decoder::new(&pipeline(used, ts, format)).expect("the pipeline is good");
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        let mut faults = 0;
-        for index in 0..RECORDS {
-            let payload = records[index as usize % records.len()].as_bytes();
-            let decoded = black_box(decoder.decode(black_box(Some(payload))));
-            faults += u32::from(decoded.fault.is_some());
+struct Shapes<'a>(&'a mut Criterion);
+
+impl Shapes<'_> {
+    /// Times records of 100 stores in turn.
+    fn run(&mut self, name: &str, pipeline: Pipeline, record: impl Fn(u32) -> String) {
+        let records: Vec<String> = (0..100).map(record).collect();
+        let mut decoder = Decoder::new(&pipeline).expect("the pipeline is good");
+        for record in &records {
+            assert!(decoder.decode(Some(record.as_bytes())).fault.is_none(), "{name}: {record}");
         }
-        assert_eq!(faults, 0, "{name}");
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(RECORDS));
+        let mut records = records.iter().cycle();
+        let mut group = self.0.benchmark_group("decode");
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let payload = records.next().map(|record| record.as_bytes());
+                black_box(decoder.decode(black_box(payload)).fault.is_some())
+            });
+        });
+        group.finish();
     }
-    println!("{name:<32} {best:7.1} ns a record");
 }
 
 fn pipeline(used: &[usize], ts: DataType, format: TimeFormat) -> Pipeline {

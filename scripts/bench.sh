@@ -3,13 +3,16 @@
 #
 # Invariants: a run's time counts only if its results were right; what is compared was measured in the same call, in
 # turn; nothing is left running and nothing outside the run's directory is changed. Start at `main`. The parts:
-# bench/systems.sh (how each system is started), benches/tool (workload, recount, checks, measuring, probes, table),
-# benches/peers (the other systems' programs), kafka.sh (the broker), lib/install.sh (Java and Maven).
+# bench/parts.sh (building, the broker, one measured run), bench/systems.sh (how each system is started), benches/tool
+# (workload, recount, checks, measuring, probes, table), benches/peers (the other systems' programs), kafka.sh (the
+# broker), lib/install.sh (Java and Maven).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # shellcheck source=scripts/lib/install.sh
 . scripts/lib/install.sh
+# shellcheck source=scripts/bench/parts.sh
+. scripts/bench/parts.sh
 # shellcheck source=scripts/bench/systems.sh
 . scripts/bench/systems.sh
 
@@ -19,7 +22,9 @@ Measures sales-stream, and other stream processors beside it, on this machine.
 
   scripts/bench.sh                                  sales-stream and the limit probes
   scripts/bench.sh --peers flink,kafka-streams      …and the same work by Flink and Kafka Streams
-  scripts/bench.sh --events 200000 --rounds 1       a quick look whether everything works
+  scripts/bench.sh --latency                        only the latency of sales-stream
+  scripts/bench.sh --events 200000 --rounds 1 --latency-seconds 5
+                                                    a quick look whether everything works
 
 The work: JSON sales of 74 bytes in one topic of 3 partitions on one Kafka broker on this machine; parse, sum by store
 in windows of 30 s of event time, watermark 30 s, each closed window once, state durable. Event time covers an hour
@@ -33,6 +38,10 @@ Options
   --rounds N         rounds; in each every system runs once on every workload (default 3)
   --no-probes        leave the limit probes out
   --no-restarts      leave the starts and restarts out
+  --no-latency       leave the latency out
+  --latency          measure the latency and nothing else
+  --rates LIST       records a second at which latency is measured (default 1000,100000)
+  --latency-seconds N  seconds that count of each, behind 10 s that do not (default 60)
   --out DIR          where raw output goes (default benches/runs/DATE-COMMIT)
   --dir DIR          where Kafka and the systems keep their data; what is loaded there is used again
                      (default: a temporary directory, deleted at the end)
@@ -45,33 +54,27 @@ and started again; the times to the first batch are those of these starts. After
 and its results are checked like the others. Flink and Kafka Streams have no batches: their first *record* counts; they
 are killed once, behind a checkpoint, and their second start is the one that runs to the end.
 
+Latency, once a round at each rate: from the moment a record's acknowledgement by the broker reaches its producer to the
+moment sales-stream tells, in its line of progress, that the batch with the record is out: durable, its file of running
+totals synced (--output-mode update --trigger 0s), and marked. Event time passes as the clock does, 100 stores. All
+records behind the warm-up count. "From due" counts from when the record was to be sent, so that a producer or broker
+that is slow does not hide. The totals are compared with a recount as well; a rate that was not kept is a failure.
+
 The table goes to stdout; raw figures, logs, versions and the table go to --out. The first run of a peer fetches it:
 Java and Maven for the JVM's, Python with venv for spark, bytewax and polars, into ~/.cache/sales-stream.
 USAGE
 }
 
-die() {
-    say "bench.sh: $*"
-    exit 1
-}
-
-misuse() {
-    say "bench.sh: $*"
-    say "scripts/bench.sh --help explains."
-    exit 2
-}
-
-cache_home() { printf '%s/sales-stream\n' "${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}"; }
-
-require_number() { [[ $2 =~ ^[1-9][0-9]*$ ]] || misuse "$1 wants a number from 1, not '$2'."; }
-
 parse_options() {
     PEERS=none STORES_LIST=100,100000 EVENTS=10000000 ROUNDS=3 PROBES=yes RESTARTS=yes OUT='' DIR='' PORT=29792 TIMEOUT=900
+    LATENCY=yes WORKLOADS=yes RATES_LIST=1000,100000 LATENCY_SECONDS=60
     while [ $# -gt 0 ]; do
         case $1 in
             -h | --help) usage; exit 0 ;;
             --no-probes) PROBES=; shift; continue ;;
             --no-restarts) RESTARTS=; shift; continue ;;
+            --no-latency) LATENCY=; shift; continue ;;
+            --latency) WORKLOADS=; shift; continue ;;
             --*) [ $# -ge 2 ] || misuse "$1 wants a value." ;;
         esac
         case $1 in
@@ -79,6 +82,8 @@ parse_options() {
             --stores) STORES_LIST=$2 ;;
             --events) EVENTS=$2; require_number "$1" "$2" ;;
             --rounds) ROUNDS=$2; require_number "$1" "$2" ;;
+            --rates) RATES_LIST=$2 ;;
+            --latency-seconds) LATENCY_SECONDS=$2; require_number "$1" "$2" ;;
             --out) OUT=$2 ;;
             --dir) DIR=$2 ;;
             --port) PORT=$2; require_number "$1" "$2" ;;
@@ -93,74 +98,14 @@ parse_options() {
         *) IFS=, read -r -a PEER_NAMES <<<"$PEERS" ;;
     esac
     IFS=, read -r -a STORES_NAMES <<<"$STORES_LIST"
+    IFS=, read -r -a RATES <<<"$RATES_LIST"
+    [ -n "$WORKLOADS" ] || STORES_NAMES=() PEER_NAMES=()
+    [ -n "$LATENCY" ] || RATES=()
+    [ -n "$WORKLOADS$LATENCY" ] || misuse "--latency and --no-latency leave nothing to measure."
     local name
     for name in "${PEER_NAMES[@]}"; do variants_of "$name" >/dev/null || misuse "--peers: there is no '$name'."; done
     for name in "${STORES_NAMES[@]}"; do require_number --stores "$name"; done
-}
-
-# Builds the processor and the tool.
-build() {
-    ensure_build_tools
-    say "Building"
-    cargo build --release --locked --bin sales-stream --example bench
-    local target=${CARGO_TARGET_DIR:-target}/release
-    BINARY=$target/sales-stream TOOL=$target/examples/bench
-}
-
-# Makes the directories: raw output, data.
-make_places() {
-    local base number=2
-    COMMIT=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
-    if [ -z "$OUT" ]; then
-        base=benches/runs/$(date -u +%F)-$COMMIT OUT=$base
-        while [ -e "$OUT" ]; do
-            OUT=$base-$number
-            number=$((number + 1))
-        done
-    fi
-    mkdir -p "$OUT/logs"
-    RUNS=$OUT/runs.jsonl
-    [ ! -s "$RUNS" ] || misuse "$RUNS is there already: choose another --out."
-    if [ -z "$DIR" ]; then
-        DIR=$(mktemp -d) DIR_IS_OURS=yes
-    else
-        mkdir -p "$DIR"
-        DIR=$(cd "$DIR" && pwd -P)
-    fi
-    WORK=$DIR/runs
-    rm -rf "$WORK"
-    mkdir -p "$WORK" "$DIR/recounts"
-}
-
-# Ends what goes on and deletes what nobody asked to keep.
-cleanup() {
-    local code=$?
-    trap - EXIT INT TERM
-    if [ -n "${RUNNING:-}" ]; then
-        kill "$RUNNING" 2>/dev/null || true
-        wait "$RUNNING" 2>/dev/null || true
-    fi
-    if [ -n "${KAFKA_IS_OURS:-}" ]; then
-        scripts/kafka.sh stop --dir "$DIR/kafka" --port "$PORT" ${DIR_IS_OURS:+--clean} >/dev/null 2>&1 || true
-    fi
-    [ -z "${WORK:-}" ] || rm -rf "$WORK"
-    [ -z "${DIR_IS_OURS:-}" ] || rm -rf "$DIR"
-    exit "$code"
-}
-
-start_kafka() {
-    say "Starting Kafka on port $PORT"
-    KAFKA_IS_OURS=yes
-    KAFKA_HEAP_OPTS=${KAFKA_HEAP_OPTS:--Xms1g -Xmx1g} scripts/kafka.sh start --dir "$DIR/kafka" --port "$PORT" >/dev/null
-    BROKERS=localhost:$PORT
-}
-
-# Creates topic $1 unless it is there.
-make_topic() {
-    local said
-    if ! said=$("$BINARY" topics create "$1" --partitions 3 --brokers "$BROKERS" 2>&1); then
-        "$BINARY" topics list --brokers "$BROKERS" 2>/dev/null | grep -qw -- "$1" || die "$said"
-    fi
+    for name in "${RATES[@]}"; do require_number --rates "$name"; done
 }
 
 topic_of() { printf 'bench-%s-%s\n' "$EVENTS" "$1"; }
@@ -178,90 +123,30 @@ load_workload() {
     say "  $(<"$truth.summary")"
 }
 
-# Runs a command so that a signal to this script ends both at once.
-in_background() {
-    local code=0
-    "$@" &
-    RUNNING=$!
-    wait "$RUNNING" || code=$?
-    RUNNING=
-    return "$code"
-}
-
-# Writes down what this was run on.
-write_environment() {
-    {
-        printf 'command: scripts/bench.sh %s\n' "$*"
-        printf 'date: %s\n' "$(date -u +%FT%TZ)"
-        printf 'commit: %s%s\n' "$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$(is_clean || echo ' with changes')"
-        printf 'processor: %s, %s cores\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
-        printf 'memory: %s\n' "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)"
-        printf 'system: %s\n' "$(uname -sr)"
-        printf 'rust: %s\n' "$(rustc --version)"
-        printf 'java: %s\n' "$("$(java_command)" -version 2>&1 | head -n 1)"
-        printf 'kafka: %s\n' "$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' scripts/kafka/kraft.pom.xml)"
-        printf 'sales-stream: %s\n' "$("$BINARY" --version)"
-        local name
-        for name in "${PEER_NAMES[@]}"; do "version_$name"; done
-        printf 'java options: %s\n' "${BENCH_JAVA_OPTS:-none}"
-    } >"$OUT/environment.txt"
-}
-
-is_clean() { [ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ]; }
-
-# Measures COMMAND in phase $1; the log is named after it. Fails where the command does.
-measure() {
-    local phase=$1 marks=(--mark "$MARK")
-    [ -z "$DONE" ] || marks+=(--done "$DONE")
-    if [ "$phase" = start ] || [ "$phase" = again ]; then marks+=(--kill-at "$KILL_AT"); fi
-    in_background "$TOOL" measure --out "$RUN_DIR/$phase.json" --log "$OUT/logs/$RUN_ID-$phase.log" \
-        --timeout "$TIMEOUT" "${marks[@]}" -- "${COMMAND[@]}" 2>"$RUN_DIR/said"
-}
-
-# Sets the variables of a run of SYSTEM with $1 stores.
+# Sets the variables of a run of SYSTEM with $1 stores, told apart from others of its kind by $2.
 set_run() {
     NAME=${SYSTEM%% *} VARIANT=${SYSTEM#* } STORES=$1
-    TOPIC=$(topic_of "$STORES")
-    RUN_ID=$(printf '%s' "$SYSTEM-$STORES-$KIND-$ROUND" | tr -c 'a-zA-Z0-9-' '-')
+    TOPIC=$(topic_of "$STORES") TRUTH=$(truth_of "$STORES") RUN_EVENTS=$EVENTS
+    RUN_ID=$(printf '%s' "$SYSTEM-$STORES-$KIND${2:+-$2}-$ROUND" | tr -c 'a-zA-Z0-9-' '-')
     # Kafka remembers groups and transactions of earlier calls.
     GROUP=$RUN_ID-$STAMP
     RUN_DIR=$WORK/$RUN_ID
     mkdir -p "$RUN_DIR"
 }
 
-figures() { if [ -s "$RUN_DIR/$1.json" ]; then tr -d '\n' <"$RUN_DIR/$1.json"; else printf 'null'; fi; }
-
-# Text $1 as a JSON string.
-json_text() { printf '"%s"' "$(printf '%s' "$1" | tr -d '"\134' | tr -s '\n\t' '  ')"; }
-
 # Appends a line to the file of runs and tells of it; $1 the phase that was measured, $2 that of the restart or nothing.
 record() {
     local right=true
     [ -z "$FAILURE" ] || right=false
-    printf '{"system":"%s","stores":%s,"events":%s,"round":%s,"kind":"%s","right":%s,"said":%s,"figures":%s,"restarted":%s}\n' \
-        "$SYSTEM" "$STORES" "$EVENTS" "$ROUND" "$KIND" "$right" "$(json_text "${FAILURE:-$VERDICT}")" "$(figures "$1")" \
-        "$(figures "${2:-none}")" >>"$RUNS"
+    printf '{"system":"%s","stores":%s,"events":%s,"round":%s,"kind":"%s","right":%s,"said":%s,"figures":%s,"restarted":%s,"latency":%s}\n' \
+        "$SYSTEM" "$STORES" "$RUN_EVENTS" "$ROUND" "$KIND" "$right" "$(json_text "${FAILURE:-$VERDICT}")" "$(figures "$1")" \
+        "$(figures "${2:-none}")" "$(figures latency)" >>"$RUNS"
     if [ -n "$FAILURE" ]; then
         FAILURES=$((FAILURES + 1))
         say "  $FAILURE"
     else
         say "  $VERDICT"
     fi
-}
-
-# Compares results with the recount; log of phase $1. Sets VERDICT, or FAILURE.
-check() {
-    local results=${RESULTS//%LOG/$OUT/logs/$RUN_ID-$1.log} code=0
-    in_background "$TOOL" check --truth "$(truth_of "$STORES")" --brokers "$BROKERS" --results "$results" \
-        >"$RUN_DIR/verdict" 2>&1 || code=$?
-    if [ "$code" -eq 0 ]; then VERDICT=$(<"$RUN_DIR/verdict"); else FAILURE=$(<"$RUN_DIR/verdict"); fi
-}
-
-# Runs one phase: sets the command, measures it. Sets FAILURE where it fails.
-run_phase() {
-    [ -z "$FAILURE" ] || return 0
-    "command_$NAME" "$VARIANT" "$1"
-    measure "$1" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
 }
 
 # One system on one workload, from the topic's begin to its end.
@@ -299,12 +184,39 @@ run_restart() {
     finish_run
 }
 
+# What waits for a result to come out: records at rate $1 into a topic of their own.
+run_latency() {
+    local rate=$1 warm_up=10
+    KIND=latency SYSTEM="sales-stream files"
+    set_run 100 "$rate"
+    TOPIC=$GROUP TRUTH=$RUN_DIR/truth RUN_EVENTS=$((rate * (warm_up + LATENCY_SECONDS)))
+    say "round $ROUND of $ROUNDS, latency of $SYSTEM at $rate records a second"
+    FAILURE='' VERDICT=''
+    make_topic "$TOPIC"
+    "command_$NAME" "$VARIANT" latency
+    in_background "$TOOL" latency --brokers "$BROKERS" --topic "$TOPIC" --rate "$rate" --seconds "$LATENCY_SECONDS" \
+        --warm-up "$warm_up" --stores "$STORES" --out "$RUN_DIR/latency.json" --log "$OUT/logs/$RUN_ID.log" \
+        -- "${COMMAND[@]}" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
+    if [ -z "$FAILURE" ]; then
+        in_background "$TOOL" recount --brokers "$BROKERS" --topic "$TOPIC" --out "$TRUTH" >/dev/null
+        check latency
+    fi
+    [ -n "$FAILURE" ] || VERDICT="$VERDICT; $(latency_summary)"
+    record none
+    delete_topics "$TOPIC"
+    finish_run
+}
+
+latency_summary() {
+    sed 's/.*"acknowledged":{"p50_ms":\([0-9.]*\),"p90_ms":[0-9.]*,"p99_ms":\([0-9.]*\).*"max_ms":\([0-9.]*\)},"due".*/\1 \2 \3/' \
+        "$RUN_DIR/latency.json" | awk '{ printf "p50 %.1f ms, p99 %.1f ms, most %.1f ms", $1, $2, $3 }'
+}
+
 finish_run() {
     if declare -F "after_$NAME" >/dev/null; then "after_$NAME"; fi
     rm -rf "$RUN_DIR"
 }
 
-figure() { sed -n "s/.*\"$2\":\([0-9.]*\).*/\1/p" "$RUN_DIR/$1.json"; }
 first() { figure "$1" first_s | awk '{ printf "%.3f", $1 } END { if (NR == 0) printf "no batch in any" }'; }
 summary() {
     awk -v events="$EVENTS" -v user="$(figure "$1" user_s)" -v kernel="$(figure "$1" system_s)" -v wall="$(figure "$1" wall_s)" \
@@ -321,7 +233,7 @@ systems() {
 }
 
 run_rounds() {
-    local stores
+    local stores rate
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
         for stores in "${STORES_NAMES[@]}"; do
             for SYSTEM in "${SYSTEMS[@]}"; do
@@ -333,6 +245,7 @@ run_rounds() {
                 if [ -n "$RESTARTS" ] && [ "${SYSTEM%% *}" != probe ]; then run_restart "$stores"; fi
             done
         done
+        for rate in "${RATES[@]}"; do run_latency "$rate"; done
     done
 }
 
@@ -344,9 +257,15 @@ main() {
     local name stores
     ensure_java_and_maven ''
     build
-    make_places
+    make_places ''
+    RUNS=$OUT/runs.jsonl
+    [ ! -s "$RUNS" ] || misuse "$RUNS is there already: choose another --out."
     for name in "${PEER_NAMES[@]}"; do "prepare_$name"; done
     write_environment "$@"
+    {
+        for name in "${PEER_NAMES[@]}"; do "version_$name"; done
+        printf 'java options: %s\n' "${BENCH_JAVA_OPTS:-none}"
+    } >>"$OUT/environment.txt"
     start_kafka
     for stores in "${STORES_NAMES[@]}"; do load_workload "$stores"; done
     mapfile -t SYSTEMS < <(systems)

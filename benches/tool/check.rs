@@ -7,6 +7,7 @@
 //! Start at [`Check::run`]. Not here: what is due (`truth`).
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -34,7 +35,9 @@ pub struct Check {
     /// Kafka's brokers, for topic:
     #[arg(long, default_value = "")]
     brokers: String,
-    /// Where the results are: files:DIR (JSON lines of sales-stream), topic:NAME (committed records, JSON with
+    /// Where the results are: files:DIR (JSON lines of sales-stream), updates:DIR (the same of update mode, where
+    /// the newest row of each group counts, and no group may be without), closed:DIR (like files, behind
+    /// `bench close`: no group may be without), topic:NAME (committed records, JSON with
     /// store, window in Unix seconds and sum), lines:FILE (window number, store, cents), progress:FILE (counts
     /// in lines of sales-stream's progress), counted:FILE (its line `COUNTED rows=N results=N late=N cents=N`,
     /// where all but the rows may be left out)
@@ -65,6 +68,11 @@ impl Check {
         let mut comparison = Comparison::new(truth);
         match form {
             "files" => compare_files(Path::new(place), &mut comparison)?,
+            "closed" => {
+                comparison.expect_all();
+                compare_files(Path::new(place), &mut comparison)?;
+            }
+            "updates" => compare_updates(Path::new(place), &mut comparison)?,
             "topic" => Reader::open(&self.brokers, place)?.each(|_, value| {
                 let row: TopicRow<'_> = serde_json::from_slice(value)?;
                 comparison.add(row.window, row.store, truth::cents(row.sum.get())?)
@@ -94,18 +102,36 @@ fn each_line(path: &Path, mut take: impl FnMut(&str) -> Outcome<()>) -> Outcome<
 }
 
 fn compare_files(directory: &Path, comparison: &mut Comparison) -> Outcome<()> {
+    each_row(directory, |window, store, cents| comparison.add(window, store, cents))
+}
+
+/// Hands window, store and cents of each row to `take`, batch by batch.
+fn each_row(directory: &Path, mut take: impl FnMut(i64, &str, i64) -> Outcome<()>) -> Outcome<()> {
     let entries = fs::read_dir(directory)
         .map_err(|error| format!("no results in {}: {error}", directory.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "jsonl") {
-            continue;
-        }
-        each_line(&path, |line| {
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Outcome<Vec<_>>>()?;
+    let is_batch = |path: &PathBuf| path.extension().is_some_and(|it| it == "jsonl");
+    let mut batches: Vec<_> = paths.into_iter().filter(is_batch).collect();
+    batches.sort();
+    for batch in &batches {
+        each_line(batch, |line| {
             let row: FileRow<'_> = serde_json::from_str(line)?;
             let window: jiff::Timestamp = row.window_start.parse()?;
-            comparison.add(window.as_second(), row.store, truth::cents(row.total_revenue.get())?)
+            take(window.as_second(), row.store, truth::cents(row.total_revenue.get())?)
         })?;
+    }
+    Ok(())
+}
+
+fn compare_updates(directory: &Path, comparison: &mut Comparison) -> Outcome<()> {
+    let mut newest = BTreeMap::new();
+    each_row(directory, |window, store, cents| {
+        newest.insert((window, store.to_owned()), cents);
+        Ok(())
+    })?;
+    comparison.expect_all();
+    for ((window, store), cents) in newest {
+        comparison.add(window, &store, cents)?;
     }
     Ok(())
 }
@@ -142,6 +168,13 @@ impl Comparison {
             unknown: 0,
             examples: Vec::new(),
         }
+    }
+
+    /// Every group is due.
+    fn expect_all(&mut self) {
+        let summary = &mut self.truth.summary;
+        summary.due_until = i64::MAX;
+        summary.due_groups = summary.groups;
     }
 
     fn add(&mut self, window: i64, store: &str, cents: i64) -> Outcome<()> {
@@ -299,6 +332,34 @@ mod tests {
         check(&[(0, "store-2", 250), (0, "store-1", 100), (30, "store-1", 4)], "wrong 1");
         check(&[(0, "store-2", 250), (0, "store-1", 100), (60, "store-1", 1)], "unknown 1");
         check(&[], "missing 2");
+    }
+
+    #[test]
+    fn of_updates_the_newest_counts_and_every_group_is_due() {
+        let directory = tempfile::tempdir().unwrap();
+        let row = |window: i64, store: u32, cents: i64| {
+            let window = jiff::Timestamp::from_second(window).unwrap();
+            let (whole, rest) = (cents / 100, cents % 100);
+            format!(
+                r#"{{"store":"store-{store}","total_revenue":{whole}.{rest:02},"window_start":"{window}"}}"#
+            ) + "\n"
+        };
+        let write = |batch: u32, rows: &[String]| {
+            let name = format!("batch-{batch:012}.jsonl");
+            std::fs::write(directory.path().join(name), rows.concat()).unwrap();
+        };
+        let verdict = || {
+            let mut comparison = Comparison::new(truth());
+            super::compare_updates(directory.path(), &mut comparison).unwrap();
+            comparison.verdict().err().map_or(String::new(), |error| error.to_string())
+        };
+        write(10, &[row(0, 1, 100), row(0, 2, 250)]);
+        write(9, &[row(0, 1, 60), row(0, 2, 250)]);
+        assert!(verdict().contains("missing 1"), "{}", verdict());
+        write(11, &[row(30, 1, 5)]);
+        assert_eq!(verdict(), "");
+        write(12, &[row(0, 1, 99)]);
+        assert!(verdict().contains("wrong 1"), "{}", verdict());
     }
 
     #[test]

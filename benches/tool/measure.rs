@@ -114,7 +114,7 @@ impl Measure {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
-        let group = Group(child.id().ok_or("the command has no process id")?);
+        let group = Group::of(&child)?;
         forward(child.stdout.take().ok_or("no stdout")?, sender.clone());
         forward(child.stderr.take().ok_or("no stderr")?, sender);
 
@@ -221,7 +221,7 @@ impl Watched<'_> {
 }
 
 /// Sends each line on with the time it came.
-fn forward(
+pub fn forward(
     stream: impl AsyncRead + Unpin + Send + 'static,
     sender: mpsc::UnboundedSender<(String, Instant)>,
 ) {
@@ -239,15 +239,32 @@ fn forward(
     });
 }
 
-/// The process group of the command, killed when this goes out of scope.
-struct Group(u32);
+/// The process group of a command, killed when this goes out of scope.
+pub struct Group(u32);
 
 impl Group {
+    /// The group of a child that was started as the first of its group.
+    ///
+    /// # Errors
+    /// The child has ended and was waited for.
+    pub fn of(child: &Child) -> Outcome<Group> {
+        Ok(Group(child.id().ok_or("the command has no process id")?))
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
     fn kill(&self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let group = i32::try_from(self.0).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(group) = group {
             // It may be gone already.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process_group(group, signal);
         }
     }
 
@@ -278,14 +295,23 @@ fn resident_kib(process: u32) -> u64 {
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
-struct Usage {
-    user_s: f64,
-    system_s: f64,
+/// The most memory that this process itself ever had resident.
+pub fn peak_mib() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
+
+/// CPU seconds, and the peak memory of the largest.
+pub struct Usage {
+    pub user_s: f64,
+    pub system_s: f64,
     largest_kib: u64,
 }
 
 /// What the kernel counted for the children that were waited for, and theirs.
-fn usage_of_children() -> Outcome<Usage> {
+pub fn usage_of_children() -> Outcome<Usage> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a `rusage` of this frame, which the call fills.
     let usage = unsafe {

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::Outcome;
+use crate::{Outcome, truth::WATERMARK_S};
 use client::Batches;
 use scan::Sale;
 use store::Store;
@@ -46,6 +46,9 @@ pub struct Probe {
     /// A directory that is not there yet, for the checkpoints and the results of --step checkpoint
     #[arg(long, default_value = "probe")]
     dir: PathBuf,
+    /// Seconds by which the watermark follows the newest event
+    #[arg(long, default_value_t = WATERMARK_S)]
+    watermark: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -133,7 +136,7 @@ impl Probe {
     fn aggregate(&self, batches: &mut Batches) -> Outcome<()> {
         let mut store =
             if self.step == Step::Checkpoint { Some(Store::create(&self.dir)?) } else { None };
-        let mut sums = Sums::new(batches.partitions(), store.is_some());
+        let mut sums = Sums::new(batches.partitions(), self.watermark, store.is_some());
         let (mut rows, mut saved) = (0, 0);
         while batches.next(&mut |partition, offset, value| {
             let sale = Sale::scan(value).ok_or("not a sale")?;

@@ -26,12 +26,33 @@ struct Run {
     stores: u32,
     events: u64,
     system: String,
-    /// `run`, `restart` or `probe`.
+    /// `run`, `restart`, `probe` or `latency`.
     kind: String,
     right: bool,
     figures: Option<Figures>,
     /// Figures of the start that followed a SIGKILL.
     restarted: Option<Figures>,
+    /// Those of a run of the kind `latency`.
+    #[serde(default)]
+    latency: Option<Latency>,
+}
+
+/// What `bench latency` writes, as far as it is shown.
+#[derive(Deserialize)]
+struct Latency {
+    rate: u32,
+    count: u64,
+    acknowledged: Percentiles,
+    due: Percentiles,
+}
+
+#[derive(Deserialize)]
+struct Percentiles {
+    p50_ms: f64,
+    p90_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    max_ms: f64,
 }
 
 #[derive(Deserialize)]
@@ -61,8 +82,17 @@ impl Table {
         let text = fs::read_to_string(&self.runs)
             .map_err(|error| format!("{}: {error}", self.runs.display()))?;
         let mut workloads: BTreeMap<(u32, u64), Vec<(String, Row)>> = BTreeMap::new();
+        let mut latencies: BTreeMap<u32, Vec<Latency>> = BTreeMap::new();
+        let mut wrong_latencies = 0;
         for line in text.lines() {
             let run: Run = serde_json::from_str(line)?;
+            if run.kind == "latency" {
+                match run.latency.filter(|_| run.right) {
+                    Some(latency) => latencies.entry(latency.rate).or_default().push(latency),
+                    None => wrong_latencies += 1,
+                }
+                continue;
+            }
             let rows = workloads.entry((run.stores, run.events)).or_default();
             let place = rows.iter().position(|(system, _)| *system == run.system);
             let place = place.unwrap_or_else(|| {
@@ -74,6 +104,7 @@ impl Table {
         for ((stores, events), rows) in &workloads {
             self.print(*stores, *events, rows);
         }
+        print_latencies(&latencies, wrong_latencies);
         Ok(())
     }
 
@@ -147,6 +178,36 @@ impl Table {
     }
 }
 
+/// Medians over the rounds of each round's percentiles.
+fn print_latencies(latencies: &BTreeMap<u32, Vec<Latency>>, wrong: usize) {
+    if latencies.is_empty() && wrong == 0 {
+        return;
+    }
+    println!("## Latency, ms: from acknowledged by the broker to durable and published\n");
+    println!(
+        "| records a second | p50 | p90 | p99 | p99.9 | most | p99 from due | records | right runs |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for (rate, runs) in latencies {
+        let of = |value: fn(&Latency) -> f64| shown(&runs.iter().map(value).collect::<Vec<_>>(), 1);
+        println!(
+            "| {rate} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            of(|run| run.acknowledged.p50_ms),
+            of(|run| run.acknowledged.p90_ms),
+            of(|run| run.acknowledged.p99_ms),
+            of(|run| run.acknowledged.p999_ms),
+            of(|run| run.acknowledged.max_ms),
+            of(|run| run.due.p99_ms),
+            runs.iter().map(|run| run.count).sum::<u64>(),
+            runs.len(),
+        );
+    }
+    if wrong > 0 {
+        println!("\n{wrong} runs of latency were WRONG or failed.");
+    }
+    println!();
+}
+
 /// The ratio of two medians, where both were measured.
 fn ratio(of: &[f64], to: &[f64]) -> Option<f64> {
     Some(median(of)? / median(to)?)
@@ -173,7 +234,8 @@ impl Row {
     }
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+/// The one in the middle.
+pub fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

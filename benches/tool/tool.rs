@@ -1,14 +1,17 @@
-//! What `scripts/bench.sh` needs besides a shell: the workload, its recount, the checks, the measuring of a
-//! process, the table, and the limit probes that the pipeline is compared with.
+//! What `scripts/bench.sh` and `scripts/growth.sh` need besides a shell: the workload, its recount, the checks, the measuring of a
+//! process and of latency, the tables and curves, and the limit probes that the pipeline is compared with.
 //!
-//! Invariants: nothing here but the probe of the source uses the code of the pipeline, so that a mistake there
+//! Invariants: nothing here but the probe of the source and the held states (`state`) uses the code of the pipeline, so that a mistake there
 //! cannot hide in a check; every number printed comes with the run it was taken from. Start at [`Command`]; `bench --help` explains
 //! each. Not here: which systems are compared and how they are started (`scripts/bench/systems.sh`).
 
 mod check;
+mod draw;
 mod kafka;
+mod latency;
 mod measure;
 mod probe;
+mod state;
 mod table;
 mod truth;
 mod workload;
@@ -26,7 +29,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 #[derive(Parser)]
 #[command(
-    about = "The tool behind scripts/bench.sh: workload, recount, checks, measuring, probes, table"
+    about = "The tool behind scripts/bench.sh and scripts/growth.sh: workload, recount, checks, measuring, probes, tables"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -37,26 +40,41 @@ struct Arguments {
 enum Command {
     /// Write the workload into a topic, or print its values
     Load(workload::Load),
+    /// Write a record behind the end of each partition that closes every window
+    Close(workload::Close),
     /// Read a topic and write down what every (window, store) must sum to
     Recount(truth::Recount),
     /// Compare results with a recount; exit 1 and say what is wrong
     Check(check::Check),
     /// Run a command; write its CPU seconds, wall time, peak memory and time to the first mark
     Measure(measure::Measure),
+    /// Send records at a fixed rate to a command's topic; write how long each took to be published
+    Latency(latency::Latency),
     /// Read a topic with as little work as one kind of job needs
     Probe(probe::Probe),
+    /// Make a checkpoint and measure batches that change part of it
+    Hold(state::Hold),
+    /// Read a checkpoint of `hold` back and measure that
+    Recover(state::Recover),
     /// Print the table of a file of runs
     Table(table::Table),
+    /// Draw the curves of a file of points
+    Draw(draw::Draw),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Load(load) => load.run(),
+        Command::Close(close) => close.run(),
         Command::Recount(recount) => recount.run(),
         Command::Check(check) => check.run(),
         Command::Measure(measure) => return measure.run(),
+        Command::Latency(latency) => return latency.run(),
         Command::Probe(probe) => probe.run(),
+        Command::Hold(hold) => hold.run(),
+        Command::Recover(recover) => recover.run(),
         Command::Table(table) => table.run(),
+        Command::Draw(draw) => draw.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 //!
 //! Invariants: sums are exact, in cents; the recount parses with `serde_json` and shares no code with any
 //! system that is measured. A window is *due* when it ends at or before the watermark that every system must
-//! have reached at the end of the topic: the least of the partitions' newest times, less 30 seconds. Later
+//! have reached at the end of the topic: the least of the partitions' newest times, less the watermark's delay. Later
 //! windows may be in the results, whole, or missing: systems differ in what the end of a topic closes.
 //!
 //! Start at [`Recount::run`] and [`Truth::read`].
@@ -22,7 +22,7 @@ use crate::{Outcome, kafka::Reader};
 
 /// Seconds of a window.
 pub const WINDOW_S: i64 = 30;
-/// Seconds by which the watermark follows the newest event.
+/// Seconds by which the watermark follows the newest event, unless told otherwise.
 pub const WATERMARK_S: i64 = 30;
 
 /// Which topic, and where the recount goes.
@@ -34,6 +34,9 @@ pub struct Recount {
     /// The topic to read
     #[arg(long)]
     topic: String,
+    /// Seconds by which the watermark follows the newest event
+    #[arg(long, default_value_t = WATERMARK_S)]
+    watermark: i64,
     /// The file to write
     #[arg(long)]
     out: PathBuf,
@@ -82,7 +85,7 @@ impl Recount {
             *newest = sale.ts.max(*newest);
             Ok(())
         })?;
-        let due_until = newest.values().min().ok_or("the topic is empty")? - WATERMARK_S;
+        let due_until = newest.values().min().ok_or("the topic is empty")? - self.watermark;
         let summary = summary(&sums, events, due_until);
         write(&self.out, &summary, &sums)?;
         println!("{}", serde_json::to_string(&summary)?);

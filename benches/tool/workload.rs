@@ -10,7 +10,7 @@
 //! '{"store": "%s", "item": "%s", "price": %d.%02d, "ts": %d}' % (store, items[i & 7], cents // 100, cents % 100, ts)
 //! ```
 //!
-//! Start at [`Load::run`]. Not here: what the sums must be (`truth`, from the topic and not from here).
+//! Start at [`Load::run`]; [`Close`] ends a topic so that every window of it closes. Not here: what the sums must be (`truth`, from the topic and not from here).
 
 use std::{
     io::{IsTerminal, Write},
@@ -27,7 +27,9 @@ use rdkafka::{
 use crate::{Outcome, kafka};
 
 const START: i64 = 1_756_800_000;
-const DISORDER_S: f64 = 20.0;
+const DISORDER_S: u32 = 20;
+/// Event time of the records that close a topic: years behind all others.
+const CLOSING: i64 = START + 100_000_000;
 const CENTS: f64 = 50_000.0;
 const ITEMS: [&str; 8] =
     ["laptop", "mouse", "keyboard", "monitor", "phone", "tablet", "cable", "headset"];
@@ -50,6 +52,13 @@ pub struct Load {
     /// Seconds of event time that the events are spread over
     #[arg(long, default_value_t = 3600)]
     span: u32,
+    /// Event time goes back by up to so many seconds, not included; with a span of 1 all events lie in the seconds
+    /// before the first, and in no order
+    #[arg(long, default_value_t = DISORDER_S)]
+    disorder: u32,
+    /// Event time of the first, in Unix seconds
+    #[arg(long, default_value_t = START)]
+    start: i64,
     /// Seed of everything random
     #[arg(long, default_value_t = 42)]
     seed: u32,
@@ -63,9 +72,17 @@ impl Load {
         }
     }
 
+    fn sales(&self) -> Sales {
+        Sales {
+            start: self.start,
+            disorder: f64::from(self.disorder),
+            ..Sales::new(self.seed, self.stores, self.events, self.span)
+        }
+    }
+
     fn print(&self) -> Outcome<()> {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        let mut sales = Sales::new(self);
+        let mut sales = self.sales();
         for index in 0..self.events {
             sales.next(index);
             out.write_all(&sales.value)?;
@@ -94,7 +111,7 @@ impl Load {
             .set("batch.num.messages", "10000")
             .set("queue.buffering.max.messages", "500000")
             .create()?;
-        let mut sales = Sales::new(self);
+        let mut sales = self.sales();
         let mut shown = Instant::now();
         for index in 0..self.events {
             sales.next(index);
@@ -136,9 +153,44 @@ impl Load {
     }
 }
 
+/// A topic whose windows are to close.
+#[derive(Args)]
+pub struct Close {
+    /// Kafka's brokers
+    #[arg(long)]
+    brokers: String,
+    /// The topic
+    #[arg(long)]
+    topic: String,
+}
+
+impl Close {
+    /// Writes one sale of nothing at the end of each partition, years behind all others.
+    ///
+    /// # Errors
+    /// There is no such topic, or a record was not taken.
+    pub fn run(&self) -> Outcome<()> {
+        let partitions = kafka::bounds(&kafka::consumer(&self.brokers)?, &self.topic)?.len();
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("enable.idempotence", "true")
+            .create()?;
+        let value =
+            format!(r#"{{"store": "store-1", "item": "cable", "price": 0.00, "ts": {CLOSING}}}"#);
+        for partition in 0..i32::try_from(partitions)? {
+            let record =
+                BaseRecord::<(), str>::to(&self.topic).partition(partition).payload(&value);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        Ok(producer.flush(Duration::from_secs(60))?)
+    }
+}
+
 /// The sales one after the other, in buffers that are used again.
-struct Sales {
+pub struct Sales {
     random: Twister,
+    start: i64,
+    disorder: f64,
     stores: f64,
     events: i64,
     span: i64,
@@ -147,21 +199,35 @@ struct Sales {
 }
 
 impl Sales {
-    fn new(load: &Load) -> Sales {
+    /// Those of this seed: `events` of so many stores, over `span` seconds of event time.
+    pub fn new(seed: u32, stores: u32, events: u32, span: u32) -> Sales {
         Sales {
-            random: Twister::new(load.seed),
-            stores: f64::from(load.stores),
-            events: i64::from(load.events),
-            span: i64::from(load.span),
+            random: Twister::new(seed),
+            start: START,
+            disorder: f64::from(DISORDER_S),
+            stores: f64::from(stores),
+            events: i64::from(events),
+            span: i64::from(span),
             store: Vec::with_capacity(16),
             value: Vec::with_capacity(96),
         }
     }
 
+    /// The newest sale's store, which is its key.
+    pub fn store(&self) -> &[u8] {
+        &self.store
+    }
+
+    /// The newest sale as JSON.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+
     /// Makes the buffers hold sale `index`; called once for each index, in order.
-    fn next(&mut self, index: u32) {
+    pub fn next(&mut self, index: u32) {
         let store = self.below(self.stores) + 1;
-        let ts = START + i64::from(index) * self.span / self.events - self.below(DISORDER_S);
+        let ts =
+            self.start + i64::from(index) * self.span / self.events - self.below(self.disorder);
         let cents = self.below(CENTS);
         let item = ITEMS[index as usize % ITEMS.len()];
         self.store.clear();
@@ -261,20 +327,12 @@ impl Twister {
 
 #[cfg(test)]
 mod tests {
-    use super::{Load, Sales};
+    use super::Sales;
 
     /// What Python 3 prints with seed 42, 10,000,000 events, 100 stores and a span of 3600 s.
     #[test]
     fn the_sales_are_those_of_pythons_random() {
-        let load = Load {
-            brokers: None,
-            topic: String::new(),
-            events: 10_000_000,
-            stores: 100,
-            span: 3600,
-            seed: 42,
-        };
-        let mut sales = Sales::new(&load);
+        let mut sales = Sales::new(42, 100, 10_000_000, 3600);
         let expected = [
             r#"{"store": "store-64", "item": "laptop", "price": 137.51, "ts": 1756800000}"#,
             r#"{"store": "store-23", "item": "mouse", "price": 338.34, "ts": 1756799986}"#,

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034  # what is set here is used in bench.sh
-# The systems that scripts/bench.sh compares: what each needs, and how one run of it is started.
+# shellcheck disable=SC2034  # what is set here is used in the scripts
+# The systems that scripts/bench.sh and scripts/growth.sh measure: what each needs, and how one run of it is started.
 #
 # For each system there is a function `command_NAME VARIANT PHASE`, which reads the run's settings (BROKERS, TOPIC,
-# STORES, GROUP, RUN_DIR, BINARY, TOOL) and sets what bench.sh does with them:
+# STORES, GROUP, RUN_DIR, BINARY, TOOL, and WATERMARK_S where it is not the spec's) and sets what is done with them:
 #
 #   COMMAND   the command as an array
 #   MARK      how the line begins that says that the first batch (or record) is out
@@ -12,10 +12,11 @@
 #   RESULTS   where the results are, as `bench check --results` takes it; %LOG stands for the run's log
 #
 # PHASE is `whole` (the topic from begin to end), or one of the three of a restart: `start` (killed), `again` (killed),
-# `rest` (to the end). A function `prepare_NAME` fetches what the system needs, once, `version_NAME` says which
-# it is, and `after_NAME`, where there is one, tidies up behind a run.
+# `rest` (to the end); for sales-stream also `latency` (each record as soon as it is there, until told to end). A
+# function `prepare_NAME` fetches what the system needs, once, `version_NAME` says which it is, and `after_NAME`, where
+# there is one, tidies up behind a run.
 #
-# Invariant: what is printed on stdout is for bench.sh. Not here: measuring, checking, rounds (scripts/bench.sh).
+# Invariant: what is printed on stdout is for the scripts. Not here: measuring and checking (bench/parts.sh), rounds.
 
 # What a peer is called in --peers, and the names of its variants in the table.
 variants_of() {
@@ -45,16 +46,21 @@ prepare_sales-stream() { :; }
 # Sets COMMAND and the rest for a run of sales-stream; $1 is the sink.
 command_sales-stream() {
     # Four times as many checkpoints as the probe makes.
-    local sink=$1 phase=$2 batch=250000
+    local sink=$1 phase=$2 batch=250000 when=(--trigger available-now)
     if [ "$phase" = start ] || [ "$phase" = again ]; then batch=$SMALL_BATCH; fi
     case $sink in
         files) sink=files:$RUN_DIR/results RESULTS=files:$RUN_DIR/results ;;
         none) RESULTS=progress:%LOG ;;
     esac
+    if [ "$phase" = latency ]; then
+        when=(--trigger 0s --output-mode update)
+        RESULTS=updates:$RUN_DIR/results
+    fi
     MARK='{' KILL_AT='{' DONE=
     COMMAND=("$BINARY" --pipeline scripts/bench/sales.toml --topic "$TOPIC" --brokers "$BROKERS" --sink "$sink"
-        --checkpoint-dir "$RUN_DIR/checkpoints" --group-id "$GROUP" --starting-offsets earliest --trigger available-now
+        --checkpoint-dir "$RUN_DIR/checkpoints" --group-id "$GROUP" --starting-offsets earliest "${when[@]}"
         --max-offsets-per-trigger "$batch" --progress stderr --log-level warn)
+    [ -z "${WATERMARK_S:-}" ] || COMMAND+=(--watermark "${WATERMARK_S}s")
 }
 
 # Sets COMMAND and the rest for a limit probe; $1 is its step (benches/tool/probe.rs).
@@ -65,6 +71,7 @@ command_probe() {
         *) RESULTS=counted:%LOG ;;
     esac
     COMMAND=("$TOOL" probe --step "$1" --brokers "$BROKERS" --topic "$TOPIC" --dir "$RUN_DIR/probe")
+    [ -z "${WATERMARK_S:-}" ] || COMMAND+=(--watermark "$WATERMARK_S")
 }
 
 # Where the program of peer $1 and what it needs are kept.
@@ -112,14 +119,6 @@ java_peer() {
         -cp "$home/build/classes:$home/lib/*" "$main" --brokers "$BROKERS" --topic "$TOPIC" --out "$GROUP-out"
         --group "$GROUP" --state "$RUN_DIR/state" "$@")
     if [ "$phase" = start ]; then COMMAND+=(--slow); fi
-}
-
-# Deletes the named topics, which nobody needs any more.
-delete_topics() {
-    local topic
-    for topic in "$@"; do
-        scripts/kafka.sh topics --dir "$DIR/kafka" --port "$PORT" --delete "$topic" >/dev/null 2>&1 || true
-    done
 }
 
 prepare_flink() { prepare_java_peer flink; }

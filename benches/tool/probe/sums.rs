@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashTable, hash_table::Entry as Place};
 
 use super::scan::Sale;
-use crate::truth::{WATERMARK_S, WINDOW_S};
+use crate::truth::WINDOW_S;
 
 struct Group {
     store: Box<[u8]>,
@@ -23,6 +23,7 @@ pub struct Sums {
     /// One past the last offset of each partition, and its newest time.
     partitions: Vec<(i64, i64)>,
     watermark: i64,
+    delay_s: i64,
     hasher: FixedState,
     /// The lines of closed windows, kept only for a store.
     results: Option<Vec<u8>>,
@@ -43,11 +44,12 @@ pub struct Changes {
 }
 
 impl Sums {
-    pub fn new(partitions: usize, keeps_results: bool) -> Sums {
+    pub fn new(partitions: usize, delay_s: i64, keeps_results: bool) -> Sums {
         Sums {
             windows: BTreeMap::new(),
             partitions: vec![(0, i64::MIN); partitions],
             watermark: i64::MIN,
+            delay_s,
             hasher: FixedState::default(),
             results: keeps_results.then(Vec::new),
             closed: 0,
@@ -88,7 +90,7 @@ impl Sums {
     /// Moves the watermark and closes what it has passed.
     pub fn close(&mut self) {
         let newest = self.partitions.iter().map(|(_, newest)| *newest).min();
-        let watermark = newest.map_or(i64::MIN, |newest| newest.saturating_sub(WATERMARK_S));
+        let watermark = newest.map_or(i64::MIN, |newest| newest.saturating_sub(self.delay_s));
         self.watermark = watermark.max(self.watermark);
         while let Some(window) = self.windows.first_entry() {
             if (window.key() + 1) * WINDOW_S > self.watermark {

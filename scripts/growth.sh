@@ -1,0 +1,291 @@
+#!/usr/bin/env bash
+# Measures how the cost of an event, a checkpoint and a recovery grows, and draws the curves. `--help` teaches it.
+#
+# Invariants: a point counts only if its results were right; both systems of a point read the same topic; nothing is left
+# running and nothing outside the run's directory, and docs/ where asked, is changed. Start at `main`. The parts:
+# bench/parts.sh (building, the broker, one measured run), bench/systems.sh (how each system is started), benches/tool
+# (workload, recount, checks, measuring, held states, pictures).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# shellcheck source=scripts/lib/install.sh
+. scripts/lib/install.sh
+# shellcheck source=scripts/bench/parts.sh
+. scripts/bench/parts.sh
+# shellcheck source=scripts/bench/systems.sh
+. scripts/bench/systems.sh
+
+usage() {
+    cat <<'USAGE'
+Measures how the cost of sales-stream grows, beside that of the limit probe, and draws the curves.
+
+  scripts/growth.sh --docs                 all curves, about an hour; docs/growth.md and docs/growth/*.svg are made anew
+  scripts/growth.sh --quick                the same on a small scale, to see whether everything works
+  scripts/growth.sh --curves groups,held   some of them
+
+Curves
+  partitions   cost of an event in topics of 1, 4, 16 and 96 partitions
+  windows      cost of an event with 1, 10, 100, 1,000 and 10,000 open windows and the same number of groups
+  groups       cost of an event with 10^2 to 10^6 open groups
+  backlog      cost of an event in a backlog of 1 minute to 6 hours of 2,000 events a second
+  changed      time of a checkpoint by the groups that changed, while a million are held
+  held         time of a checkpoint by the groups that are held, while 10,000 change
+  recovery     time to open a checkpoint and read it back, by its size, up to more than a gigabyte
+
+Options
+  --curves LIST      which, with commas between them (default: all)
+  --rounds N         rounds of each point (default 3)
+  --events N         events of a point of the first three curves (default 3000000)
+  --backlog MINUTES  the longest backlog (default 360, which is 43 million events and 5 GB)
+  --held GROUPS      the most groups of a recovery (default 40000000: 6 GB of memory)
+  --docs             put the page and the pictures into docs/ too
+  --quick            a round of few small points; pictures say that they are no measurement
+  --out DIR          where points, logs, page and pictures go (default benches/runs/DATE-COMMIT-growth)
+  --dir DIR          where Kafka and the systems keep their data (default: a temporary directory, deleted at the end)
+  --port N           port of the broker (default 29792)
+  --timeout S        most seconds of one run (default 900)
+
+The cost of an event is the CPU time of the process, less that of a start on the topic while it was empty, by the number
+of events. For the first three curves all groups stay open while it is measured; then a record far ahead in each
+partition closes their windows, each run is started again from its checkpoint, and its results are compared with sums
+recounted from the topic, to the cent. Checkpoints and recoveries are measured without Kafka, by the product's own
+code in a process of its own for each point; what is read back must be what was written, to the cent.
+USAGE
+}
+
+readonly ALL_CURVES=partitions,windows,groups,backlog,changed,held,recovery
+
+parse_options() {
+    CURVES_LIST=$ALL_CURVES ROUNDS=3 EVENTS=3000000 BACKLOG=360 HELD=40000000 DOCS='' QUICK=''
+    OUT='' DIR='' PORT=29792 TIMEOUT=900
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -h | --help) usage; exit 0 ;;
+            --docs) DOCS=yes; shift; continue ;;
+            --quick) QUICK=yes ROUNDS=1 EVENTS=200000 BACKLOG=10 HELD=100000; shift; continue ;;
+            --*) [ $# -ge 2 ] || misuse "$1 wants a value." ;;
+        esac
+        case $1 in
+            --curves) CURVES_LIST=$2 ;;
+            --rounds) ROUNDS=$2; require_number "$1" "$2" ;;
+            --events) EVENTS=$2; require_number "$1" "$2" ;;
+            --backlog) BACKLOG=$2; require_number "$1" "$2" ;;
+            --held) HELD=$2; require_number "$1" "$2" ;;
+            --out) OUT=$2 ;;
+            --dir) DIR=$2 ;;
+            --port) PORT=$2; require_number "$1" "$2" ;;
+            --timeout) TIMEOUT=$2; require_number "$1" "$2" ;;
+            *) misuse "Unknown argument $1." ;;
+        esac
+        shift 2
+    done
+    [ -z "$QUICK$DOCS" ] || [ "$QUICK$DOCS" = yes ] || misuse "--quick is no measurement, and docs/ is for measurements."
+    IFS=, read -r -a CURVES <<<"$CURVES_LIST"
+    local name
+    for name in "${CURVES[@]}"; do
+        [[ ,$ALL_CURVES, == *,$name,* ]] || misuse "--curves: there is no '$name'."
+    done
+}
+
+# The numbers that follow, up to $1, with $1 itself at the end.
+up_to() {
+    local most=$1 number
+    shift
+    for number in "$@"; do [ "$number" -ge "$most" ] || printf '%s\n' "$number"; done
+    printf '%s\n' "$most"
+}
+
+# What curve $1 is measured at.
+points_of() {
+    case $1 in
+        partitions) if [ -n "$QUICK" ]; then printf '%s\n' 1 16; else printf '%s\n' 1 4 16 96; fi ;;
+        windows) if [ -n "$QUICK" ]; then printf '%s\n' 1 100; else printf '%s\n' 1 10 100 1000 10000; fi ;;
+        groups) if [ -n "$QUICK" ]; then printf '%s\n' 100 10000; else printf '%s\n' 100 1000 10000 100000 1000000; fi ;;
+        backlog) up_to "$BACKLOG" 1 10 60 ;;
+        changed) if [ -n "$QUICK" ]; then printf '%s\n' 100 1000 10000; else printf '%s\n' 100 1000 10000 100000 1000000; fi ;;
+        held) if [ -n "$QUICK" ]; then printf '%s\n' 10000 100000; else printf '%s\n' 10000 100000 1000000 10000000; fi ;;
+        recovery) up_to "$HELD" 10000 100000 1000000 10000000 ;;
+    esac
+}
+
+# Appends a point to the file and tells of it; $1 the rest of its JSON.
+tell_point() {
+    local right=true
+    if [ -n "$FAILURE" ]; then
+        right=false
+        FAILURES=$((FAILURES + 1))
+    fi
+    printf '{"curve":"%s","x":%s,"round":%s,"right":%s,"said":%s,%s}\n' "$CURVE" "$X" "$ROUND" "$right" \
+        "$(json_text "${FAILURE:-$VERDICT}")" "$1" >>"$POINTS"
+    say "  round $ROUND: ${FAILURE:-$VERDICT}"
+}
+
+# Sets the variables of a run of SYSTEM on TOPIC; $1 tells runs of one round apart.
+set_run() {
+    NAME=${SYSTEM%% *} VARIANT=${SYSTEM#* }
+    RUN_ID=$(printf '%s' "$SYSTEM-$CURVE-$X-$1-$ROUND" | tr -c 'a-zA-Z0-9-' '-')
+    GROUP=$RUN_ID-$STAMP
+    RUN_DIR=$WORK/$RUN_ID
+    mkdir -p "$RUN_DIR"
+    FAILURE='' VERDICT=''
+}
+
+# What the systems cost with nothing to read, into the variables START_…
+measure_starts() {
+    ROUND=0
+    for SYSTEM in "sales-stream files" "probe checkpoint"; do
+        set_run start
+        run_phase whole
+        [ -z "$FAILURE" ] || die "$SYSTEM on an empty topic: $FAILURE"
+        case $SYSTEM in
+            probe*) START_PROBE=$(figures whole) ;;
+            *) START_OURS=$(figures whole) ;;
+        esac
+        rm -rf "$RUN_DIR"
+    done
+}
+
+# Measures both systems on a topic of $1 partitions that is loaded by the options that follow, with its watermark
+# WATERMARK_S behind, and checks what they did.
+measure_events() {
+    local partitions=$1 events
+    shift
+    TOPIC=growth-$CURVE-$X-$STAMP TRUTH=$DIR/recounts/growth-$CURVE-$X
+    make_topic "$TOPIC" "$partitions"
+    measure_starts
+    in_background "$TOOL" load --brokers "$BROKERS" --topic "$TOPIC" "$@"
+    in_background "$TOOL" recount --brokers "$BROKERS" --topic "$TOPIC" --watermark "$WATERMARK_S" --out "$TRUTH" >"$TRUTH.summary"
+    events=$(sed -n 's/.*"events":\([0-9]*\).*/\1/p' "$TRUTH.summary")
+    for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
+        SYSTEM="probe checkpoint"
+        set_run run
+        run_phase whole
+        # What is due is in its file; that the rest is right too, its sum says.
+        RESULTS=counted:%LOG
+        [ -n "$FAILURE" ] || check whole
+        [ -n "$FAILURE" ] || VERDICT="$SYSTEM: $(cost_summary)"
+        tell_point "\"system\":\"$SYSTEM\",\"events\":$events,\"figures\":$(figures whole),\"start\":$START_PROBE"
+        rm -rf "$RUN_DIR"
+        SYSTEM="sales-stream files"
+        set_run run
+        run_phase whole
+        printf '%s' "$FAILURE" >"$RUN_DIR/failure"
+    done
+    in_background "$TOOL" close --brokers "$BROKERS" --topic "$TOPIC"
+    for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
+        set_run run
+        FAILURE=$(<"$RUN_DIR/failure")
+        run_phase rest
+        RESULTS=closed:$RUN_DIR/results
+        [ -n "$FAILURE" ] || check rest
+        [ -n "$FAILURE" ] || VERDICT="$VERDICT; $SYSTEM: $(cost_summary)"
+        tell_point "\"system\":\"$SYSTEM\",\"events\":$events,\"figures\":$(figures whole),\"start\":$START_OURS"
+        rm -rf "$RUN_DIR"
+    done
+    delete_topics "$TOPIC"
+    rm -f "$TRUTH" "$TRUTH.summary"
+}
+
+cost_summary() {
+    awk -v user="$(figure whole user_s)" -v kernel="$(figure whole system_s)" -v wall="$(figure whole wall_s)" \
+        'BEGIN { printf "%.2f CPU-seconds, %.2f s", user + kernel, wall }'
+}
+
+# Events of $1 stores in $2 windows that stay open, in a topic of $3 partitions.
+measure_open_windows() {
+    local stores=$1 windows=$2 partitions=$3
+    WATERMARK_S=$((windows * 30 + 30))
+    # All in the seconds before a full window's begin.
+    measure_events "$partitions" --events "$EVENTS" --stores "$stores" --span 1 --disorder $((windows * 30)) --start 1756799999
+}
+
+# A checkpoint of $1 groups with batches that change $2 of them.
+measure_checkpoints() {
+    local held=$1 changed=$2 batches=40
+    RUN_DIR=$WORK/hold
+    for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
+        rm -rf "$RUN_DIR"
+        mkdir -p "$RUN_DIR"
+        FAILURE='' VERDICT=''
+        in_background "$TOOL" hold --dir "$RUN_DIR/state" --held "$held" --changed "$changed" --batches "$batches" \
+            >"$RUN_DIR/hold.json" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
+        read_back "$held" "$(figure hold cents)"
+        [ -n "$FAILURE" ] || VERDICT="$(figure hold mean_ms) ms, at most $(figure hold most_ms) ms"
+        tell_point "\"hold\":$(figures hold)"
+    done
+    rm -rf "$RUN_DIR"
+}
+
+# Reads the state of RUN_DIR back, which must hold $1 groups with $2 cents.
+read_back() {
+    [ -z "$FAILURE" ] || return 0
+    in_background "$TOOL" recover --dir "$RUN_DIR/state" --held "$1" --cents "$2" >"$RUN_DIR/recover.json" 2>"$RUN_DIR/said" ||
+        FAILURE="FAILED: $(<"$RUN_DIR/said")"
+}
+
+# Reading $1 groups back.
+measure_recovery() {
+    RUN_DIR=$WORK/hold
+    rm -rf "$RUN_DIR"
+    mkdir -p "$RUN_DIR"
+    FAILURE=''
+    in_background "$TOOL" hold --dir "$RUN_DIR/state" --held "$1" >"$RUN_DIR/hold.json" 2>"$RUN_DIR/said" ||
+        die "a state of $1 groups could not be made: $(<"$RUN_DIR/said")"
+    mv "$RUN_DIR/state" "$RUN_DIR/made"
+    for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
+        FAILURE='' VERDICT=''
+        rm -rf "$RUN_DIR/recover.json" "$RUN_DIR/state"
+        # Opening one moves what is in its log: the next round is to find it there too.
+        cp -r "$RUN_DIR/made" "$RUN_DIR/state"
+        read_back "$1" "$1"
+        [ -n "$FAILURE" ] || VERDICT="$(figure recover seconds) s for $(figure recover bytes) bytes"
+        tell_point "\"recover\":$(figures recover)"
+    done
+    rm -rf "$RUN_DIR"
+}
+
+measure_point() {
+    say "$CURVE: $X"
+    WATERMARK_S=30
+    case $CURVE in
+        partitions) measure_open_windows 1000 10 "$X" ;;
+        windows) measure_open_windows $((WINDOW_GROUPS / X)) "$X" 3 ;;
+        groups) measure_open_windows $((X / 10)) 10 3 ;;
+        backlog) measure_events 3 --events $((X * 60 * 2000)) --stores 100 --span $((X * 60)) ;;
+        changed) measure_checkpoints "$CHANGED_HELD" "$X" ;;
+        held) measure_checkpoints "$X" "$HELD_CHANGED" ;;
+        recovery) measure_recovery "$X" ;;
+    esac
+}
+
+# Draws what was measured, into $1 (the page) and $2 (the pictures).
+draw() {
+    "$TOOL" draw "$POINTS" --environment "$OUT/environment.txt" --page "$1" --pictures "$2" ${QUICK:+--trial}
+}
+
+main() {
+    parse_options "$@"
+    trap cleanup EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    ensure_java_and_maven ''
+    build
+    make_places -growth
+    POINTS=$OUT/points.jsonl
+    [ ! -s "$POINTS" ] || misuse "$POINTS is there already: choose another --out."
+    write_environment "$@"
+    WINDOW_GROUPS=100000 CHANGED_HELD=1000000 HELD_CHANGED=10000
+    [ -z "$QUICK" ] || WINDOW_GROUPS=1000 CHANGED_HELD=100000 HELD_CHANGED=1000
+    FAILURES=0 STAMP=$(date -u +%s)
+    [[ ,$CURVES_LIST, != *,@(partitions|windows|groups|backlog),* ]] || start_kafka
+    for CURVE in "${CURVES[@]}"; do
+        for X in $(points_of "$CURVE"); do measure_point; done
+    done
+    draw "$OUT/growth.md" "$OUT/growth"
+    [ -z "$DOCS" ] || draw docs/growth.md docs/growth
+    grep -E '^(Flat|At least|From|With the most|A gigabyte)' "$OUT/growth.md" || true
+    say "Points, page and pictures: $OUT"
+    [ "$FAILURES" -eq 0 ] || die "$FAILURES points were wrong or failed; they do not count."
+}
+
+main "$@"

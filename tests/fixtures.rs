@@ -1,0 +1,415 @@
+//! Checkpoints of earlier releases are opened, and gone on with to the right results.
+//!
+//! A fixture is what a run left behind in the middle of its input, the input, and what it published in the end
+//! (`tests/fixtures/README.md`). Those of releases are stored; those of this build are made anew by each call, so that
+//! what is stored was made and checked by the same code. The engine, the checkpoint on disk and the files sink are
+//! the real ones; the topic is in memory, under the name and id that it had.
+//!
+//! Invariants: what is stored is only ever copied; answers are compared byte by byte; they were compared, when they
+//! were made, with a run that was never interrupted. Start at [`check`]. Not here: the bytes of single values
+//! (`checkpoint::codec`), what Spark did (`golden`).
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use sales_stream::{
+    checkpoint::rocks,
+    cli,
+    commands::{self, Surroundings},
+    source::memory::MemoryTopic,
+    stop::Stop,
+    types::Partition,
+};
+use serde::{Deserialize, Serialize};
+use support::{batch_files, copy_dir};
+
+/// Where fixtures of this version are to be made; none are kept where it is not set.
+const MAKE: &str = "SALES_STREAM_MAKE_FIXTURES";
+const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+const PARTITIONS: usize = 2;
+/// A fixture may be no larger.
+const MOST_BYTES: u64 = 100_000;
+
+/// A pipeline, and what its results are compared by with those of a run that was never interrupted, whose batches
+/// are cut elsewhere.
+struct Case {
+    name: &'static str,
+    spec: &'static str,
+    arguments: &'static [&'static str],
+    same: fn(&BTreeMap<String, Vec<u8>>) -> Vec<String>,
+}
+
+const SUMS: &str = r#"
+group_by = ["store"]
+output = ["store", "total", "window_start", "window_end"]
+[window]
+duration = "30 seconds"
+[aggregates]
+total = { sum = "price", cast = "decimal(18,2)" }
+"#;
+
+const SESSIONS: &str = r#"
+group_by = ["store"]
+output = ["store", "sales", "total", "window_start", "window_end"]
+[window]
+session_gap = "12 seconds"
+[aggregates]
+sales = { count = "*" }
+total = { sum = "price", cast = "decimal(18,2)" }
+"#;
+
+const DEDUPLICATION: &str = r#"
+output = ["store", "item", "event_time"]
+[drop_duplicates]
+columns = ["store", "item", "ts"]
+within_watermark = true
+"#;
+
+const ROWS: &str = r#"
+where = "price > 3"
+output = ["store", "item", "price"]
+"#;
+
+const CASES: [Case; 8] = [
+    Case { name: "windows-append", spec: SUMS, arguments: &[], same: all_rows },
+    Case {
+        name: "windows-update",
+        spec: SUMS,
+        arguments: &["--output-mode", "update"],
+        same: newest_rows,
+    },
+    Case {
+        name: "windows-complete",
+        spec: SUMS,
+        arguments: &["--output-mode", "complete"],
+        same: last_rows,
+    },
+    Case { name: "sessions", spec: SESSIONS, arguments: &[], same: all_rows },
+    Case { name: "deduplication", spec: DEDUPLICATION, arguments: &[], same: rows_once },
+    Case { name: "rows", spec: ROWS, arguments: &[], same: all_rows },
+    Case {
+        name: "dead-letters",
+        spec: SUMS,
+        arguments: &["--dead-letter", "files:letters"],
+        same: all_rows,
+    },
+    Case { name: "compat-log", spec: SUMS, arguments: &["--compat", "spark-4"], same: all_rows },
+];
+
+/// What the rest of a fixture does not say.
+#[derive(Serialize, Deserialize)]
+struct Made {
+    version: String,
+    arguments: Vec<String>,
+    /// How many of the records had been read.
+    records_before: usize,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Input {
+    partition: i32,
+    value: String,
+}
+
+/// What a directory of results has in it, and of dead letters.
+type Published = (BTreeMap<String, Vec<u8>>, BTreeMap<String, Vec<u8>>);
+
+#[test]
+fn every_stored_checkpoint_is_gone_on_with_to_the_right_results() {
+    for fixture in below(Path::new(STORED)).iter().flat_map(|version| below(version)) {
+        check(&fixture).unwrap_or_else(|problem| panic!("{}: {problem}", fixture.display()));
+    }
+}
+
+#[test]
+fn checkpoints_of_this_build_are_gone_on_with_to_the_right_results() {
+    let temporary = tempfile::tempdir().unwrap();
+    let asked = env::var_os(MAKE).map(PathBuf::from);
+    let place = asked.as_deref().unwrap_or(temporary.path()).join(env!("CARGO_PKG_VERSION"));
+    assert!(!place.exists(), "{} is frozen", place.display());
+    for case in &CASES {
+        let fixture = place.join(case.name);
+        make(case, &fixture);
+        let bytes = bytes_below(&fixture);
+        assert!(bytes <= MOST_BYTES, "{} has {bytes} bytes", case.name);
+        check(&fixture).unwrap_or_else(|problem| panic!("{}: {problem}", case.name));
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_gone_on_with_to_other_results_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = place.path().join("case");
+    make(&CASES[0], &fixture);
+    check(&fixture).unwrap();
+    let answers = fixture.join("after/out");
+    let newest = batch_files(&answers).pop_last().expect("there are results").0;
+    let answer = fs::read(answers.join(&newest)).unwrap();
+    fs::write(answers.join(&newest), [answer.as_slice(), b"{}\n"].concat()).unwrap();
+    let problem = check(&fixture).unwrap_err();
+    assert!(problem.contains(&newest), "{problem}");
+    fs::write(answers.join(&newest), answer).unwrap();
+    check(&fixture).unwrap();
+
+    let database = fixture.join("before/state/fixture/db");
+    for file in fs::read_dir(database).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|kind| kind == "log" || kind == "sst") {
+            fs::write(file, b"").unwrap();
+        }
+    }
+    let problem = check(&fixture).unwrap_err();
+    assert!(
+        problem.starts_with("it is not whole") || problem.starts_with("it cannot"),
+        "{problem}"
+    );
+}
+
+/// Runs a copy of a fixture to the end of its input and compares what was published.
+fn check(fixture: &Path) -> Result<(), String> {
+    let made: Made = serde_json::from_slice(&read(&fixture.join("case.json"))).unwrap();
+    let records = input(fixture);
+    let work = tempfile::tempdir().unwrap();
+    copy_dir(&fixture.join("before"), work.path());
+    keep_private(&work.path().join("state"));
+    fs::copy(fixture.join("spec.toml"), work.path().join("spec.toml")).unwrap();
+    let before = published(work.path());
+    let report = rocks::verify(&work.path().join("state/fixture"))
+        .map_err(|error| format!("it cannot be verified: {error}"))?;
+    if !report.problems.is_empty() {
+        return Err(format!("it is not whole: {}", report.problems.join("; ")));
+    }
+    run(work.path(), &made.arguments, &records)?;
+    let (after, answers) = (published(work.path()), published(&fixture.join("after")));
+    compare("results", &after.0, &answers.0)?;
+    compare("dead letters", &after.1, &answers.1)?;
+    if before == after {
+        return Err("nothing was left to do".to_owned());
+    }
+    Ok(())
+}
+
+fn compare(
+    what: &str,
+    found: &BTreeMap<String, Vec<u8>>,
+    wanted: &BTreeMap<String, Vec<u8>>,
+) -> Result<(), String> {
+    let names = found.keys().chain(wanted.keys());
+    let Some(name) = names.into_iter().find(|name| found.get(*name) != wanted.get(*name)) else {
+        return Ok(());
+    };
+    let text = |files: &BTreeMap<String, Vec<u8>>| {
+        files.get(name).map_or("none".to_owned(), |file| String::from_utf8_lossy(file).into_owned())
+    };
+    Err(format!("{what}, {name}: {} instead of {}", text(found), text(wanted)))
+}
+
+/// Makes the fixture of a case.
+fn make(case: &Case, fixture: &Path) {
+    let records = records(case);
+    let records_before = records.len() / 2;
+    let arguments = arguments(case);
+    fs::create_dir_all(fixture).unwrap();
+    fs::write(fixture.join("spec.toml"), spec(case)).unwrap();
+    let lines = records.iter().map(|record| serde_json::to_string(record).unwrap() + "\n");
+    fs::write(fixture.join("input.jsonl"), lines.collect::<String>()).unwrap();
+
+    let work = tempfile::tempdir().unwrap();
+    fs::write(work.path().join("spec.toml"), spec(case)).unwrap();
+    // Two runs: the second finds what the first one wrote and moves it to where RocksDB keeps what is older.
+    run(work.path(), &arguments, &records[..records_before / 2]).unwrap();
+    run(work.path(), &arguments, &records[..records_before]).unwrap();
+    keep(work.path(), &fixture.join("before"), &["state", "out", "letters"]);
+    run(work.path(), &arguments, &records).unwrap();
+    keep(work.path(), &fixture.join("after"), &["out", "letters"]);
+
+    let straight = tempfile::tempdir().unwrap();
+    fs::write(straight.path().join("spec.toml"), spec(case)).unwrap();
+    run(straight.path(), &arguments, &records).unwrap();
+    let (interrupted, straight) = (published(work.path()), published(straight.path()));
+    let results = (case.same)(&interrupted.0);
+    assert!(results.len() > 3, "{}: {results:?}", case.name);
+    assert_eq!(results, (case.same)(&straight.0), "{}", case.name);
+    assert_eq!(all_rows(&interrupted.1), all_rows(&straight.1), "{}", case.name);
+    assert_eq!(interrupted.1.is_empty(), !case.arguments.contains(&"--dead-letter"));
+
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let made = Made { version, arguments, records_before };
+    fs::write(fixture.join("case.json"), serde_json::to_string_pretty(&made).unwrap() + "\n")
+        .unwrap();
+}
+
+fn spec(case: &Case) -> String {
+    let (top, sections) = case.spec.split_at(case.spec.find("\n[").unwrap_or(case.spec.len()));
+    format!(
+        "name = \"fixture\"\ntopic = \"fixture\"\n{}\n\n[schema]\nstore = \"string\"\nitem = \"string\"\n\
+         price = \"double\"\nts = \"long\"\n\n[event_time]\ncolumn = \"ts\"\nformat = \"seconds\"\n\
+         watermark = \"20 seconds\"\n{sections}",
+        top.trim()
+    )
+}
+
+/// Everything that does not depend on where the run is: paths are below its directory.
+fn arguments(case: &Case) -> Vec<String> {
+    let common = "--pipeline spec.toml --checkpoint-dir state --sink files:out --group-id fixture \
+                  --starting-offsets earliest --trigger available-now --max-offsets-per-trigger 7 \
+                  --brokers localhost:1";
+    let more = case.arguments.iter().copied();
+    common.split_whitespace().chain(more).map(str::to_owned).collect()
+}
+
+/// Sales of five stores whose times rise with some disorder, no record late wherever batches are cut. For
+/// deduplication some come twice, and where letters are kept, some cannot be read.
+fn records(case: &Case) -> Vec<Input> {
+    let are_kept = case.arguments.contains(&"--dead-letter");
+    let are_doubled = case.spec == DEDUPLICATION;
+    let sale = |index: i64| {
+        let (store, item) = (index * index % 5, index / 3 % 4);
+        let ts = 1_756_800_000 + index * 3 - index * 7 % 5;
+        let (whole, quarters) = (index % 9, index % 4 * 25);
+        format!(
+            r#"{{"store":"store-{store}","item":"item-{item}","price":{whole}.{quarters:02},"ts":{ts}}}"#
+        )
+    };
+    (0..80)
+        .map(|index| {
+            let value = match index {
+                index if are_kept && index % 8 == 5 => format!("no sale {index}"),
+                index if are_doubled && index % 2 == 1 => sale((index - 3).max(0)),
+                index => sale(index),
+            };
+            Input { partition: i32::from(index % 3 == 1), value }
+        })
+        .collect()
+}
+
+fn input(fixture: &Path) -> Vec<Input> {
+    let text = String::from_utf8(read(&fixture.join("input.jsonl"))).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Runs to the end of these records in a directory, to which paths are relative.
+fn run(directory: &Path, arguments: &[String], records: &[Input]) -> Result<(), String> {
+    static DIRECTORY: Mutex<()> = Mutex::new(());
+    let _ours = DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner);
+    env::set_current_dir(directory).unwrap();
+    let topic = MemoryTopic::new(PARTITIONS);
+    for record in records {
+        topic.append(Partition(record.partition), Some(record.value.as_bytes()));
+    }
+    let typed = ["sales-stream".to_owned()].into_iter().chain(arguments.iter().cloned());
+    let arguments = cli::parse(typed.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
+    let surroundings = Surroundings {
+        around_source: Box::new(move |_| Box::new(topic.source())),
+        ..Surroundings::of_process(Stop::new())
+    };
+    let outcome = commands::run_within(*arguments.run, surroundings);
+    env::set_current_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
+    outcome
+        .map(|_| ())
+        .map_err(|failure| format!("the run ended with {}: {}", failure.code, failure.message))
+}
+
+fn published(directory: &Path) -> Published {
+    let files = |name: &str| {
+        let place = directory.join(name);
+        if place.exists() { batch_files(&place) } else { BTreeMap::new() }
+    };
+    (files("out"), files("letters"))
+}
+
+/// All lines, in an order of their own.
+fn all_rows(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let mut lines: Vec<String> = files.values().flat_map(|file| lines(file)).collect();
+    lines.sort();
+    lines
+}
+
+/// The same of rows that may be there once only.
+fn rows_once(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let rows = all_rows(files);
+    assert!(rows.windows(2).all(|pair| pair[0] != pair[1]), "{rows:?}");
+    rows
+}
+
+/// The newest row of each group.
+fn newest_rows(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let mut newest = BTreeMap::new();
+    for line in files.values().flat_map(|file| lines(file)) {
+        let row: serde_json::Value = serde_json::from_str(&line).unwrap();
+        newest.insert((row["window_start"].to_string(), row["store"].to_string()), line);
+    }
+    newest.into_values().collect()
+}
+
+/// The rows of the newest batch.
+fn last_rows(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    files.values().next_back().map(|file| lines(file)).unwrap_or_default()
+}
+
+fn lines(file: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(file).lines().map(str::to_owned).collect()
+}
+
+/// Copies what is there of these directories, without what RocksDB writes for people and does not read.
+fn keep(from: &Path, to: &Path, names: &[&str]) {
+    for name in names {
+        if from.join(name).exists() {
+            copy_dir(&from.join(name), &to.join(name));
+        }
+    }
+    let Ok(files) = fs::read_dir(to.join("state/fixture/db")) else { return };
+    let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let begins = |path: &Path, with: &str| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(with))
+    };
+    let newest_options = files.iter().rfind(|path| begins(path, "OPTIONS")).cloned();
+    for file in files {
+        let is_old = begins(&file, "OPTIONS") && Some(&file) != newest_options.as_ref();
+        if is_old || begins(&file, "LOG") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+/// A stored directory has lost the modes that a state directory must have.
+fn keep_private(directory: &Path) {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()) {
+        match entry.file_type().unwrap().is_dir() {
+            true => keep_private(&entry.path()),
+            false => {
+                fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o600)).unwrap();
+            }
+        }
+    }
+}
+
+/// The directories in a directory, by name.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut directories: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    directories.sort();
+    directories
+}
+
+fn bytes_below(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| match entry.file_type().unwrap().is_dir() {
+            true => bytes_below(&entry.path()),
+            false => entry.metadata().unwrap().len(),
+        })
+        .sum()
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
