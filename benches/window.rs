@@ -13,7 +13,7 @@ use sales_stream::{
     decode::Decoder,
     spec,
     types::{OwnedEvent, Verdict, Watermark},
-    window::{Delta, WindowPlan, Windows},
+    window::{Delta, Merged, WindowPlan, Windows},
 };
 
 /// Numbers of keys.
@@ -54,18 +54,22 @@ fn merge(criterion: &mut Criterion) {
         let events = events(keys);
         let windows = RefCell::new(windows());
         let first = delta(&windows.borrow(), &events);
-        windows.borrow_mut().merge(first);
+        merged(&windows, first);
         group.throughput(Throughput::Elements(keys));
         group.bench_function(BenchmarkId::from_parameter(keys), |bencher| {
             bencher.iter_batched(
                 || delta(&windows.borrow(), &events),
-                |delta| windows.borrow_mut().merge(delta),
+                |delta| merged(&windows, delta),
                 BatchSize::PerIteration,
             );
         });
         assert_eq!(windows.borrow().groups(), keys);
     }
     group.finish();
+}
+
+fn merged(windows: &RefCell<Windows>, delta: Delta) -> Merged {
+    windows.borrow_mut().merge(delta, Watermark::ZERO, None).expect("all is in memory")
 }
 
 fn windows() -> Windows {

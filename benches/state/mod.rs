@@ -11,15 +11,18 @@ mod sales;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use sales_stream::{
-    batch::{Begun, Genesis, Head, Job, Plan, Record},
+    batch::{Begun, Beyond, Genesis, Head, Job, Mark, Plan, Record},
     checkpoint::{
         Checkpoint, CheckpointError, Visible,
         memory::{MemoryCheckpoint, MemoryDisk},
         rocks::RocksCheckpoint,
     },
     spec,
-    types::{BatchId, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
-    window::{Accumulator, Watermarks},
+    types::{
+        BatchId, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
+        Timestamp,
+    },
+    window::{Accumulator, ResultsError, Shelf, Table, VisitGroup, Watermarks},
 };
 
 use sales::SPEC;
@@ -51,7 +54,8 @@ impl Held {
             Some(directory) => Box::new(RocksCheckpoint::open(directory)?),
             None => Box::new(MemoryCheckpoint::open(&MemoryDisk::new())?),
         };
-        checkpoint.begin(&genesis(), &[SinkName(SINK.to_owned())])?;
+        let mark = Mark { sink: SinkName(SINK.to_owned()), published: None };
+        checkpoint.begin(&genesis(), vec![mark])?;
         let incarnation = checkpoint.next_incarnation()?;
         Ok(Held { job: job(incarnation), checkpoint, next: 0 })
     }
@@ -78,7 +82,7 @@ impl Held {
         })?;
         let last = recovered.last.expect("there is a batch");
         let next = last.ranges[&PARTITION].end.offset.0;
-        job.resume(last).expect("rows are of this pipeline");
+        job.resume(last, true, &mut InMemory).expect("rows are of this pipeline");
         Ok((Held { job, checkpoint: Box::new(checkpoint), next }, found))
     }
 
@@ -99,7 +103,9 @@ impl Held {
         }
         let end = Position { offset: Offset(self.next), epoch: LeaderEpoch::UNKNOWN };
         let reached = BTreeMap::from([(PARTITION, end)]);
-        self.job.close(batch, &reached, 0, &mut |_| {}).expect("rows are of this pipeline")
+        self.job
+            .close(batch, &reached, 0, Beyond::default(), &mut |_| {})
+            .expect("rows are of this pipeline")
     }
 
     /// Makes a batch durable and announces it.
@@ -122,6 +128,23 @@ impl Held {
             self.persist(plan)?;
         }
         Ok(())
+    }
+}
+
+/// There is room for everything, so that nobody asks for what is not in memory.
+struct InMemory;
+
+impl Shelf for InMemory {
+    fn groups(&mut self, _: Timestamp, _: &mut VisitGroup<'_>) -> Result<(), ResultsError> {
+        Err(ResultsError::Beyond)
+    }
+
+    fn is_scattered(&mut self, _: Timestamp) -> bool {
+        false
+    }
+
+    fn write_anew(&mut self, _: Timestamp, _: &Table) -> Result<(), ResultsError> {
+        Err(ResultsError::Beyond)
     }
 }
 

@@ -37,4 +37,4 @@ pub use result::{Misfits, cast_value};
 pub use session::{SessionDelta, Sessions};
 pub use table::{Group, Table};
 pub use watermark::{NewestTime, Watermarks};
-pub use windows::Windows;
+pub use windows::{Merged, Windows};

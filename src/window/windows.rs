@@ -61,11 +61,11 @@ pub(super) struct Cold {
 
 /// What came of merging a batch.
 #[derive(Debug)]
-pub(super) struct Merged {
+pub struct Merged {
     /// The groups it touched with their new totals, by closing instant, ascending.
-    pub(super) touched: Vec<Shared>,
+    pub touched: Vec<Shared>,
     /// Whether some groups were written anew, so that what is stored does not tell which were touched.
-    pub(super) wrote_anew: bool,
+    pub wrote_anew: bool,
 }
 
 /// What room there is for what a batch touches, in bytes.
@@ -267,12 +267,13 @@ impl Windows {
         }
     }
 
-    /// Adds a batch's delta; groups that close under `closing_bound` are about to go. Without a shelf nothing leaves memory, and [`Windows::wants_shelf`] must have said
-    /// that none is needed.
+    /// Adds a batch's delta; groups that close under `closing_bound` are about to go. What comes back are the
+    /// groups it touched with their new totals, by closing instant, ascending. Without a shelf nothing leaves
+    /// memory, and [`Windows::wants_shelf`] must have said that none is needed.
     ///
     /// # Errors
     /// What the shelf says.
-    pub(super) fn merge(
+    pub fn merge(
         &mut self,
         delta: Delta,
         closing_bound: Watermark,
