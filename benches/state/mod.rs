@@ -1,7 +1,7 @@
 //! A job and its checkpoint without Kafka: records made from numbers, for what measures state.
 //!
 //! Group `n` of a job is store `n` in the one window that there is, which never closes; each record adds one cent
-//! to a group. The steps are the engine's: open, add, close, persist, announce.
+//! to a group, and memory has no limit. The steps are the engine's: open, add, close, persist, announce.
 //!
 //! Invariant: what is held follows from the calls alone, so that [`Held::recover`] can be checked to the cent.
 //! Start at [`Held::create`]. The records: `sales`. Not here: what is measured (`benches/*.rs`, `benches/tool/state.rs`).
