@@ -147,7 +147,7 @@ const MALFORMED_A_PARTITION: usize = 3_000;
 const OUTPUT_BYTES: u64 = 8 << 20;
 
 /// What is logged when a start finds output of a batch that was not finished.
-const LEFT_BEHIND: &str = "deleting output of a batch that was not finished";
+const LEFT_BEHIND: &str = "deleting what was ahead of a batch that was not finished";
 
 /// The lines of every batch file, sorted: rows of different partitions come in no fixed order.
 fn sorted_lines(directory: &Path) -> BTreeMap<String, Vec<String>> {
