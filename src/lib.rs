@@ -32,7 +32,8 @@
 //! of changes and whose rows are stored, because there their order is part of the result.
 //!
 //! Rows that are not state and dead letters go ahead into the checkpoint while their batch is read, and
-//! sinks get them back from there piece by piece.
+//! sinks get them back from there piece by piece. Groups that do not fit in memory are in the checkpoint
+//! alone; a batch that needs them is joined with what is stored (`window`, `engine::run`).
 //!
 //! The engine meets time and chance in its clock alone, and its way out can be driven in line, so that
 //! [`simulate`] runs the same engine in a world that follows from one seed.

@@ -22,7 +22,7 @@ use sales_stream::{
         BatchId, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
         Timestamp,
     },
-    window::{Accumulator, ResultsError, Shelf, Table, VisitGroup, Watermarks},
+    window::{Accumulator, ResultsError, Shelf, Table, VisitGroup, Wanted, Watermarks},
 };
 
 use sales::SPEC;
@@ -135,7 +135,12 @@ impl Held {
 struct InMemory;
 
 impl Shelf for InMemory {
-    fn groups(&mut self, _: Timestamp, _: &mut VisitGroup<'_>) -> Result<(), ResultsError> {
+    fn groups(
+        &mut self,
+        _: Timestamp,
+        _: &mut Wanted<'_>,
+        _: &mut VisitGroup<'_>,
+    ) -> Result<(), ResultsError> {
         Err(ResultsError::Beyond)
     }
 

@@ -15,7 +15,8 @@ use crate::{
         Value,
     },
     window::{
-        Accumulator, Changes, Group, ResultsError, Shelf, Table, VisitGroup, Watermarks, overlaid,
+        Accumulator, Changes, Group, ResultsError, Shelf, Table, VisitGroup, Wanted, Watermarks,
+        overlaid,
     },
 };
 
@@ -102,11 +103,14 @@ impl Shelf for Stored {
     fn groups(
         &mut self,
         closing: Timestamp,
+        wanted: &mut Wanted<'_>,
         visit: &mut VisitGroup<'_>,
     ) -> Result<(), ResultsError> {
         let rows = self.rows.get(&Place::groups(closing)).into_iter().flatten();
         for ((start, key), (end, accumulators, _)) in rows {
-            visit(Group { start: *start, end: *end, key, accumulators })?;
+            if wanted(*start, key) {
+                visit(Group { start: *start, end: *end, key, accumulators })?;
+            }
         }
         Ok(())
     }

@@ -8,7 +8,8 @@
 //! it under the batch's number and counts only with it (`outbox`); groups of the newest batch and of
 //! the windows it closed are neither merged nor deleted before the next batch is written; after any
 //! failed write the ledger and whoever writes beside it refuse everything, because nobody knows what is
-//! on disk.
+//! on disk; a place that went ahead as a whole counts with its batch, and what it replaces goes with the next
+//! one.
 //!
 //! Not here: bytes (`codec`), opening and locking (`rocks`), what a start may do (`batch::recover`).
 

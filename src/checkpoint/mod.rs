@@ -38,7 +38,7 @@ use crate::{
     },
     spark::StateLog,
     types::{BatchId, Incarnation, Place, SinkName},
-    window::Group,
+    window::{Group, Wanted},
 };
 
 /// A checkpoint directory held open by this process alone.
@@ -181,7 +181,8 @@ pub trait Ahead: Send {
 /// Reads state that is not in memory.
 pub trait StateReader: Send {
     /// Hands out the rows of a place as they are after batch `newest`, by start and key, each once; none where
-    /// nothing is stored. The flag says whether that batch wrote the row.
+    /// nothing is stored. Of rows that are not `wanted`, which is asked in the same order, nothing more is read.
+    /// The flag says whether that batch wrote the row.
     ///
     /// # Errors
     /// `Corrupt` or `Storage`, when they cannot be read; and whatever `visit` returned.
@@ -193,6 +194,7 @@ pub trait StateReader: Send {
         &mut self,
         place: Place,
         newest: BatchId,
+        wanted: &mut Wanted<'_>,
         visit: &mut RestoreGroup<'_>,
     ) -> Result<(), CheckpointError>;
 

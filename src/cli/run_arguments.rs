@@ -120,7 +120,7 @@ pub struct BatchArguments {
         env = "SALES_STREAM_MAX_TRIGGER_DELAY"
     )]
     pub max_trigger_delay: Option<Duration>,
-    /// How much memory the run may take: 1GiB, 512MiB, 2g, at least 64MiB [default: a quarter of the machine's]
+    /// How much memory the run may take: 1GiB, 512MiB, 2g, at least 96MiB [default: a quarter of the machine's]
     ///
     /// Client queues, state, the open batch and the database together. Windows and groups of keys alone that do
     /// not fit stay in the checkpoint and are read back where a batch needs them, which is slower. Sessions,

@@ -10,7 +10,7 @@ use crate::{
     checkpoint::{Ahead, CheckpointError, StateReader},
     engine::EngineError,
     types::{BatchId, Place, Timestamp},
-    window::{ResultsError, Shelf, Table, VisitGroup, overlaid},
+    window::{ResultsError, Shelf, Table, VisitGroup, Wanted, overlaid},
 };
 
 /// State as it is behind the newest batch, which must be durable.
@@ -48,12 +48,13 @@ impl Shelf for StoredState<'_> {
     fn groups(
         &mut self,
         closing: Timestamp,
+        wanted: &mut Wanted<'_>,
         visit: &mut VisitGroup<'_>,
     ) -> Result<(), ResultsError> {
         // Before the first batch nothing is stored.
         let Some(newest) = self.newest else { return Ok(()) };
         let mut refused = None;
-        let read = self.reader.rows(Place::groups(closing), newest, &mut |_, group, _| {
+        let read = self.reader.rows(Place::groups(closing), newest, wanted, &mut |_, group, _| {
             visit(group).map_err(|error| {
                 refused = Some(error);
                 stopped(error)

@@ -411,15 +411,15 @@ impl Run<'_> {
         };
         timing.read = self.since(reading).saturating_sub(timing.open);
         self.warn_of_milliseconds(open.newest().0);
-        let planning = self.clock.uptime();
-        let mut stopwatch = Stopwatch::start(&*self.clock);
-        let now_ms = self.clock.now_ms();
         // What is not in memory is only there to be read once the batch before is durable.
         let wants_shelf = self.job.wants_shelf(&open);
         if wants_shelf && !self.outlet.settle()? {
             self.ahead.discard()?;
             return Ok(Worked::Dropped);
         }
+        let planning = self.clock.uptime();
+        let mut stopwatch = Stopwatch::start(&*self.clock);
+        let now_ms = self.clock.now_ms();
         let newest = self.job.head().last.as_ref().map(|last| last.batch);
         let reader = wants_shelf.then_some((&mut *self.reader, newest));
         let plan = beyond::with(&mut *self.ahead, reader, |beyond| {

@@ -32,6 +32,7 @@ use crate::{
         BatchId, Incarnation, Keeper, LeaderEpoch, Lineage, Offset, Partition, Place, Position,
         SinkName,
     },
+    window::Wanted,
 };
 
 /// The world's time.
@@ -520,10 +521,11 @@ impl StateReader for WorldReader {
         &mut self,
         place: Place,
         newest: BatchId,
+        wanted: &mut Wanted<'_>,
         visit: &mut RestoreGroup<'_>,
     ) -> Result<(), CheckpointError> {
         self.shared.lock().note("reads state back behind batch", newest.0);
-        self.inner.rows(place, newest, visit)
+        self.inner.rows(place, newest, wanted, visit)
     }
 
     fn is_scattered(&mut self, place: Place, newest: BatchId) -> bool {

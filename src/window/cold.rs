@@ -11,6 +11,8 @@
 //! Start at [`Shelf`]. Not here: which tables are dropped and when ([`super::Windows`]), how rows are read back
 //! (`checkpoint`).
 
+use std::cell::{Cell, RefCell};
+
 use crate::{
     faults::{Mutant, is_planted},
     types::{Rows, Timestamp},
@@ -19,8 +21,8 @@ use crate::{
 
 /// Where the groups are that are not in memory.
 pub trait Shelf {
-    /// Hands out the groups that close at an instant, as they were after the newest batch, by start and key; none
-    /// where there are none.
+    /// Hands out the groups that close at an instant and are wanted, as they were after the newest batch, by start
+    /// and key; none where there are none.
     ///
     /// # Errors
     /// [`ResultsError::Beyond`] when they cannot be read; whoever lent the shelf knows why. And whatever
@@ -28,6 +30,7 @@ pub trait Shelf {
     fn groups(
         &mut self,
         closing: Timestamp,
+        wanted: &mut Wanted<'_>,
         visit: &mut VisitGroup<'_>,
     ) -> Result<(), ResultsError>;
 
@@ -56,7 +59,7 @@ pub fn overlaid(
     visit: &mut VisitGroup<'_>,
 ) -> Result<(), ResultsError> {
     let mut touched = touched.into_iter().flat_map(Table::sorted).peekable();
-    shelf.groups(closing, &mut |stored| {
+    shelf.groups(closing, &mut |_, _| true, &mut |stored| {
         while let Some(newer) = touched.next_if(|group| group.order() < stored.order()) {
             visit(newer)?;
         }
@@ -67,6 +70,9 @@ pub fn overlaid(
     })?;
     touched.try_for_each(visit)
 }
+
+/// Says whether a group with this start and key is wanted, before its totals are read.
+pub type Wanted<'a> = dyn FnMut(Timestamp, &[u8]) -> bool + 'a;
 
 /// Takes a group.
 pub type VisitGroup<'a> = dyn FnMut(Group<'_>) -> Result<(), ResultsError> + 'a;
@@ -143,20 +149,27 @@ pub(super) fn add_stored(
     shelf: &mut dyn Shelf,
 ) -> Result<u64, ResultsError> {
     let order: Vec<_> = touched.order().iter().map(|&index| index as usize).collect();
-    let mut order = order.into_iter().peekable();
+    let touched = RefCell::new(touched);
+    // The first that no stored group has passed.
+    let next = Cell::new(0);
     let (mut found, mut totals) = (0, Vec::new());
-    shelf.groups(closing, &mut |stored| {
-        while order.next_if(|&index| touched.group(index).order() < stored.order()).is_some() {}
-        if let Some(index) = order.next_if(|&index| touched.group(index).order() == stored.order())
-        {
-            found += 1;
-            totals.clear();
-            totals.extend_from_slice(stored.accumulators);
-            let added = touched.accumulators_mut(index);
-            if !is_planted(Mutant::ForgetColdTotals) {
-                plan.merge(&mut totals, added);
-                added.clone_from_slice(&totals);
-            }
+    let mut wanted = |start: Timestamp, key: &[u8]| {
+        let (touched, mut at) = (touched.borrow(), next.get());
+        while at < order.len() && touched.group(order[at]).order() < (start, key) {
+            at += 1;
+        }
+        next.set(at);
+        at < order.len() && touched.group(order[at]).order() == (start, key)
+    };
+    shelf.groups(closing, &mut wanted, &mut |stored| {
+        found += 1;
+        totals.clear();
+        totals.extend_from_slice(stored.accumulators);
+        let mut touched = touched.borrow_mut();
+        let added = touched.accumulators_mut(order[next.get()]);
+        if !is_planted(Mutant::ForgetColdTotals) {
+            plan.merge(&mut totals, added);
+            added.clone_from_slice(&totals);
         }
         Ok(())
     })?;

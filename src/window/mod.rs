@@ -28,7 +28,7 @@ mod windows;
 
 pub use accumulator::{Accumulator, Scalar, Sum};
 pub use chain::{Chain, ChainBatch, Changes, Closed, ResultsError};
-pub use cold::{KeepRows, Shelf, Spill, VisitGroup, overlaid};
+pub use cold::{KeepRows, Shelf, Spill, VisitGroup, Wanted, overlaid};
 pub use dedup::Deduplicator;
 pub use delta::Delta;
 pub use key::KeyError;

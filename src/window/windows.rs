@@ -347,7 +347,7 @@ impl Windows {
         shelf: &mut dyn Shelf,
     ) -> Result<(), ResultsError> {
         let mut table = Table::new(self.plan.stride());
-        shelf.groups(closing, &mut |group| {
+        shelf.groups(closing, &mut |_, _| true, &mut |group| {
             table.put(group);
             Ok(())
         })?;
@@ -433,6 +433,7 @@ mod tests {
         fn groups(
             &mut self,
             _: Timestamp,
+            _: &mut crate::window::Wanted<'_>,
             _: &mut crate::window::VisitGroup<'_>,
         ) -> Result<(), ResultsError> {
             Ok(())

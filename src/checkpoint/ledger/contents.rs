@@ -18,7 +18,7 @@ use crate::{
     },
     spark::StateLog,
     types::{BatchId, Incarnation, Partition, Place, Position},
-    window::Group,
+    window::{Group, Wanted},
 };
 
 /// What one write made for one place.
@@ -382,7 +382,7 @@ impl Contents {
         let as_of = as_of.unwrap_or(newest);
         for (place, runs) in &self.runs {
             let seen = runs.partition_point(|run| run.batch <= as_of);
-            visit_rows(families, *place, &runs[..seen], newest, restore)?;
+            visit_rows(families, (*place, &runs[..seen]), newest, &mut |_, _| true, restore)?;
         }
         Ok(())
     }
@@ -402,18 +402,19 @@ impl Contents {
     }
 }
 
-/// Hands out the rows of a place's runs, of each the newest, by start and key, but for those that are gone.
+/// Hands out the rows of a place's runs that are wanted, of each the newest, by start and key, but for those
+/// that are gone.
 pub(super) fn visit_rows(
     families: &dyn Families,
-    place: Place,
-    runs: &[Run],
+    (place, runs): (Place, &[Run]),
     newest: BatchId,
+    wanted: &mut Wanted<'_>,
     visit: &mut RestoreGroup<'_>,
 ) -> Result<(), CheckpointError> {
     let mut totals = TotalsReader::default();
     let mut rows = MergedRows::new(families, place, runs)?;
     while let Some((row, batch)) = rows.next()? {
-        let Some(stored) = row.totals else { continue };
+        let Some(stored) = row.totals.filter(|_| wanted(row.start, row.key)) else { continue };
         let accumulators = totals.read(stored).map_err(|error| {
             let key = codec::row_key_prefix(place);
             at_key(families.directory(), Family::Windows, &key, &error)

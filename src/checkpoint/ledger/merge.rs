@@ -83,7 +83,9 @@ pub(super) struct MergedRows<'f> {
     cursors: Vec<Cursor<'f>>,
     /// Those that stand at a row, as a heap: on top the least row, of equal ones the newest.
     heap: Vec<usize>,
-    /// Cursors whose row was handed out or hidden by it.
+    /// The row on top was handed out, and no other one is of its group.
+    is_top_used: bool,
+    /// Cursors off the heap whose row was handed out or hidden by it.
     used: Vec<usize>,
 }
 
@@ -98,18 +100,36 @@ impl<'f> MergedRows<'f> {
         for run in runs {
             cursors.push(Cursor::open(families, place, run)?);
         }
-        let mut rows = MergedRows { cursors, heap: Vec::new(), used: Vec::new() };
+        let mut rows =
+            MergedRows { cursors, heap: Vec::new(), is_top_used: false, used: Vec::new() };
         (0..runs.len()).for_each(|cursor| rows.push(cursor));
         Ok(rows)
     }
 
     /// The next row and the batch of the run it is from.
     pub fn next(&mut self) -> Result<Option<(Row<'_>, BatchId)>, CheckpointError> {
+        if std::mem::take(&mut self.is_top_used) {
+            let top = self.heap[0];
+            self.cursors[top].advance()?;
+            match self.cursors[top].done {
+                true => drop(self.pop()),
+                false => self.sink(),
+            }
+        }
         while let Some(cursor) = self.used.pop() {
             self.cursors[cursor].advance()?;
             self.push(cursor);
         }
-        let Some(newest) = self.pop() else { return Ok(None) };
+        let Some(&newest) = self.heap.first() else { return Ok(None) };
+        let order = self.cursors[newest].row.order();
+        // Were there another one of its group, one of these would be.
+        let below = self.heap.iter().skip(1).take(2);
+        if below.into_iter().all(|&cursor| self.cursors[cursor].row.order() != order) {
+            self.is_top_used = true;
+            let cursor = &self.cursors[newest];
+            return Ok(Some((cursor.row.as_row(), cursor.batch)));
+        }
+        self.pop();
         self.used.push(newest);
         while let Some(&older) = self.heap.first()
             && self.cursors[older].row.order() == self.cursors[newest].row.order()
@@ -145,6 +165,12 @@ impl<'f> MergedRows<'f> {
             return None;
         }
         let top = self.heap.swap_remove(0);
+        self.sink();
+        Some(top)
+    }
+
+    /// Lets the top sink to where it belongs.
+    fn sink(&mut self) {
         let mut at = 0;
         loop {
             let below =
@@ -157,7 +183,7 @@ impl<'f> MergedRows<'f> {
                     self.heap.swap(at, below);
                     at = below;
                 }
-                _ => return Some(top),
+                _ => return,
             }
         }
     }

@@ -14,6 +14,7 @@ use super::{Run, SharedFamilies, contents::visit_rows};
 use crate::{
     checkpoint::{CheckpointError, RestoreGroup, StateReader},
     types::{BatchId, Place},
+    window::Wanted,
 };
 
 /// Fewer runs are read as they are. With more of them a place is written anew once the others have as much in
@@ -96,10 +97,11 @@ impl StateReader for Reader {
         &mut self,
         place: Place,
         newest: BatchId,
+        wanted: &mut Wanted<'_>,
         visit: &mut RestoreGroup<'_>,
     ) -> Result<(), CheckpointError> {
         let runs = self.shelved.of(place, newest);
-        visit_rows(&*self.families, place, &runs, newest, visit)
+        visit_rows(&*self.families, (place, &runs), newest, wanted, visit)
     }
 
     fn is_scattered(&mut self, place: Place, newest: BatchId) -> bool {

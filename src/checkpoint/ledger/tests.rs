@@ -207,7 +207,7 @@ fn read(checkpoint: &MemoryCheckpoint, newest: u64) -> Vec<(Vec<u8>, i64)> {
     let mut read = Vec::new();
     let place = Place::groups(Timestamp(WINDOW_US));
     let mut reader = checkpoint.state_reader();
-    let visited = reader.rows(place, BatchId(newest), &mut |_, group, _| {
+    let visited = reader.rows(place, BatchId(newest), &mut |_, _| true, &mut |_, group, _| {
         let [Accumulator::Count(count), _] = group.accumulators else { panic!("{group:?}") };
         read.push((group.key.to_vec(), *count));
         Ok(())

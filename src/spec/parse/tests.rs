@@ -192,8 +192,8 @@ fn everything_in_run_is_read() {
         Some(MaxOffsets::Unlimited)
     );
     assert_eq!(run_of("[run.kafka]").kafka, []);
-    let limit = run_of("memory_limit = 100_000_000").memory_limit.map(MemoryLimit::bytes);
-    assert_eq!(limit, Some(100_000_000));
+    let limit = run_of("memory_limit = 200_000_000").memory_limit.map(MemoryLimit::bytes);
+    assert_eq!(limit, Some(200_000_000));
 }
 
 fn run_of(line: &str) -> RunOptions {
