@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use crate::{
     batch::{
-        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Mark, Superseded,
-        WitnessFact, recover, ways_out,
+        Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Mark, MarkerFact,
+        Superseded, WitnessFact, recover, ways_out,
     },
     checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered, StateReader},
     engine::{
@@ -100,7 +100,7 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     reach(Point::Opened);
     let names: Vec<SinkName> = sinks.iter().map(|sink| sink.name().clone()).collect();
     if let Some(genesis) = &genesis {
-        checkpoint.begin(genesis, first_marks(&recovered, &names))?;
+        checkpoint.begin(genesis, first_marks(&recovered, &facts.markers))?;
         reach(match genesis.begun {
             Begun::AcceptedRollback => Point::RollbackBegun,
             Begun::Freely | Begun::StartOver => Point::FreshBegun,
@@ -551,14 +551,20 @@ fn is_pending(recovered: &Recovered) -> bool {
 }
 
 /// The marks that a new history begins with. A sink that is new to it is owed the newest batch where some
-/// other one lacks that; else it is admitted once it was begun itself.
-fn first_marks(recovered: &Recovered, names: &[SinkName]) -> Vec<Mark> {
-    let is_owed = is_pending(recovered);
-    let mark = |name: &SinkName| {
+/// other one lacks that, and else begins with the next; one that holds nothing of its own yet is admitted
+/// once it was begun itself, so that nobody takes it for emptied.
+fn first_marks(recovered: &Recovered, markers: &[(SinkName, MarkerFact)]) -> Vec<Mark> {
+    let (is_owed, newest) = (is_pending(recovered), newest(recovered));
+    let mark = |(name, marker): &(SinkName, MarkerFact)| {
         let known = recovered.marks.iter().find(|mark| mark.sink == *name).cloned();
-        known.or_else(|| is_owed.then(|| Mark { sink: name.clone(), published: None }))
+        let published = match marker {
+            _ if is_owed => Some(None),
+            MarkerFact::Absent => None,
+            MarkerFact::NotKept | MarkerFact::At(..) => Some(newest),
+        };
+        known.or_else(|| Some(Mark { sink: name.clone(), published: published? }))
     };
-    names.iter().filter_map(mark).collect()
+    markers.iter().filter_map(mark).collect()
 }
 
 /// Sinks that are new to the history begin with its next batch; ones that are gone are forgotten.

@@ -1041,6 +1041,28 @@ fn an_accepted_rollback_to_other_sinks_is_over_wherever_the_process_is_killed() 
 }
 
 #[test]
+fn a_sink_whose_joining_was_lost_stays_through_an_accepted_rollback_wherever_the_process_is_killed()
+{
+    for writes in 0..12 {
+        let mut world = World::with_sales(Keeps::Marker);
+        world.run(&World::settings()).expect("nothing is in its way");
+        world.other_sink = Some(MemorySink::new("other", Keeps::Marker));
+        world.run(&World::settings()).expect("nothing is in its way");
+        // A power cut: the sink is begun, and that it joined was not synced.
+        world.disk.crash();
+        world.disk.lose_visible(true);
+        let (given_up, _) = history(&world);
+        world.disk.fail_writes_after(writes);
+        let _ = world.run(&permitting_rollback());
+        world.disk.sync();
+        world.disk.crash();
+        let is_begun = history(&world).0 != given_up;
+        let settings = if is_begun { &World::settings() } else { &permitting_rollback() };
+        world.run(settings).unwrap_or_else(|error| panic!("after {writes} writes: {error}"));
+    }
+}
+
+#[test]
 fn a_sink_that_joins_with_an_accepted_rollback_may_go_wherever_the_process_is_killed() {
     for writes in 0..12 {
         let mut world = World::with_sales(Keeps::Marker);
