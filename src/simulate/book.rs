@@ -82,8 +82,8 @@ pub(super) struct Entry {
 pub(super) struct Kept {
     /// Its batches.
     pub(super) history: Vec<Entry>,
-    /// The sinks that it knows.
-    sinks: Vec<String>,
+    /// The sinks that it knows, and the newest batch that each had.
+    sinks: Vec<(String, Option<u64>)>,
 }
 
 /// How far a sink has got.
@@ -184,7 +184,8 @@ impl Book {
     /// All that is durable, to be put back with a copy of the disk; `None` while it is not known
     /// whether a batch is.
     pub(super) fn copy(&self) -> Option<Kept> {
-        let sinks = self.sinks.iter().chain(&self.gone).map(|sink| sink.name.clone());
+        let sinks =
+            self.sinks.iter().chain(&self.gone).map(|sink| (sink.name.clone(), sink.published));
         (self.candidate.is_none() && !self.is_unsure)
             .then(|| Kept { history: self.history.clone(), sinks: sinks.collect() })
     }
@@ -198,9 +199,12 @@ impl Book {
         let newest = self.newest();
         self.announced = self.announced.min(newest);
         for sink in self.sinks.iter_mut().chain(&mut self.gone) {
-            let is_known = copy.sinks.contains(&sink.name);
-            sink.published = if is_known { sink.published.min(newest) } else { newest };
-            sink.joined = if is_known { sink.joined.min(newest) } else { newest };
+            let known = copy.sinks.iter().find(|(name, _)| *name == sink.name);
+            sink.published = match known {
+                Some((_, had)) => sink.published.max(*had).min(newest),
+                None => newest,
+            };
+            sink.joined = if known.is_some() { sink.joined.min(newest) } else { newest };
         }
         self.remake_shadow(true);
     }
