@@ -12,7 +12,7 @@ use std::{fs, path::Path};
 use crate::{
     batch::Room,
     checkpoint::rocks::DatabaseRoom,
-    spec::{MaxOffsets, MemoryLimit, Pipeline, Query, Window},
+    spec::{MaxOffsets, MemoryLimit},
 };
 
 /// What a record of a batch takes at most, where each makes a group of its own.
@@ -34,7 +34,7 @@ pub(super) struct Parts {
 }
 
 /// Divides a limit.
-pub(super) fn divide(limit: MemoryLimit, pipeline: &Pipeline) -> Parts {
+pub(super) fn divide(limit: MemoryLimit) -> Parts {
     let limit = limit.bytes();
     let queue = (limit / 32).clamp(2 * MIB, 32 * MIB);
     let write_buffers = (limit / 32).clamp(4 * MIB, 32 * MIB);
@@ -46,7 +46,6 @@ pub(super) fn divide(limit: MemoryLimit, pipeline: &Pipeline) -> Parts {
     let state = (limit - batch).saturating_sub(others).max(limit / 16);
     #[cfg(feature = "faults")]
     let state = crate::faults::state_bytes().map_or(state, |bytes| bytes as u64);
-    let records = batch / RECORD_BYTES / windows_of_a_record(pipeline);
     Parts {
         queue_bytes: size(queue),
         database: DatabaseRoom {
@@ -54,25 +53,12 @@ pub(super) fn divide(limit: MemoryLimit, pipeline: &Pipeline) -> Parts {
             block_cache_bytes: size(block_cache),
         },
         room: Room { state_bytes: size(state), rows_bytes: size(limit / 32) },
-        max_offsets: MaxOffsets::Limited(records.clamp(1000, DEFAULT_MAX_OFFSETS)),
+        max_offsets: MaxOffsets::Limited(batch / RECORD_BYTES),
     }
 }
 
 fn size(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// In how many windows a record is.
-fn windows_of_a_record(pipeline: &Pipeline) -> u64 {
-    let Query::Aggregation(aggregation) = &pipeline.query else { return 1 };
-    match &aggregation.window {
-        Some(Window::Sliding(window)) => {
-            let windows =
-                window.duration_us.unsigned_abs().div_ceil(window.slide_us.unsigned_abs());
-            windows.max(1)
-        }
-        _ => 1,
-    }
 }
 
 /// A quarter of what the machine has, or of what this process may have of it.
@@ -126,12 +112,9 @@ fn limit_of_groups(root: &Path, groups: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec;
 
     fn parts(limit: &str) -> Parts {
-        let sales = spec::preset("sales").expect("the preset is there");
-        let pipeline = spec::parse(sales, "sales").expect("it is right").pipeline;
-        divide(limit.parse().expect("it is a limit"), &pipeline)
+        divide(limit.parse().expect("it is a limit"))
     }
 
     #[test]

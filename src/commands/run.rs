@@ -270,7 +270,7 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
     let dead_letter = typed.sinks.dead_letter.clone().or(run.dead_letter.clone());
     let memory_limit = typed.batches.memory_limit.or(run.memory_limit);
     let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
-    let memory = memory::divide(memory_limit, &pipeline);
+    let memory = memory::divide(memory_limit);
     let settings = Settings {
         trigger: typed.batches.trigger.or(run.trigger).unwrap_or(DEFAULT_TRIGGER),
         max_offsets: typed

@@ -255,7 +255,7 @@ impl fmt::Display for StartingOffsets {
 pub struct MemoryLimit(u64);
 
 impl MemoryLimit {
-    /// Less is too little to work with: a process that reads nothing takes 30 MiB.
+    /// Less is too little to work with.
     pub const LEAST: MemoryLimit = MemoryLimit(96 << 20);
 
     /// So many bytes, but not less than the least.

@@ -16,7 +16,7 @@ use std::{
 use crate::{
     faults::{Mutant, is_planted},
     spec::OutputMode,
-    types::{Timestamp, Watermark},
+    types::{Place, Timestamp, Watermark},
     window::{Delta, Group, ResultsError, Shelf, Table, WindowPlan, cold},
 };
 
@@ -201,9 +201,11 @@ impl Windows {
         }
         let is_cold = |closing: &Timestamp| self.open.get(closing).is_some_and(Kept::is_cold);
         let all = self.plan.output_mode == OutputMode::Complete;
+        // Every batch touches it.
+        let global = self.plan.is_global().then_some(Place::NEVER);
         let mut closes =
             self.open.iter().take_while(|(closing, _)| closing_bound.closes(**closing));
-        delta.tables.iter().any(|(closing, _)| is_cold(closing))
+        delta.tables.iter().map(|(closing, _)| closing).chain(&global).any(is_cold)
             || closes.any(|(_, kept)| kept.is_cold())
             || all && self.has_cold()
             || self.memory_bytes().saturating_add(self.growth_bytes(&delta.tables))
