@@ -148,28 +148,30 @@ pub(super) fn add_stored(
     touched: &mut Table,
     shelf: &mut dyn Shelf,
 ) -> Result<u64, ResultsError> {
-    let order: Vec<_> = touched.order().iter().map(|&index| index as usize).collect();
+    touched.settle();
+    let groups = touched.len();
     let touched = RefCell::new(touched);
     // The first that no stored group has passed.
     let next = Cell::new(0);
     let (mut found, mut totals) = (0, Vec::new());
     let mut wanted = |start: Timestamp, key: &[u8]| {
         let (touched, mut at) = (touched.borrow(), next.get());
-        while at < order.len() && touched.group(order[at]).order() < (start, key) {
+        while at < groups && touched.group(at).order() < (start, key) {
             at += 1;
         }
         next.set(at);
-        at < order.len() && touched.group(order[at]).order() == (start, key)
+        at < groups && touched.group(at).order() == (start, key)
     };
     shelf.groups(closing, &mut wanted, &mut |stored| {
         found += 1;
         totals.clear();
         totals.extend_from_slice(stored.accumulators);
         let mut touched = touched.borrow_mut();
-        let added = touched.accumulators_mut(order[next.get()]);
         if !is_planted(Mutant::ForgetColdTotals) {
-            plan.merge(&mut totals, added);
-            added.clone_from_slice(&totals);
+            touched.change(next.get(), |added| {
+                plan.merge(&mut totals, added);
+                added.clone_from_slice(&totals);
+            });
         }
         Ok(())
     })?;

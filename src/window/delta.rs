@@ -110,7 +110,7 @@ impl Delta {
         let (plan, key) = (&self.plan, &self.key);
         let table = &mut self.tables[table].1;
         let group = table.find_or_insert(key, window, plan);
-        plan.add_event(table.accumulators_mut(group), event);
+        table.change(group, |accumulators| plan.add_event(accumulators, event));
     }
 
     /// Touches the one group that is there even without events, where the plan has such a one.

@@ -358,6 +358,8 @@ impl Windows {
     }
 
     fn take(&mut self, closing: Timestamp, mut touched: Table) -> Arc<Table> {
+        // Everything that is done with them from here on goes through them in order.
+        touched.settle();
         match self.open.entry(closing) {
             // All of the window is in this batch.
             Entry::Vacant(entry) => {
@@ -375,9 +377,9 @@ impl Windows {
                     let added = touched.group(index);
                     let window = (added.start, added.end);
                     let group = table.find_or_insert(added.key, window, &self.plan);
-                    let totals = table.accumulators_mut(group);
-                    self.plan.merge(totals, added.accumulators);
-                    touched.accumulators_mut(index).clone_from_slice(totals);
+                    table.change(group, |totals| self.plan.merge(totals, added.accumulators));
+                    let totals = table.group(group).accumulators;
+                    touched.change(index, |added| added.clone_from_slice(totals));
                 }
                 Arc::new(touched)
             }
