@@ -21,8 +21,9 @@ pub enum Accumulator {
     Extreme(Option<Scalar>),
 }
 
-/// A running sum.
+/// A running sum. Packed to 40 bytes: there are millions of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(Rust, packed(8))]
 pub struct Sum {
     /// Total in the aggregate's unit; meaningless once `inexact` is set.
     pub exact: i128,
@@ -171,7 +172,9 @@ fn compare(left: Value<'_>, right: Value<'_>) -> std::cmp::Ordering {
         }
         (Value::String(left), Value::String(right)) => left.cmp(right),
         (Value::Timestamp(left), Value::Timestamp(right)) => left.cmp(&right),
-        (Value::Decimal(left), Value::Decimal(right)) => left.unscaled.cmp(&right.unscaled),
+        (Value::Decimal(left), Value::Decimal(right)) => {
+            { left.unscaled }.cmp(&{ right.unscaled })
+        }
         (left, right) => unreachable!("{left:?} and {right:?} are not of one column"),
     }
 }
@@ -206,6 +209,9 @@ impl Scalar {
         }
     }
 }
+
+/// What a group costs; twelve bytes of padding on each were a third of it.
+const _: () = assert!(size_of::<Accumulator>() == 40);
 
 #[cfg(test)]
 mod tests {

@@ -265,8 +265,9 @@ pub(in crate::checkpoint) fn encode_totals(accumulators: &[Accumulator], out: &m
     for accumulator in accumulators {
         let stored = match accumulator {
             Accumulator::Count(count) => StoredTotal::Count(*count),
-            Accumulator::Sum(Sum { exact, inexact, count }) => {
-                StoredTotal::Sum { exact: *exact, inexact: *inexact, count: *count }
+            Accumulator::Sum(sum) => {
+                let Sum { exact, inexact, count } = *sum;
+                StoredTotal::Sum { exact, inexact, count }
             }
             Accumulator::Extreme(None) => StoredTotal::NoExtreme,
             Accumulator::Extreme(Some(scalar)) => StoredTotal::Extreme(stored_scalar(scalar)),
@@ -283,8 +284,9 @@ fn stored_scalar(scalar: &Scalar) -> StoredScalar<'_> {
         Scalar::Double(value) => StoredScalar::Double(*value),
         Scalar::String(value) => StoredScalar::String(value),
         Scalar::Timestamp(value) => StoredScalar::Timestamp(value.0),
-        Scalar::Decimal(Decimal { unscaled, scale }) => {
-            StoredScalar::Decimal { unscaled: *unscaled, scale: *scale }
+        Scalar::Decimal(value) => {
+            let Decimal { unscaled, scale } = *value;
+            StoredScalar::Decimal { unscaled, scale }
         }
     }
 }

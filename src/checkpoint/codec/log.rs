@@ -197,8 +197,9 @@ fn stored_field(field: &Field) -> StoredField<'_> {
         Field::Double(value) => StoredField::Double(*value),
         Field::String(value) => StoredField::String(value),
         Field::Timestamp(value) => StoredField::Timestamp(value.0),
-        Field::Decimal(Decimal { unscaled, scale }) => {
-            StoredField::Decimal { unscaled: *unscaled, scale: *scale }
+        Field::Decimal(value) => {
+            let Decimal { unscaled, scale } = *value;
+            StoredField::Decimal { unscaled, scale }
         }
     }
 }
