@@ -7,7 +7,7 @@
 //! | `consume` | takes batches from librdkafka and looks at the last byte of each record |
 //! | `parse` | also store, price and time of each record, by a scanner that knows flat objects only |
 //! | `aggregate` | also sums by (window, store) in a hash table, and closes windows |
-//! | `checkpoint` | also writes, every million records, what changed and the offsets to RocksDB in one synced write, on a thread of its own, behind the results of closed windows in a synced file |
+//! | `checkpoint` | also writes, every million records, what changed and the offsets to RocksDB in one synced write, on a thread of its own, behind the rows of closed windows in a synced file, as the files sink of sales-stream writes them |
 //!
 //! Invariants: a probe promises nothing that a user needs. It knows one shape of input, recovers from
 //! nothing and tells nobody of bad records; that is the point: what the pipeline costs more is the price of

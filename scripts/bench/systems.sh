@@ -67,7 +67,7 @@ command_sales-stream() {
 command_probe() {
     MARK=FIRST KILL_AT=FIRST DONE=
     case $1 in
-        checkpoint) RESULTS=lines:$RUN_DIR/probe/results ;;
+        checkpoint) RESULTS=files:$RUN_DIR/probe/results ;;
         *) RESULTS=counted:%LOG ;;
     esac
     COMMAND=("$TOOL" probe --step "$1" --brokers "$BROKERS" --topic "$TOPIC" --dir "$RUN_DIR/probe")

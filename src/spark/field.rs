@@ -71,9 +71,7 @@ pub(super) fn compare(left: Value<'_>, right: Value<'_>) -> Ordering {
         }
         (Value::String(left), Value::String(right)) => left.as_bytes().cmp(right.as_bytes()),
         (Value::Timestamp(left), Value::Timestamp(right)) => left.cmp(&right),
-        (Value::Decimal(left), Value::Decimal(right)) => {
-            { left.unscaled }.cmp(&{ right.unscaled })
-        }
+        (Value::Decimal(left), Value::Decimal(right)) => { left.unscaled }.cmp(&{ right.unscaled }),
         (left, right) => unreachable!("{left:?} and {right:?} are not of one column"),
     }
 }

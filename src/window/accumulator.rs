@@ -172,9 +172,7 @@ fn compare(left: Value<'_>, right: Value<'_>) -> std::cmp::Ordering {
         }
         (Value::String(left), Value::String(right)) => left.cmp(right),
         (Value::Timestamp(left), Value::Timestamp(right)) => left.cmp(&right),
-        (Value::Decimal(left), Value::Decimal(right)) => {
-            { left.unscaled }.cmp(&{ right.unscaled })
-        }
+        (Value::Decimal(left), Value::Decimal(right)) => { left.unscaled }.cmp(&{ right.unscaled }),
         (left, right) => unreachable!("{left:?} and {right:?} are not of one column"),
     }
 }

@@ -199,7 +199,7 @@ impl Chain {
                 if !plan.accepts(row.accumulators) {
                     return Err(ResultsError::Accumulators);
                 }
-                plan.decode_key(row.key, &mut String::new())?;
+                plan.check_key(row.key)?;
                 if newest && plan.output_mode == OutputMode::Update {
                     let stride = plan.stride();
                     let table = self.touched.entry(place.closing);

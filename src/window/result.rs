@@ -67,6 +67,14 @@ impl WindowPlan {
         types.map(|&data_type| key::decode(data_type, &mut encoded, texts)).collect()
     }
 
+    /// Whether a key is of this plan's key columns, at least in its beginning.
+    ///
+    /// # Errors
+    /// As [`WindowPlan::decode_key`].
+    pub fn check_key(&self, mut encoded: &[u8]) -> Result<(), KeyError> {
+        self.key_types.iter().try_for_each(|&data_type| key::check(data_type, &mut encoded))
+    }
+
     fn result<'g>(
         &self,
         group: Group<'g>,

@@ -21,8 +21,7 @@ const HASHER: FixedState = FixedState::with_seed(0x5a1e_5057_4e55_7ea7);
 /// What a group is found by.
 fn hash(start: Timestamp, key: &[u8]) -> u32 {
     // Starts differ in few bits; an odd factor spreads them over all.
-    let hash =
-        HASHER.hash_one(key) ^ start.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hash = HASHER.hash_one(key) ^ start.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
     u32::try_from(hash >> 32).expect("half of the bits are left")
 }
 
@@ -215,8 +214,9 @@ impl Table {
         let groups = 0..short(self.len());
         match &self.windows {
             GroupWindows::Same(..) => {
-                let mut order: Vec<u128> =
-                    groups.map(|group| u128::from(leading(group)) << 32 | u128::from(group)).collect();
+                let mut order: Vec<u128> = groups
+                    .map(|group| u128::from(leading(group)) << 32 | u128::from(group))
+                    .collect();
                 order.sort_unstable();
                 let group = |entry: &u128| (entry & u128::from(u32::MAX)) as u32;
                 let mut sorted: Box<[u32]> = order.iter().map(group).collect();
@@ -236,9 +236,9 @@ impl Table {
                     .map(|group| (windows[group as usize].0, leading(group), group))
                     .collect();
                 order.sort_unstable_by(|a, b| {
-                    (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| {
-                        self.key(a.2 as usize).cmp(self.key(b.2 as usize))
-                    })
+                    (a.0, a.1)
+                        .cmp(&(b.0, b.1))
+                        .then_with(|| self.key(a.2 as usize).cmp(self.key(b.2 as usize)))
                 });
                 order.into_iter().map(|(_, _, group)| group).collect()
             }

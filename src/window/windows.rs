@@ -35,8 +35,8 @@ pub struct Windows {
     limit_bytes: usize,
     /// How many batches were merged.
     batches: u64,
-    /// The place whose groups were restored last, and how many of them.
-    restored: Option<(Timestamp, usize)>,
+    /// How many groups were restored.
+    restored: usize,
 }
 
 /// The groups that close at one instant.
@@ -131,7 +131,7 @@ impl Kept {
     }
 }
 
-/// After how many groups of one place that are restored the memory they take is looked at.
+/// After how many groups that are restored the memory they take is looked at.
 const LOOK_AFTER_GROUPS: usize = 4096;
 
 impl Windows {
@@ -144,7 +144,7 @@ impl Windows {
             touched_a_window: 0,
             limit_bytes: usize::MAX,
             batches: 0,
-            restored: None,
+            restored: 0,
         }
     }
 
@@ -162,12 +162,8 @@ impl Windows {
     /// Puts back a group read from a checkpoint. They come by closing instant, each group once; where there
     /// is no room, they are only counted.
     pub fn restore(&mut self, closing: Timestamp, group: Group<'_>) {
-        let count = match self.restored {
-            Some((instant, count)) if instant == closing => count + 1,
-            _ => 0,
-        };
-        self.restored = Some((closing, count));
-        if count.is_multiple_of(LOOK_AFTER_GROUPS) {
+        self.restored += 1;
+        if self.restored.is_multiple_of(LOOK_AFTER_GROUPS) {
             self.fit();
         }
         let stride = self.plan.stride();

@@ -33,7 +33,8 @@ impl Store {
         options.set_compression_type(DBCompressionType::None);
         options.set_max_background_jobs(2);
         let database = DB::open(&options, directory.join("db"))?;
-        let results = File::create(directory.join("results"))?;
+        fs::create_dir(directory.join("results"))?;
+        let results = File::create(directory.join("results/all.jsonl"))?;
         // A rendezvous: a second checkpoint waits for the first.
         let (sender, receiver) = sync_channel(0);
         let writer = std::thread::spawn(move || write(&database, results, &receiver));

@@ -25,7 +25,7 @@ pub struct Sums {
     watermark: i64,
     delay_s: i64,
     hasher: FixedState,
-    /// The lines of closed windows, kept only for a store.
+    /// The rows of closed windows as the files sink of sales-stream writes them, kept only for a store.
     results: Option<Vec<u8>>,
     pub closed: u64,
     pub late: u64,
@@ -97,13 +97,23 @@ impl Sums {
                 break;
             }
             let (window, groups) = window.remove_entry();
+            let instant = |window: i64| jiff::Timestamp::from_second(window * WINDOW_S);
+            let behind = match (instant(window), instant(window + 1)) {
+                (Ok(start), Ok(end)) => {
+                    format!(",\"window_start\":\"{start}\",\"window_end\":\"{end}\"}}\n")
+                }
+                _ => unreachable!("the windows of a workload are of this age"),
+            };
             for group in groups {
                 self.closed += 1;
                 self.closed_cents += group.cents;
                 let Some(results) = &mut self.results else { continue };
-                write!(results, "{window} ").expect("a buffer takes everything");
+                results.extend_from_slice(b"{\"store\":\"");
                 results.extend_from_slice(&group.store);
-                writeln!(results, " {}", group.cents).expect("a buffer takes everything");
+                let (ones, cents) = (group.cents / 100, group.cents % 100);
+                write!(results, "\",\"total_revenue\":{ones}.{cents:02}")
+                    .expect("a buffer takes everything");
+                results.extend_from_slice(behind.as_bytes());
             }
         }
     }
