@@ -242,10 +242,20 @@ impl ChunkWriter {
 
 /// How many bytes both begin with.
 fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    let words = one.chunks_exact(8).zip(other.chunks_exact(8));
-    let alike = 8 * words.take_while(|(one, other)| one == other).count();
+    let mut alike = 0;
+    while let (Some(one), Some(other)) = (word_at(one, alike), word_at(other, alike)) {
+        if one != other {
+            return alike + ((one ^ other).trailing_zeros() / 8) as usize;
+        }
+        alike += 8;
+    }
     let rest = one[alike..].iter().zip(&other[alike..]);
     alike + rest.take_while(|(one, other)| one == other).count()
+}
+
+/// Eight bytes, the first of them the lowest.
+fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk::<8>().map(|word| u64::from_le_bytes(*word))
 }
 
 /// What comes before a row's bytes.
@@ -265,7 +275,8 @@ impl RowHead {
     fn write(self, out: &mut Vec<u8>) {
         let has_times = if self.times.is_some() { HAS_TIMES } else { 0 };
         let has_totals = if self.totals.is_some() { HAS_TOTALS } else { 0 };
-        varint::put((self.rest as u64) << LENGTH_SHIFT | has_totals | has_times, out);
+        let first = (self.rest as u64) << LENGTH_SHIFT | has_totals | has_times;
+        varint::put(first, out);
         varint::put(self.shared as u64, out);
         if let Some((end_before_closing, length)) = self.times {
             varint::put_signed(end_before_closing, out);

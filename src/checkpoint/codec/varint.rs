@@ -15,7 +15,12 @@ pub(super) const MOST_BYTES: usize = 10;
 const MOST_WIDE_BYTES: usize = 19;
 
 /// Appends a number.
-pub(super) fn put(mut number: u64, out: &mut Vec<u8>) {
+#[inline]
+pub(super) fn put(number: u64, out: &mut Vec<u8>) {
+    if number < u64::from(MORE) { out.push(low_byte(number)) } else { put_longer(number, out) }
+}
+
+fn put_longer(mut number: u64, out: &mut Vec<u8>) {
     while number >= u64::from(MORE) {
         out.push(low_byte(number) | MORE);
         number >>= BITS;
@@ -24,21 +29,28 @@ pub(super) fn put(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends a signed number.
+#[inline]
 pub(super) fn put_signed(number: i64, out: &mut Vec<u8>) {
     put(((number << 1) ^ (number >> 63)).cast_unsigned(), out);
 }
 
 /// Appends a signed number of 128 bits.
+#[inline]
 pub(super) fn put_wide(number: i128, out: &mut Vec<u8>) {
+    // Almost all fit 64 bits.
+    match i64::try_from(number) {
+        Ok(short) => put_signed(short, out),
+        Err(_) => put_longer_wide(number, out),
+    }
+}
+
+fn put_longer_wide(number: i128, out: &mut Vec<u8>) {
     let mut folded = ((number << 1) ^ (number >> 127)).cast_unsigned();
-    loop {
-        match u64::try_from(folded) {
-            // Almost all fit 64 bits.
-            Ok(short) => return put(short, out),
-            Err(_) => out.push(folded.to_le_bytes()[0] | MORE),
-        }
+    while folded >= u128::from(MORE) {
+        out.push(folded.to_le_bytes()[0] | MORE);
         folded >>= BITS;
     }
+    out.push(folded.to_le_bytes()[0]);
 }
 
 fn low_byte(number: u64) -> u8 {
@@ -46,6 +58,7 @@ fn low_byte(number: u64) -> u8 {
 }
 
 /// Takes a number from the front.
+#[inline]
 pub(super) fn take(bytes: &mut &[u8]) -> Result<u64, CodecError> {
     // Almost all are lengths and counts of one byte.
     if let [first, rest @ ..] = *bytes
