@@ -58,7 +58,7 @@ impl RowWriter {
             lines.push(b'{');
         }
         for (field, value) in fields.iter_mut().zip(row) {
-            field.push(*value, lines);
+            field.push(value, lines);
         }
         lines.extend_from_slice(b"}\n");
         if lines.len() >= LINES_BYTES { self.finish(out) } else { Ok(()) }
@@ -77,11 +77,11 @@ impl RowWriter {
 
 impl Field {
     /// Appends key and value.
-    fn push(&mut self, value: Value<'_>, line: &mut Vec<u8>) {
+    fn push(&mut self, value: &Value<'_>, line: &mut Vec<u8>) {
         if !matches!(value, Value::Timestamp(_)) {
             line.extend_from_slice(&self.key);
         }
-        match value {
+        match *value {
             Value::Timestamp(time) => line.extend_from_slice(self.with_key(time)),
             Value::Null => line.extend_from_slice(b"null"),
             Value::Boolean(true) => line.extend_from_slice(b"true"),
