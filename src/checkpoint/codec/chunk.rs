@@ -13,7 +13,7 @@
 //!         [its end before the closing instant, its length], [length of the totals], rest of the key, totals
 //! HEAD    length of the rest of the key * 4, + 2 where there are totals (otherwise it is a tombstone),
 //!         + 1 where start and end are not those of the row before it
-//! totals  one accumulator behind the other: its kind, its numbers
+//! totals  one accumulator behind the other: its kind, its numbers (a sum of money in whole units of its own)
 //! ```
 //!
 //! Numbers are those of `varint`, times microseconds with a sign; the first row of a chunk has nothing in common
@@ -60,6 +60,10 @@ const EXACT_SUM: u8 = 1;
 const INEXACT_SUM: u8 = 2;
 const NO_EXTREME: u8 = 3;
 const EXTREME: u8 = 4;
+const ROUND_SUM: u8 = 5;
+
+/// Sums of doubles are in units of 10^-9; those of money are whole numbers of this.
+const ROUND: i64 = 10_000_000;
 
 #[derive(Encode, BorrowDecode)]
 enum StoredScalar<'a> {
@@ -442,14 +446,7 @@ pub(in crate::checkpoint) fn encode_totals(accumulators: &[Accumulator], out: &m
                 out.push(COUNT);
                 varint::put_signed(*count, out);
             }
-            Accumulator::Sum(Sum { exact, inexact, count }) => {
-                out.push(if inexact.is_some() { INEXACT_SUM } else { EXACT_SUM });
-                varint::put_wide(*exact, out);
-                if let Some(inexact) = inexact {
-                    out.extend_from_slice(&inexact.to_bits().to_le_bytes());
-                }
-                varint::put_signed(*count, out);
-            }
+            Accumulator::Sum(sum) => encode_sum(*sum, out),
             Accumulator::Extreme(None) => out.push(NO_EXTREME),
             Accumulator::Extreme(Some(scalar)) => {
                 out.push(EXTREME);
@@ -457,6 +454,31 @@ pub(in crate::checkpoint) fn encode_totals(accumulators: &[Accumulator], out: &m
             }
         }
     }
+}
+
+fn encode_sum(Sum { exact, inexact, count }: Sum, out: &mut Vec<u8>) {
+    match (inexact, round(exact)) {
+        (None, Some(round)) => {
+            out.push(ROUND_SUM);
+            varint::put_signed(round, out);
+        }
+        (None, None) => {
+            out.push(EXACT_SUM);
+            varint::put_wide(exact, out);
+        }
+        (Some(inexact), _) => {
+            out.push(INEXACT_SUM);
+            varint::put_wide(exact, out);
+            out.extend_from_slice(&inexact.to_bits().to_le_bytes());
+        }
+    }
+    varint::put_signed(count, out);
+}
+
+/// How many [`ROUND`]s it is, if it is a whole number of them and so is shorter.
+fn round(exact: i128) -> Option<i64> {
+    let exact = i64::try_from(exact).ok()?;
+    (exact != 0 && exact % ROUND == 0).then_some(exact / ROUND)
 }
 
 fn stored_scalar(scalar: &Scalar) -> StoredScalar<'_> {
@@ -488,6 +510,11 @@ impl TotalsReader {
                 COUNT => Accumulator::Count(varint::take_signed(&mut bytes)?),
                 EXACT_SUM => {
                     let exact = varint::take_wide(&mut bytes)?;
+                    let count = varint::take_signed(&mut bytes)?;
+                    Accumulator::Sum(Sum { exact, inexact: None, count })
+                }
+                ROUND_SUM => {
+                    let exact = i128::from(varint::take_signed(&mut bytes)?) * i128::from(ROUND);
                     let count = varint::take_signed(&mut bytes)?;
                     Accumulator::Sum(Sum { exact, inexact: None, count })
                 }

@@ -45,6 +45,7 @@ fn all_accumulators() -> Vec<Accumulator> {
     vec![
         Accumulator::Count(3),
         Accumulator::Sum(Sum { exact: -5, inexact: None, count: 2 }),
+        Accumulator::Sum(Sum { exact: -1_234_560_000_000, inexact: None, count: 2 }),
         Accumulator::Sum(Sum { exact: 0, inexact: Some(0.5), count: 1 }),
         Accumulator::Extreme(None),
         extreme(Scalar::Boolean(true)),
@@ -176,9 +177,9 @@ fn the_bytes_of_groups_in_format_1_never_change() {
     pinned(
         chunk,
         "018000000001c9c380000000000000000200000000",
-        "01070102000000070000808ece1c486100060109040200000000000000e03f0203040001040101040\
-         2fd000000000002000004030000000000000080040402c3a90405010406fefeffffffffffffffffffff\
-         ffffffffff26040062efecc8cb",
+        "01070102000000070000808ece1c4d61000601090405ff880f040200000000000000e03f0203\
+         0400010401010402fd000000000002000004030000000000000080040402c3a90405010406fe\
+         feffffffffffffffffffffffffffffff260400628aa15763",
     );
     let mut keys = ChunkWriter::new(Place::keys(Timestamp(40_000_000)), BatchId(2));
     keys.push(Row { start: Timestamp(31), end: Timestamp(31), key: b"a", totals: Some(&[]) });
@@ -328,7 +329,7 @@ fn rows_that_no_writer_wrote_are_refused() {
     check(&[&endless[..], &[0]].concat(), 1, "too short");
     check(&[&first[..], &endless, &[0]].concat(), 2, "too short");
     check(&[&first[..], &[6, 1], &endless, b"c"].concat(), 2, "too short");
-    check(&[7, 0, 0, 0, 1, b'b', 5], 1, "no known kind");
+    check(&[7, 0, 0, 0, 1, b'b', 6], 1, "no known kind");
 }
 
 #[test]
@@ -348,7 +349,7 @@ fn rows_of_one_window_take_few_bytes() {
     let keys: Vec<_> = (10_000..20_000).map(|store| format!("\u{1}store-{store}\0\0")).collect();
     let mut totals = Vec::new();
     encode_totals(
-        &[Accumulator::Sum(Sum { exact: 123_456, inexact: None, count: 1 })],
+        &[Accumulator::Sum(Sum { exact: 1_234_560_000_000, inexact: None, count: 1 })],
         &mut totals,
     );
     let rows: Vec<_> = keys.iter().map(|key| row(key.as_bytes(), Some(&totals))).collect();
@@ -487,7 +488,12 @@ proptest! {
     ) {
         keys.insert(Vec::new());
         let accumulators =
-            [Accumulator::Count(count), Accumulator::Sum(Sum { exact, inexact, count })];
+            [exact, 0, 9_999_999, i128::from(count), i128::from(count / 10_000_000) * 10_000_000]
+                .into_iter()
+                .flat_map(|exact| [(exact, inexact), (exact, None)])
+                .map(|(exact, inexact)| Accumulator::Sum(Sum { exact, inexact, count }))
+                .chain([Accumulator::Count(count)])
+                .collect::<Vec<_>>();
         let mut totals = Vec::new();
         encode_totals(&accumulators, &mut totals);
         let mut writer = ChunkWriter::new(Place::groups(Timestamp(closing)), BatchId(1));
