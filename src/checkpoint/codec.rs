@@ -19,9 +19,10 @@
 //!
 //! Numbers in keys are big-endian, signed ones with the sign bit flipped, so that bytes sort as
 //! numbers do; closing a window is one range delete. A value is `format`, `shape`, payload, CRC-32C;
-//! the checksum covers family and key too, so that a value under a wrong key is noticed. Payloads are
-//! bincode 2 in its standard configuration; the shapes are this room's own, never the core's types,
-//! and their bytes are pinned by fixtures: the format outlives the library.
+//! the checksum covers family and key too, so that a value under a wrong key is noticed. Rows of state
+//! are in a form of their own (`chunk`), where most bytes are; all other payloads are bincode 2 in its
+//! standard configuration. The shapes are this room's own, never the core's types, and their bytes are
+//! pinned by fixtures: the format outlives the library.
 //!
 //! Invariants: decoding never panics, reads no value whose checksum does not fit, and allocates no
 //! more than a bound; encoding then decoding is the identity.
@@ -32,9 +33,10 @@ mod chunk;
 mod envelope;
 mod log;
 mod shapes;
+mod varint;
 
 pub(in crate::checkpoint) use chunk::{
-    Chunk, ChunkWriter, Row, TotalsReader, encode_totals, row_key_prefix,
+    Chunk, ChunkReader, ChunkWriter, Row, TotalsReader, encode_totals, row_key_prefix,
 };
 pub(in crate::checkpoint) use log::{LogKey, decode_log, encode_log, open_log};
 pub(in crate::checkpoint) use shapes::*;

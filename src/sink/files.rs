@@ -62,7 +62,7 @@ impl Sink for FileSink {
                     writer.write(row, out)?;
                 }
             }
-            Ok(())
+            Ok(writer.finish(out)?)
         })
     }
 }
@@ -81,6 +81,7 @@ impl FileSink {
                 writer.write(row, &mut *kept).expect("a vector takes every write");
             }
         }
+        writer.finish(&mut *kept).expect("a vector takes every write");
         if batch.identity().batch.0.is_multiple_of(2) {
             return Ok(());
         }

@@ -11,49 +11,101 @@
 
 use std::io::{self, Write};
 
-use crate::types::{Column, Row, Value, double_text, push_timestamp_iso};
+use crate::types::{Column, Row, Timestamp, Value, double_text, push_number, push_timestamp_iso};
+
+/// Lines are written so many bytes at a time, or a little more.
+pub(super) const LINES_BYTES: usize = 256 << 10;
 
 /// Writes rows of one set of columns.
 #[derive(Debug)]
 pub(super) struct RowWriter {
+    fields: Vec<Field>,
+    /// The rows that are not written yet.
+    lines: Vec<u8>,
+}
+
+/// A column.
+#[derive(Debug)]
+struct Field {
     /// What comes before each value: the bracket or comma, the escaped name, the colon.
-    keys: Vec<Vec<u8>>,
-    /// The row being written.
-    line: Vec<u8>,
-    /// The value being written.
-    text: String,
+    key: Vec<u8>,
+    /// Rows of one window come one after the other.
+    last: Option<Timestamp>,
+    /// The key and that timestamp.
+    last_text: Vec<u8>,
 }
 
 impl RowWriter {
     /// Prepares the keys.
     pub(super) fn new(columns: &[Column]) -> RowWriter {
-        let key = |(index, column): (usize, &Column)| {
+        let field = |(index, column): (usize, &Column)| {
             let mut key = if index == 0 { b"{".to_vec() } else { b",".to_vec() };
-            write_string(&column.name, &mut key).expect("a vector takes every write");
+            push_string(&column.name, &mut key);
             key.push(b':');
-            key
+            Field { key, last: None, last_text: Vec::new() }
         };
-        let keys = columns.iter().enumerate().map(key).collect();
-        RowWriter { keys, line: Vec::new(), text: String::new() }
+        let fields = columns.iter().enumerate().map(field).collect();
+        RowWriter { fields, lines: Vec::new() }
     }
 
-    /// Writes one row and its line end.
+    /// Writes one row and its line end, now or together with others.
     ///
     /// # Errors
     /// What `out` returned.
     pub(super) fn write(&mut self, row: Row<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
-        let RowWriter { keys, line, text } = self;
-        line.clear();
+        let RowWriter { fields, lines } = self;
         if row.is_empty() {
-            line.push(b'{');
+            lines.push(b'{');
         }
-        for (key, value) in keys.iter().zip(row) {
-            line.extend_from_slice(key);
-            text.clear();
-            write_value(*value, text, line)?;
+        for (field, value) in fields.iter_mut().zip(row) {
+            field.push(value, lines);
         }
-        line.extend_from_slice(b"}\n");
-        out.write_all(line)
+        lines.extend_from_slice(b"}\n");
+        if lines.len() >= LINES_BYTES { self.finish(out) } else { Ok(()) }
+    }
+
+    /// Writes the rows that are not written yet.
+    ///
+    /// # Errors
+    /// What `out` returned.
+    pub(super) fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(&self.lines)?;
+        self.lines.clear();
+        Ok(())
+    }
+}
+
+impl Field {
+    /// Appends key and value.
+    fn push(&mut self, value: &Value<'_>, line: &mut Vec<u8>) {
+        if !matches!(value, Value::Timestamp(_)) {
+            line.extend_from_slice(&self.key);
+        }
+        match *value {
+            Value::Timestamp(time) => line.extend_from_slice(self.with_key(time)),
+            Value::Null => line.extend_from_slice(b"null"),
+            Value::Boolean(true) => line.extend_from_slice(b"true"),
+            Value::Boolean(false) => line.extend_from_slice(b"false"),
+            Value::Int(value) => push_number(i64::from(value), line),
+            Value::Long(value) => push_number(value, line),
+            Value::Double(value) if value.is_finite() => push_json(&value, line),
+            Value::Double(value) => push_string(&double_text(value), line),
+            Value::String(text) => push_string(text, line),
+            Value::Decimal(value) => value.push_to(line),
+        }
+    }
+
+    /// The key and a timestamp.
+    fn with_key(&mut self, time: Timestamp) -> &[u8] {
+        if self.last != Some(time) {
+            let mut text = String::with_capacity(32);
+            push_timestamp_iso(time, &mut text);
+            self.last_text.clear();
+            self.last_text.extend_from_slice(&self.key);
+            push_string(&text, &mut self.last_text);
+            self.last = Some(time);
+        }
+        &self.last_text
     }
 }
 
@@ -65,28 +117,20 @@ pub(super) fn write_string(text: &str, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer(out, text).map_err(io::Error::from)
 }
 
-/// Appends a value; `text` is empty.
-fn write_value(value: Value<'_>, text: &mut String, line: &mut Vec<u8>) -> io::Result<()> {
-    match value {
-        Value::Null => line.extend_from_slice(b"null"),
-        Value::Boolean(value) => line.extend_from_slice(if value { b"true" } else { b"false" }),
-        Value::Int(value) => write!(line, "{value}")?,
-        Value::Long(value) => write!(line, "{value}")?,
-        Value::Double(value) if value.is_finite() => serde_json::to_writer(line, &value)?,
-        Value::Double(value) => serde_json::to_writer(line, &double_text(value))?,
-        Value::String(text) => serde_json::to_writer(line, text)?,
-        Value::Timestamp(time) => {
-            push_timestamp_iso(time, text);
-            line.push(b'"');
-            line.extend_from_slice(text.as_bytes());
-            line.push(b'"');
-        }
-        Value::Decimal(value) => {
-            value.write_to(text).expect("a text takes every write");
-            line.extend_from_slice(text.as_bytes());
-        }
+/// Appends a JSON string with its quotes.
+fn push_string(text: &str, line: &mut Vec<u8>) {
+    let is_escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // Without a way out of the loop it is done many bytes at a time.
+    if text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+        return push_json(text, line);
     }
-    Ok(())
+    line.push(b'"');
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'"');
+}
+
+fn push_json<T: serde::Serialize + ?Sized>(value: &T, line: &mut Vec<u8>) {
+    serde_json::to_writer(line, value).expect("a vector takes every write");
 }
 
 #[cfg(test)]
@@ -102,7 +146,9 @@ mod tests {
             .map(|name| Column { name: (*name).to_owned(), data_type: DataType::String })
             .collect();
         let mut out = Vec::new();
-        RowWriter::new(&columns).write(row, &mut out).unwrap();
+        let mut writer = RowWriter::new(&columns);
+        writer.write(row, &mut out).unwrap();
+        writer.finish(&mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -132,6 +178,47 @@ mod tests {
         assert_eq!(value(Value::Decimal(Decimal { unscaled: 100, scale: 2 })), "1.00");
         assert_eq!(value(Value::Timestamp(Timestamp(1_500_000))), "\"1970-01-01T00:00:01.5Z\"");
         assert_eq!(value(Value::String("a\u{0}\u{1b}\t\u{e9}")), "\"a\\u0000\\u001b\\t\u{e9}\"");
+    }
+
+    #[test]
+    fn a_timestamp_is_the_one_of_its_row_whatever_the_rows_before_had() {
+        let column = |name: &str| Column { name: name.to_owned(), data_type: DataType::Timestamp };
+        let mut writer = RowWriter::new(&[column("a"), column("b")]);
+        let mut out = Vec::new();
+        let mut write = |a, b| {
+            out.clear();
+            writer.write(&[a, b], &mut out).unwrap();
+            writer.finish(&mut out).unwrap();
+            String::from_utf8(out.clone()).unwrap()
+        };
+        let [zero, one] = [0, 1_000_000].map(|micros| Value::Timestamp(Timestamp(micros)));
+        let (zeros, ones) = ("\"1970-01-01T00:00:00Z\"", "\"1970-01-01T00:00:01Z\"");
+        assert_eq!(write(zero, one), format!("{{\"a\":{zeros},\"b\":{ones}}}\n"));
+        assert_eq!(write(zero, zero), format!("{{\"a\":{zeros},\"b\":{zeros}}}\n"));
+        assert_eq!(write(one, Value::Null), format!("{{\"a\":{ones},\"b\":null}}\n"));
+        assert_eq!(write(zero, zero), format!("{{\"a\":{zeros},\"b\":{zeros}}}\n"));
+    }
+
+    #[test]
+    fn many_rows_are_written_a_few_times() {
+        struct Counted(Vec<usize>);
+        impl Write for Counted {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(bytes.len());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut out = Counted(Vec::new());
+        let mut writer = RowWriter::new(&[]);
+        (0..LINES_BYTES).for_each(|_| writer.write(&[], &mut out).unwrap());
+        writer.write(&[], &mut out).unwrap();
+        writer.finish(&mut out).unwrap();
+        assert_eq!(out.0.iter().sum::<usize>(), 3 * (LINES_BYTES + 1));
+        assert_eq!(out.0.len(), 3);
+        assert!(out.0[..2].iter().all(|bytes| (LINES_BYTES..LINES_BYTES + 3).contains(bytes)));
     }
 
     proptest! {

@@ -6,7 +6,11 @@
 
 use std::fmt;
 
-use super::{Value, event::DecimalText};
+use super::{
+    Value,
+    event::DecimalText,
+    text::{DigitRoom, digits},
+};
 
 /// An exact decimal value: `unscaled` × 10^-`scale`. Packed, so that every [`Value`] is a third smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +25,9 @@ pub struct Decimal {
 impl fmt::Display for Decimal {
     /// Plain notation with exactly `scale` digits after the point: `-0.05`, `1250.50`, `7`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_to(f)
+        let mut text = Vec::with_capacity(usize::from(self.digits()) + 3);
+        self.push_to(&mut text);
+        f.write_str(std::str::from_utf8(&text).expect("digits are ASCII"))
     }
 }
 
@@ -43,39 +49,27 @@ impl Decimal {
         }
     }
 
-    /// Writes it as it is printed, digit by digit: every sum is.
-    ///
-    /// # Errors
-    /// What `out` returned.
-    pub fn write_to(self, out: &mut impl fmt::Write) -> fmt::Result {
-        // 39 digits, or 255 places behind `0.`.
-        let mut text = [b'0'; 2 + u8::MAX as usize];
-        let (mut at, mut rest) = (text.len(), self.unscaled.unsigned_abs());
-        let point = text.len() - usize::from(self.scale);
-        while rest > 0 || at >= point {
-            if at == point && self.scale > 0 {
-                at -= 1;
-                text[at] = b'.';
-            }
-            at -= 1;
-            // Almost all fit 64 bits, which divide many times faster.
-            let digit = match u64::try_from(rest) {
-                Ok(short) => {
-                    rest = u128::from(short / 10);
-                    short % 10
-                }
-                Err(_) => {
-                    let digit = rest % 10;
-                    rest /= 10;
-                    u64::try_from(digit).expect("a digit is below ten")
-                }
-            };
-            text[at] = b'0' + u8::try_from(digit).expect("a digit is below ten");
-        }
+    /// Appends it as it is printed: every sum is.
+    pub fn push_to(self, text: &mut Vec<u8>) {
         if self.unscaled < 0 {
-            out.write_char('-')?;
+            text.push(b'-');
         }
-        out.write_str(std::str::from_utf8(&text[at..]).expect("digits are ASCII"))
+        let mut room = DigitRoom::default();
+        let digits = digits(self.unscaled.unsigned_abs(), &mut room).as_bytes();
+        match (digits.len().checked_sub(usize::from(self.scale)), self.scale) {
+            (_, 0) => text.extend_from_slice(digits),
+            (Some(whole @ 1..), _) => {
+                let (whole, places) = digits.split_at(whole);
+                text.extend_from_slice(whole);
+                text.push(b'.');
+                text.extend_from_slice(places);
+            }
+            (_, scale) => {
+                text.extend_from_slice(b"0.");
+                text.resize(text.len() + usize::from(scale) - digits.len(), b'0');
+                text.extend_from_slice(digits);
+            }
+        }
     }
 
     /// How many digits it has; 0 has one.

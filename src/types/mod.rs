@@ -28,6 +28,6 @@ pub use ids::{
 pub use java_double::{DoubleTexts, double_text, java17_double_text};
 pub use rows::{Column, NewRow, Reader, Row, Rows, RowsError, Value};
 pub use state::{Keeper, OperatorCounts, Place, Verdict, Watch, Work};
-pub use text::{push_timestamp_iso, timestamp_iso, timestamp_text, timestamp_text_in};
+pub use text::{push_number, push_timestamp_iso, timestamp_iso, timestamp_text, timestamp_text_in};
 pub use zone::Zone;
 pub(crate) use zone::offset_seconds;

@@ -187,10 +187,9 @@ impl Rows {
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         Reader {
-            columns: self.columns.len(),
             chunks: self.chunks.iter(),
             bytes: &[],
-            row: Vec::new(),
+            row: vec![Value::Null; self.columns.len()],
         }
     }
 }
@@ -235,7 +234,6 @@ impl NewRow<'_> {
 /// Reads rows one after the other, into one buffer.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    columns: usize,
     chunks: std::slice::Iter<'a, Vec<u8>>,
     bytes: &'a [u8],
     row: Vec<Value<'a>>,
@@ -248,10 +246,8 @@ impl<'a> Reader<'a> {
         while self.bytes.is_empty() {
             self.bytes = self.chunks.next()?;
         }
-        self.row.clear();
-        for _ in 0..self.columns {
-            let value = decode(&mut self.bytes).expect("chunks are checked when they are taken in");
-            self.row.push(value);
+        for value in &mut self.row {
+            decode(&mut self.bytes, value).expect("chunks are checked when they are taken in");
         }
         Some(&self.row)
     }
@@ -282,29 +278,34 @@ fn tagged(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn decode<'a>(bytes: &mut &'a [u8]) -> Result<Value<'a>, &'static str> {
+/// Reads into its place: a value that is moved there costs more than reading it.
+#[inline]
+fn decode<'a>(bytes: &mut &'a [u8], value: &mut Value<'a>) -> Result<(), &'static str> {
     let [tag] = take(bytes)?;
-    Ok(match tag {
-        0 => Value::Null,
-        1 => Value::Boolean(false),
-        2 => Value::Boolean(true),
-        3 => Value::Int(i32::from_le_bytes(take(bytes)?)),
-        4 => Value::Long(i64::from_le_bytes(take(bytes)?)),
-        5 => Value::Double(f64::from_bits(u64::from_le_bytes(take(bytes)?))),
+    match tag {
+        0 => *value = Value::Null,
+        1 => *value = Value::Boolean(false),
+        2 => *value = Value::Boolean(true),
+        3 => *value = Value::Int(i32::from_le_bytes(take(bytes)?)),
+        4 => *value = Value::Long(i64::from_le_bytes(take(bytes)?)),
+        5 => *value = Value::Double(f64::from_bits(u64::from_le_bytes(take(bytes)?))),
         6 => {
             let len = u32::from_le_bytes(take(bytes)?);
             let len = usize::try_from(len).map_err(|_| "a text is too long")?;
             let (text, rest) = bytes.split_at_checked(len).ok_or("it ends inside a text")?;
             *bytes = rest;
-            Value::String(std::str::from_utf8(text).map_err(|_| "a text is not UTF-8")?)
+            let text = std::str::from_utf8(text).map_err(|_| "a text is not UTF-8")?;
+            *value = Value::String(text);
         }
-        7 => Value::Timestamp(Timestamp(i64::from_le_bytes(take(bytes)?))),
+        7 => *value = Value::Timestamp(Timestamp(i64::from_le_bytes(take(bytes)?))),
         8 => {
             let [scale] = take(bytes)?;
-            Value::Decimal(Decimal { unscaled: i128::from_le_bytes(take(bytes)?), scale })
+            let unscaled = i128::from_le_bytes(take(bytes)?);
+            *value = Value::Decimal(Decimal { unscaled, scale });
         }
         _ => return Err("a value has an unknown tag"),
-    })
+    }
+    Ok(())
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], &'static str> {
@@ -314,10 +315,10 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], &'static str> {
 }
 
 fn check_chunk(columns: &[Column], mut bytes: &[u8]) -> Result<u64, RowsError> {
-    let mut row = 0;
+    let (mut row, mut value) = (0, Value::Null);
     while !bytes.is_empty() {
         for column in columns {
-            let value = decode(&mut bytes).map_err(|problem| RowsError { row, problem })?;
+            decode(&mut bytes, &mut value).map_err(|problem| RowsError { row, problem })?;
             if !value_fits(value, column.data_type) {
                 return Err(RowsError { row, problem: "a value is not of its column's type" });
             }

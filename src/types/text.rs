@@ -1,4 +1,4 @@
-//! How points in time are written as text, as Spark prints them.
+//! How whole numbers and points in time are written as text, the latter as Spark prints them.
 //!
 //! Not here: doubles (`java_double`).
 
@@ -51,8 +51,7 @@ fn push_timestamp(time: Timestamp, offset: i64, between: char, text: &mut String
         10_000.. => text.push('+'),
         _ => text.push('-'),
     }
-    let digits = year.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
-    push_digits(year, digits.max(4), text);
+    push_digits(year, 4, text);
     for (before, number) in [
         ('-', month),
         ('-', day),
@@ -70,13 +69,81 @@ fn push_timestamp(time: Timestamp, offset: i64, between: char, text: &mut String
     }
 }
 
-/// Appends so many of the last digits of a number.
-fn push_digits(number: i64, places: u32, text: &mut String) {
-    let number = number.unsigned_abs();
-    for place in (0..places).rev() {
-        let digit = number / 10u64.pow(place) % 10;
-        text.push(char::from(b'0' + u8::try_from(digit).expect("a digit is below ten")));
+/// Appends a number without its sign, with zeros in front up to so many places.
+fn push_digits(number: i64, places: usize, text: &mut String) {
+    let mut room = DigitRoom::default();
+    let digits = digits(u128::from(number.unsigned_abs()), &mut room);
+    (digits.len()..places).for_each(|_| text.push('0'));
+    text.push_str(digits);
+}
+
+/// The numbers below a hundred, two digits each.
+const PAIRS: &str = "\
+    00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748\
+    49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697\
+    9899";
+
+/// As many decimal digits as 128 bits have.
+const MOST_DIGITS: usize = 39;
+
+/// Where [`digits`] puts them.
+#[derive(Debug)]
+pub(super) struct DigitRoom([u8; MOST_DIGITS]);
+
+impl Default for DigitRoom {
+    fn default() -> DigitRoom {
+        DigitRoom([0; MOST_DIGITS])
     }
+}
+
+/// A number's decimal digits, without zeros in front; 0 has one.
+pub(super) fn digits(number: u128, room: &mut DigitRoom) -> &str {
+    /// The largest power of ten in 64 bits.
+    const LIMB: u128 = 10u128.pow(19);
+    let DigitRoom(room) = room;
+    let (mut rest, mut end) = (number, MOST_DIGITS);
+    // Almost all fit 64 bits, which divide many times faster.
+    let first = loop {
+        match u64::try_from(rest) {
+            Ok(short) => break write_digits(short, &mut room[..end]),
+            Err(_) => {
+                let low = u64::try_from(rest % LIMB).expect("a remainder is below its divisor");
+                room[..end].fill(b'0');
+                write_digits(low, &mut room[..end]);
+                (rest, end) = (rest / LIMB, end - 19);
+            }
+        }
+    };
+    std::str::from_utf8(&room[first..]).expect("digits are ASCII")
+}
+
+/// Writes a number's digits to the end of `room`, two at a time; where they begin.
+fn write_digits(mut number: u64, room: &mut [u8]) -> usize {
+    let pairs = PAIRS.as_bytes();
+    let mut at = room.len();
+    let pair = |number: u64| {
+        let pair = 2 * usize::try_from(number % 100).expect("a pair is below a hundred");
+        &pairs[pair..pair + 2]
+    };
+    while number >= 100 {
+        room[at - 2..at].copy_from_slice(pair(number));
+        (number, at) = (number / 100, at - 2);
+    }
+    if number >= 10 {
+        room[at - 2..at].copy_from_slice(pair(number));
+        return at - 2;
+    }
+    room[at - 1] = pair(number)[1];
+    at - 1
+}
+
+/// Appends a whole number.
+pub fn push_number(number: i64, text: &mut Vec<u8>) {
+    if number < 0 {
+        text.push(b'-');
+    }
+    let mut room = DigitRoom::default();
+    text.extend_from_slice(digits(u128::from(number.unsigned_abs()), &mut room).as_bytes());
 }
 
 /// Year, month and day of a day counted from 1970-01-01 in the proleptic Gregorian calendar, for
@@ -114,6 +181,20 @@ mod tests {
         check(-62_198_755_200_000_000, "-0001-01-01 00:00:00");
         check(12_000, "1970-01-01 00:00:00.012");
         assert_eq!(timestamp_iso(Timestamp(0)), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn numbers_print_all_their_digits() {
+        let limbs = [0, 1, 9, 10, 99, 100, 101, 1 << 32, u128::from(u64::MAX), u128::MAX];
+        let powers = (0..39).map(|power| 10u128.pow(power));
+        for number in powers.flat_map(|power| [power - 1, power, power + 1]).chain(limbs) {
+            assert_eq!(digits(number, &mut DigitRoom::default()), number.to_string());
+        }
+        for number in [i64::MIN, -10, -1, 0, 7, 1_234_567, i64::MAX] {
+            let mut text = Vec::new();
+            push_number(number, &mut text);
+            assert_eq!(text, number.to_string().into_bytes());
+        }
     }
 
     #[test]

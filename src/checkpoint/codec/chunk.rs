@@ -4,12 +4,31 @@
 //! A run is what one write made for one place: chunks numbered from 0, the last one marked.
 //! A row says where its window starts and ends itself; a row without totals is a tombstone. Of two
 //! rows with the same (start, key) the one in the newer run counts.
+//!
+//! What rows of a chunk have in common is written once, because most of what is written are rows:
+//!
+//! ```text
+//! chunk   1 for the last one of its run, otherwise 0; number of rows (u32, little-endian); the rows
+//! row     HEAD, how many bytes its key has in common with the one before it,
+//!         [its end before the closing instant, its length], [length of the totals], rest of the key, totals
+//! HEAD    length of the rest of the key * 4, + 2 where there are totals (otherwise it is a tombstone),
+//!         + 1 where start and end are not those of the row before it
+//! totals  one accumulator behind the other: its kind, its numbers (a sum of money in whole units of its own)
+//! ```
+//!
+//! Numbers are those of `varint`, times microseconds with a sign; the first row of a chunk has nothing in common
+//! with another one, so that every chunk can be read alone.
+//!
+//! Start at [`ChunkWriter`] and [`ChunkReader`].
+
+use std::ops::Range;
 
 use bincode::{BorrowDecode, Encode};
 
 use super::{
     CodecError, Entry, Family,
     envelope::{self, Shape},
+    varint,
 };
 use crate::{
     types::{BatchId, Decimal, Keeper, Place, Timestamp},
@@ -23,29 +42,28 @@ const GROUPS_FORM: u8 = 1;
 const ROW_FORM: u8 = 2;
 const KEYS_FORM: u8 = 3;
 
-#[derive(Encode, BorrowDecode)]
-struct StoredChunkHead {
-    last: bool,
-    rows: u32,
-}
+/// Bytes of a chunk before its rows: format and shape, whether it is the last one, how many rows.
+const HEAD_BYTES: usize = 7;
+/// What a row takes beside its key and its totals, at most: five numbers.
+const ROW_HEAD_BYTES: usize = 5 * varint::MOST_BYTES;
 
-#[derive(Encode, BorrowDecode)]
-struct StoredRow<'a> {
-    /// Closing instant minus the row's own end: 0 for windows of a fixed length.
-    end_before_closing_us: i64,
-    length_us: i64,
-    key: &'a [u8],
-    /// Accumulators one behind the other; `None` is a tombstone.
-    totals: Option<&'a [u8]>,
-}
+/// Set in a row's head where times follow.
+const HAS_TIMES: u64 = 1;
+/// Set in a row's head where totals follow.
+const HAS_TOTALS: u64 = 2;
+/// What the length of the rest of the key is shifted by in a row's head.
+const LENGTH_SHIFT: u32 = 2;
 
-#[derive(Encode, BorrowDecode)]
-enum StoredTotal<'a> {
-    Count(i64),
-    Sum { exact: i128, inexact: Option<f64>, count: i64 },
-    NoExtreme,
-    Extreme(StoredScalar<'a>),
-}
+/// Kinds of accumulators.
+const COUNT: u8 = 0;
+const EXACT_SUM: u8 = 1;
+const INEXACT_SUM: u8 = 2;
+const NO_EXTREME: u8 = 3;
+const EXTREME: u8 = 4;
+const ROUND_SUM: u8 = 5;
+
+/// Sums of doubles are in units of 10^-9; those of money are whole numbers of this.
+const ROUND: i64 = 10_000_000;
 
 #[derive(Encode, BorrowDecode)]
 enum StoredScalar<'a> {
@@ -138,7 +156,11 @@ pub(in crate::checkpoint) struct ChunkWriter {
     place: Place,
     batch: BatchId,
     rows: u32,
+    /// The chunk so far, with room for its head.
     bytes: Vec<u8>,
+    /// The row before, if it is in this chunk.
+    key: Vec<u8>,
+    times: Option<(Timestamp, Timestamp)>,
     /// Chunks that were cut.
     chunks: u32,
     entries: Vec<Entry>,
@@ -146,17 +168,44 @@ pub(in crate::checkpoint) struct ChunkWriter {
 
 impl ChunkWriter {
     pub fn new(place: Place, batch: BatchId) -> ChunkWriter {
-        ChunkWriter { place, batch, rows: 0, bytes: Vec::new(), chunks: 0, entries: Vec::new() }
+        ChunkWriter {
+            place,
+            batch,
+            rows: 0,
+            bytes: Vec::new(),
+            key: Vec::new(),
+            times: None,
+            chunks: 0,
+            entries: Vec::new(),
+        }
     }
 
     pub fn push(&mut self, row: Row<'_>) {
-        let before = self.bytes.len();
-        write_row(self.place.closing, row, &mut self.bytes);
-        if self.bytes.len() > CHUNK_BYTES && self.rows > 0 {
-            let overflowing = self.bytes.split_off(before);
+        let most = row.key.len() + row.totals.map_or(0, <[u8]>::len) + ROW_HEAD_BYTES;
+        if self.rows > 0 && self.bytes.len() + most + envelope::CHECKSUM_BYTES > CHUNK_BYTES {
             self.cut(false);
-            self.bytes.extend_from_slice(&overflowing);
         }
+        if self.rows == 0 {
+            // Where there was a full one there may be another; doubling ends at the same.
+            let room = if self.chunks > 0 { CHUNK_BYTES } else { 256 };
+            self.bytes = Vec::with_capacity(room);
+            self.bytes.resize(HEAD_BYTES, 0);
+        }
+        let shared = common_prefix(&self.key, row.key);
+        let times = Some((row.start, row.end));
+        let head = RowHead {
+            shared,
+            rest: row.key.len() - shared,
+            times: (self.times != times).then(|| stored_times(self.place.closing, row)),
+            totals: row.totals.map(<[u8]>::len),
+        };
+        head.write(&mut self.bytes);
+        let rest = &row.key[shared..];
+        self.bytes.extend_from_slice(rest);
+        self.bytes.extend_from_slice(row.totals.unwrap_or_default());
+        self.key.truncate(shared);
+        self.key.extend_from_slice(rest);
+        self.times = times;
         self.rows += 1;
     }
 
@@ -181,99 +230,255 @@ impl ChunkWriter {
     fn cut(&mut self, last: bool) {
         let key = ChunkKey { place: self.place, batch: self.batch, chunk: self.chunks }.encode();
         self.chunks = self.chunks.checked_add(1).expect("a run has fewer than 2^32 chunks");
-        let mut head = Vec::new();
-        envelope::write(&StoredChunkHead { last, rows: self.rows }, &mut head);
-        let parts = [&head[..], &self.bytes];
-        let value = envelope::seal_parts(Family::Windows, &key, Shape::WindowChunk, parts);
-        self.bytes.clear();
+        let mut value = std::mem::take(&mut self.bytes);
+        value[2] = u8::from(last);
+        value[3..HEAD_BYTES].copy_from_slice(&self.rows.to_le_bytes());
+        envelope::seal_in_place(Family::Windows, &key, Shape::WindowChunk, &mut value);
+        if value.len() < value.capacity() / 2 {
+            value.shrink_to_fit();
+        }
         self.entries.push(Entry { family: Family::Windows, key, value });
         self.rows = 0;
+        self.key.clear();
+        self.times = None;
     }
 }
 
-fn write_row(closing: Timestamp, row: Row<'_>, out: &mut Vec<u8>) {
-    let stored = StoredRow {
-        end_before_closing_us: closing.0.wrapping_sub(row.end.0),
-        length_us: row.end.0.wrapping_sub(row.start.0),
-        key: row.key,
-        totals: row.totals,
-    };
-    envelope::write(&stored, out);
+/// How many bytes both begin with.
+fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    let mut alike = 0;
+    while let (Some(one), Some(other)) = (word_at(one, alike), word_at(other, alike)) {
+        if one != other {
+            return alike + ((one ^ other).trailing_zeros() / 8) as usize;
+        }
+        alike += 8;
+    }
+    let rest = one[alike..].iter().zip(&other[alike..]);
+    alike + rest.take_while(|(one, other)| one == other).count()
 }
 
-fn read_row<'a>(closing: Timestamp, bytes: &mut &'a [u8]) -> Result<Row<'a>, CodecError> {
-    let stored: StoredRow<'a> = envelope::read(bytes)?;
-    let end = closing.0.wrapping_sub(stored.end_before_closing_us);
-    Ok(Row {
-        start: Timestamp(end.wrapping_sub(stored.length_us)),
-        end: Timestamp(end),
-        key: stored.key,
-        totals: stored.totals,
-    })
+/// Eight bytes, the first of them the lowest.
+fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk::<8>().map(|word| u64::from_le_bytes(*word))
 }
 
-/// A chunk whose checksum fits, ready to be read row by row.
+/// What comes before a row's bytes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::checkpoint) struct Chunk<'a> {
+struct RowHead {
+    /// Bytes of the key that the one before it has, too, and how many it has behind them.
+    shared: usize,
+    rest: usize,
+    /// Its end before the closing instant (0 for windows of a fixed length) and its length in microseconds, unless
+    /// both are those of the row before it.
+    times: Option<(i64, i64)>,
+    /// Length of its totals; `None` for a tombstone.
+    totals: Option<usize>,
+}
+
+impl RowHead {
+    fn write(self, out: &mut Vec<u8>) {
+        let has_times = if self.times.is_some() { HAS_TIMES } else { 0 };
+        let has_totals = if self.totals.is_some() { HAS_TOTALS } else { 0 };
+        let first = (self.rest as u64) << LENGTH_SHIFT | has_totals | has_times;
+        varint::put(first, out);
+        varint::put(self.shared as u64, out);
+        if let Some((end_before_closing, length)) = self.times {
+            varint::put_signed(end_before_closing, out);
+            varint::put_signed(length, out);
+        }
+        if let Some(totals) = self.totals {
+            varint::put(totals as u64, out);
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Result<RowHead, CodecError> {
+        let head = varint::take(bytes)?;
+        let rest = usize::try_from(head >> LENGTH_SHIFT).map_err(|_| CodecError::Short)?;
+        let shared = varint::take_length(bytes)?;
+        let times = match head & HAS_TIMES {
+            0 => None,
+            _ => Some((varint::take_signed(bytes)?, varint::take_signed(bytes)?)),
+        };
+        let totals = match head & HAS_TOTALS {
+            0 => None,
+            _ => Some(varint::take_length(bytes)?),
+        };
+        Ok(RowHead { shared, rest, times, totals })
+    }
+}
+
+fn stored_times(closing: Timestamp, row: Row<'_>) -> (i64, i64) {
+    (closing.0.wrapping_sub(row.end.0), row.end.0.wrapping_sub(row.start.0))
+}
+
+/// Start and end.
+fn read_times(closing: Timestamp, (end_before_closing, length): (i64, i64)) -> [Timestamp; 2] {
+    let end = closing.0.wrapping_sub(end_before_closing);
+    [end.wrapping_sub(length), end].map(Timestamp)
+}
+
+/// A chunk whose checksum fits.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::checkpoint) struct Chunk {
     pub key: ChunkKey,
     /// Whether its run ends here.
     pub last: bool,
     rows: u32,
-    bytes: &'a [u8],
 }
 
-impl<'a> Chunk<'a> {
-    pub fn open(key: &[u8], value: &'a [u8]) -> Result<Chunk<'a>, CodecError> {
+impl Chunk {
+    pub fn open(key: &[u8], value: &[u8]) -> Result<Chunk, CodecError> {
         let at = ChunkKey::decode(key)?;
-        let mut bytes = envelope::open(Family::Windows, key, Shape::WindowChunk, value)?;
-        let head: StoredChunkHead = envelope::read(&mut bytes)?;
-        Ok(Chunk { key: at, last: head.last, rows: head.rows, bytes })
+        let mut payload = envelope::open(Family::Windows, key, Shape::WindowChunk, value)?;
+        let [last, rows @ ..] = take::<5>(&mut payload).map_err(|_| CodecError::Short)?;
+        let last = match last {
+            0 => false,
+            1 => true,
+            _ => return Err(broken("it is neither the last of its run nor another one")),
+        };
+        Ok(Chunk { key: at, last, rows: u32::from_le_bytes(rows) })
     }
+}
 
-    /// The next row; `None` behind the last one.
-    pub fn next_row(&mut self) -> Result<Option<Row<'a>>, CodecError> {
-        match (self.rows, self.bytes.is_empty()) {
-            (0, true) => Ok(None),
-            (0, false) => Err(envelope::trailing()),
-            _ => {
-                self.rows -= 1;
-                read_row(self.key.place.closing, &mut self.bytes).map(Some)
-            }
+/// Reads the rows of a run's chunks, one by one, without keeping the chunks. No row makes it allocate more than
+/// there are bytes of keys.
+#[derive(Debug)]
+pub(in crate::checkpoint) struct ChunkReader {
+    closing: Timestamp,
+    /// Rows of the chunk that are not read yet, and where they begin in its value.
+    rows: u32,
+    at: usize,
+    is_first: bool,
+    /// The row that was read.
+    start: Timestamp,
+    end: Timestamp,
+    key: Vec<u8>,
+    /// Where its totals are in the chunk's value.
+    totals: Option<Range<usize>>,
+    /// Whether a row was read.
+    is_set: bool,
+}
+
+impl ChunkReader {
+    /// Reads chunks of a place.
+    pub fn new(place: Place) -> ChunkReader {
+        ChunkReader {
+            closing: place.closing,
+            rows: 0,
+            at: 0,
+            is_first: true,
+            start: Timestamp(0),
+            end: Timestamp(0),
+            key: Vec::new(),
+            totals: None,
+            is_set: false,
         }
     }
 
-    /// What is left to read, so that reading can go on after the bytes were put down.
-    pub fn progress(&self) -> (u32, usize) {
-        (self.rows, self.bytes.len())
+    /// Goes on with a run's next chunk.
+    pub fn begin(&mut self, chunk: Chunk) {
+        (self.rows, self.at, self.is_first) = (chunk.rows, HEAD_BYTES, true);
     }
 
-    /// Goes on where [`Chunk::progress`] was.
-    pub fn resume(
-        key: ChunkKey,
-        value: &'a [u8],
-        (rows, left): (u32, usize),
-    ) -> Result<Chunk<'a>, CodecError> {
-        let end = value.len().checked_sub(4).ok_or(CodecError::Short)?;
-        let start = end.checked_sub(left).ok_or(CodecError::Short)?;
-        let bytes = value.get(start..end).ok_or(CodecError::Short)?;
-        Ok(Chunk { key, last: false, rows, bytes })
+    /// Reads the next row of a chunk, whose value this is; false behind the last one.
+    ///
+    /// # Errors
+    /// Bytes that are not a row behind the one before it. There is nothing more to read then.
+    pub fn advance(&mut self, value: &[u8]) -> Result<bool, CodecError> {
+        let end = value.len().checked_sub(envelope::CHECKSUM_BYTES).ok_or(CodecError::Short)?;
+        let mut bytes = value.get(self.at..end).ok_or(CodecError::Short)?;
+        let Some(rows) = self.rows.checked_sub(1) else {
+            return if bytes.is_empty() { Ok(false) } else { Err(envelope::trailing()) };
+        };
+        let head = RowHead::read(&mut bytes)?;
+        let (rest, behind) = bytes.split_at_checked(head.rest).ok_or(CodecError::Short)?;
+        self.take_in(head, rest)?;
+        let left = behind.len();
+        let left = left.checked_sub(head.totals.unwrap_or(0)).ok_or(CodecError::Short)?;
+        self.at = end - left;
+        self.totals = head.totals.map(|totals| self.at - totals..self.at);
+        self.rows = rows;
+        Ok(true)
     }
+
+    /// Makes the next row's times and key of those of the row before it, which must be less.
+    fn take_in(&mut self, head: RowHead, rest: &[u8]) -> Result<(), CodecError> {
+        let before = self.start;
+        match head.times {
+            Some(times) => [self.start, self.end] = read_times(self.closing, times),
+            None if self.is_first => return Err(broken("its first row has no times")),
+            None => {}
+        }
+        if self.is_first && head.shared > 0 {
+            return Err(broken("its first row has no whole key"));
+        }
+        let gone = self.key.get(head.shared..).ok_or_else(|| broken("a row has no whole key"))?;
+        if self.is_set && (self.start, rest) <= (before, gone) {
+            return Err(broken("its rows are not in order"));
+        }
+        self.key.truncate(head.shared);
+        self.key.extend_from_slice(rest);
+        (self.is_set, self.is_first) = (true, false);
+        Ok(())
+    }
+
+    /// The row that was read from a chunk with this value.
+    pub fn row<'r>(&'r self, value: &'r [u8]) -> Row<'r> {
+        let totals = self.totals.clone().and_then(|totals| value.get(totals));
+        Row { start: self.start, end: self.end, key: &self.key, totals }
+    }
+
+    /// What rows are sorted by.
+    pub fn order(&self) -> (Timestamp, &[u8]) {
+        (self.start, &self.key)
+    }
+}
+
+fn broken(problem: &str) -> CodecError {
+    CodecError::Content(problem.to_owned())
 }
 
 /// Encodes a group's accumulators.
 pub(in crate::checkpoint) fn encode_totals(accumulators: &[Accumulator], out: &mut Vec<u8>) {
     for accumulator in accumulators {
-        let stored = match accumulator {
-            Accumulator::Count(count) => StoredTotal::Count(*count),
-            Accumulator::Sum(sum) => {
-                let Sum { exact, inexact, count } = *sum;
-                StoredTotal::Sum { exact, inexact, count }
+        match accumulator {
+            Accumulator::Count(count) => {
+                out.push(COUNT);
+                varint::put_signed(*count, out);
             }
-            Accumulator::Extreme(None) => StoredTotal::NoExtreme,
-            Accumulator::Extreme(Some(scalar)) => StoredTotal::Extreme(stored_scalar(scalar)),
-        };
-        envelope::write(&stored, out);
+            Accumulator::Sum(sum) => encode_sum(*sum, out),
+            Accumulator::Extreme(None) => out.push(NO_EXTREME),
+            Accumulator::Extreme(Some(scalar)) => {
+                out.push(EXTREME);
+                envelope::write(&stored_scalar(scalar), out);
+            }
+        }
     }
+}
+
+fn encode_sum(Sum { exact, inexact, count }: Sum, out: &mut Vec<u8>) {
+    match (inexact, round(exact)) {
+        (None, Some(round)) => {
+            out.push(ROUND_SUM);
+            varint::put_signed(round, out);
+        }
+        (None, None) => {
+            out.push(EXACT_SUM);
+            varint::put_wide(exact, out);
+        }
+        (Some(inexact), _) => {
+            out.push(INEXACT_SUM);
+            varint::put_wide(exact, out);
+            out.extend_from_slice(&inexact.to_bits().to_le_bytes());
+        }
+    }
+    varint::put_signed(count, out);
+}
+
+/// How many [`ROUND`]s it is, if it is a whole number of them and so is shorter.
+fn round(exact: i128) -> Option<i64> {
+    let exact = i64::try_from(exact).ok()?;
+    (exact != 0 && exact % ROUND == 0).then_some(exact / ROUND)
 }
 
 fn stored_scalar(scalar: &Scalar) -> StoredScalar<'_> {
@@ -300,14 +505,33 @@ pub(in crate::checkpoint) struct TotalsReader {
 impl TotalsReader {
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<&[Accumulator], CodecError> {
         self.accumulators.clear();
-        while !bytes.is_empty() {
-            let accumulator = match envelope::read(&mut bytes)? {
-                StoredTotal::Count(count) => Accumulator::Count(count),
-                StoredTotal::Sum { exact, inexact, count } => {
+        while let [kind, rest @ ..] = bytes {
+            bytes = rest;
+            let accumulator = match *kind {
+                COUNT => Accumulator::Count(varint::take_signed(&mut bytes)?),
+                EXACT_SUM => {
+                    let exact = varint::take_wide(&mut bytes)?;
+                    let count = varint::take_signed(&mut bytes)?;
+                    Accumulator::Sum(Sum { exact, inexact: None, count })
+                }
+                ROUND_SUM => {
+                    let exact = i128::from(varint::take_signed(&mut bytes)?) * i128::from(ROUND);
+                    let count = varint::take_signed(&mut bytes)?;
+                    Accumulator::Sum(Sum { exact, inexact: None, count })
+                }
+                INEXACT_SUM => {
+                    let exact = varint::take_wide(&mut bytes)?;
+                    let bits = take(&mut bytes).map_err(|_| CodecError::Short)?;
+                    let inexact = Some(f64::from_bits(u64::from_le_bytes(bits)));
+                    let count = varint::take_signed(&mut bytes)?;
                     Accumulator::Sum(Sum { exact, inexact, count })
                 }
-                StoredTotal::NoExtreme => Accumulator::Extreme(None),
-                StoredTotal::Extreme(scalar) => Accumulator::Extreme(Some(scalar.into_scalar())),
+                NO_EXTREME => Accumulator::Extreme(None),
+                EXTREME => {
+                    let scalar: StoredScalar<'_> = envelope::read(&mut bytes)?;
+                    Accumulator::Extreme(Some(scalar.into_scalar()))
+                }
+                _ => return Err(broken("it holds an aggregate of no known kind")),
             };
             self.accumulators.push(accumulator);
         }
@@ -341,7 +565,10 @@ pub(super) fn encode_row(closing: Timestamp, row: Row<'_>) -> Entry {
     key.extend_from_slice(&envelope::ordered(row.start.0));
     key.extend_from_slice(row.key);
     let mut payload = Vec::new();
-    write_row(closing, Row { key: &[], ..row }, &mut payload);
+    let totals = row.totals.map(<[u8]>::len);
+    let times = Some(stored_times(closing, row));
+    RowHead { shared: 0, rest: 0, times, totals }.write(&mut payload);
+    payload.extend_from_slice(row.totals.unwrap_or_default());
     let value = envelope::seal(Family::Windows, &key, Shape::WindowRow, &payload);
     Entry { family: Family::Windows, key, value }
 }
@@ -359,10 +586,14 @@ pub(super) fn decode_row<'a>(
     }
     let closing = Timestamp(envelope::from_ordered(take(&mut rest)?));
     let start = Timestamp(envelope::from_ordered(take(&mut rest)?));
-    let mut bytes = payload;
-    let row = read_row(closing, &mut bytes)?;
-    if row.start != start || !bytes.is_empty() || !row.key.is_empty() {
+    let mut totals = payload;
+    let head = RowHead::read(&mut totals)?;
+    let times = head.times.map(|times| read_times(closing, times));
+    let (Some([found, end]), 0, 0) = (times, head.shared, head.rest) else {
+        return Err(CodecError::Key);
+    };
+    if found != start || totals.len() != head.totals.unwrap_or(0) {
         return Err(CodecError::Key);
     }
-    Ok((closing, Row { key: rest, ..row }))
+    Ok((closing, Row { start, end, key: rest, totals: head.totals.map(|_| totals) }))
 }

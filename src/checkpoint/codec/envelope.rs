@@ -33,25 +33,23 @@ pub(super) enum Shape {
     StateLog = 13,
 }
 
+/// What a checksum takes at the end of a value.
+pub(super) const CHECKSUM_BYTES: usize = 4;
+
 /// Wraps a payload for its place.
 pub(super) fn seal(family: Family, key: &[u8], shape: Shape, payload: &[u8]) -> Vec<u8> {
-    seal_parts(family, key, shape, [&[], payload])
+    let mut value = Vec::with_capacity(2 + payload.len() + CHECKSUM_BYTES);
+    value.extend_from_slice(&[0; 2]);
+    value.extend_from_slice(payload);
+    seal_in_place(family, key, shape, &mut value);
+    value
 }
 
-/// The same for a payload in two parts.
-pub(super) fn seal_parts(
-    family: Family,
-    key: &[u8],
-    shape: Shape,
-    [head, body]: [&[u8]; 2],
-) -> Vec<u8> {
-    let mut value = Vec::with_capacity(head.len() + body.len() + 6);
-    value.extend_from_slice(&[FORMAT, shape as u8]);
-    value.extend_from_slice(head);
-    value.extend_from_slice(body);
-    let checksum = checksum(family, key, &value);
+/// The same for a payload with two bytes before it, which become format and shape.
+pub(super) fn seal_in_place(family: Family, key: &[u8], shape: Shape, value: &mut Vec<u8>) {
+    value[..2].copy_from_slice(&[FORMAT, shape as u8]);
+    let checksum = checksum(family, key, value);
     value.extend_from_slice(&checksum.to_le_bytes());
-    value
 }
 
 /// Unwraps a payload that was sealed for this place.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 
 use super::{
-    Chunk, CodecError, Entry, Family, TotalsReader,
+    Chunk, ChunkReader, CodecError, Entry, Family, TotalsReader,
     envelope::{self, Shape},
 };
 use crate::{
@@ -775,10 +775,12 @@ pub(in crate::checkpoint) fn check_value(
         Family::Meta => check_meta(key, value)?,
         Family::Offsets => drop(decode_position(key, value)?),
         Family::Windows => {
-            let mut chunk = Chunk::open(key, value)?;
-            let mut totals = TotalsReader::default();
-            while let Some(row) = chunk.next_row()? {
-                totals.read(row.totals.unwrap_or_default())?;
+            let chunk = Chunk::open(key, value)?;
+            let (mut rows, mut totals) =
+                (ChunkReader::new(chunk.key.place), TotalsReader::default());
+            rows.begin(chunk);
+            while rows.advance(value)? {
+                totals.read(rows.row(value).totals.unwrap_or_default())?;
             }
         }
         Family::Outbox => match OutboxKey::decode(key)? {

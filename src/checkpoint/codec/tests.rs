@@ -45,6 +45,7 @@ fn all_accumulators() -> Vec<Accumulator> {
     vec![
         Accumulator::Count(3),
         Accumulator::Sum(Sum { exact: -5, inexact: None, count: 2 }),
+        Accumulator::Sum(Sum { exact: -1_234_560_000_000, inexact: None, count: 2 }),
         Accumulator::Sum(Sum { exact: 0, inexact: Some(0.5), count: 1 }),
         Accumulator::Extreme(None),
         extreme(Scalar::Boolean(true)),
@@ -176,21 +177,21 @@ fn the_bytes_of_groups_in_format_1_never_change() {
     pinned(
         chunk,
         "018000000001c9c380000000000000000200000000",
-        "0107010200fc008793030161014a000601090004010001000000000000e03f02020300010301010302fd\
-         000000000002000003030000000000000080030402c3a90305010306fefeffffffffffffffffffffffff\
-         ffffff2600fc008793030162002497c27e",
+        "01070102000000070000808ece1c4d61000601090405ff880f040200000000000000e03f0203\
+         0400010401010402fd000000000002000004030000000000000080040402c3a90405010406fe\
+         feffffffffffffffffffffffffffffff260400628aa15763",
     );
     let mut keys = ChunkWriter::new(Place::keys(Timestamp(40_000_000)), BatchId(2));
     keys.push(Row { start: Timestamp(31), end: Timestamp(31), key: b"a", totals: Some(&[]) });
     pinned(
         &keys.finish()[0],
         "038000000002625a00000000000000000200000000",
-        "01070101fcc2b3c4040001610100cca386a7",
+        "010701010000000700c2e79226000061362e4562",
     );
     pinned(
         &encode_row(Timestamp(30_000_000), row(b"a", Some(&[0, 6]))),
         "028000000001c9c380800000000000000061",
-        "010800fc0087930300010200061c8aaeb2",
+        "0108030000808ece1c020006acdb7b10",
     );
 }
 
@@ -261,20 +262,22 @@ fn a_later_format_is_told_from_damage() {
 }
 
 #[test]
-fn large_runs_are_cut_into_chunks_of_a_mebibyte() {
+fn large_runs_are_cut_into_chunks_of_64_kibibytes() {
     let totals = vec![0; 700];
     let keys: Vec<_> = (0..5000u32).map(u32::to_be_bytes).collect();
     let rows: Vec<_> = keys.iter().map(|key| row(key, Some(&totals))).collect();
     let chunks = chunk_of(&rows);
     assert!(chunks.len() > 3);
     let mut read = 0;
+    let mut reader = ChunkReader::new(Place::groups(Timestamp(30_000_000)));
     for (index, entry) in chunks.iter().enumerate() {
-        assert!(entry.value.len() <= (1 << 20) + 64);
-        let mut chunk = Chunk::open(&entry.key, &entry.value).unwrap();
+        assert!(entry.value.len() <= 64 << 10);
+        let chunk = Chunk::open(&entry.key, &entry.value).unwrap();
         assert_eq!(chunk.key.chunk as usize, index);
         assert_eq!(chunk.last, index + 1 == chunks.len());
-        while let Some(found) = chunk.next_row().unwrap() {
-            assert_eq!(found, rows[read]);
+        reader.begin(chunk);
+        while reader.advance(&entry.value).unwrap() {
+            assert_eq!(reader.row(&entry.value), rows[read]);
             read += 1;
         }
     }
@@ -285,7 +288,153 @@ fn any_family() -> impl Strategy<Value = Family> {
     prop::sample::select(Family::ALL.to_vec())
 }
 
+/// A chunk's rows with nothing wrong around them.
+fn chunk_with(rows: &[u8], count: u32) -> Entry {
+    let mut entry = chunk_of(&[row(b"a", None)]).remove(0);
+    let mut content = entry.value[..2].to_vec();
+    content.push(1);
+    content.extend_from_slice(&count.to_le_bytes());
+    content.extend_from_slice(rows);
+    entry.value = envelope::with_checksum(Family::Windows, &entry.key, &content);
+    entry
+}
+
+#[test]
+fn rows_that_no_writer_wrote_are_refused() {
+    let check = |rows: &[u8], count, problem: &str| {
+        let entry = chunk_with(rows, count);
+        let found = check_value(Family::Windows, &entry.key, &entry.value);
+        match (problem, found) {
+            ("", found) => assert_eq!(found, Ok(None)),
+            (_, Err(error)) => assert!(error.to_string().contains(problem), "{error}"),
+            (_, Ok(_)) => panic!("{rows:?} was read, and {problem}"),
+        }
+    };
+    // A tombstone of `b` from 0 to 0 us, and one of `bc` with the same times.
+    let (first, second) = ([5, 0, 0, 0, b'b'], [4, 1, b'c']);
+    check(&[&first[..], &second].concat(), 2, "");
+    check(&[&first[..], &second].concat(), 1, "more behind its end");
+    check(&[&first[..], &second].concat(), 3, "a number in it cannot be");
+    check(&first, u32::MAX, "a number in it cannot be");
+    check(&[4, 0, b'b'], 1, "its first row has no times");
+    check(&[5, 1, 0, 0, b'b'], 1, "its first row has no whole key");
+    check(&[&first[..], &[4, 2, b'c']].concat(), 2, "a row has no whole key");
+    for same_or_less in [&[4, 0, b'b'][..], &[4, 0, b'a'], &[0, 1], &[0, 0], &[4, 0, 0]] {
+        check(&[&first[..], same_or_less].concat(), 2, "its rows are not in order");
+    }
+    // Of the same key one that starts before, and one that starts behind it.
+    check(&[&first[..], &[1, 1, 0, 2]].concat(), 2, "its rows are not in order");
+    check(&[&first[..], &[1, 1, 0, 1]].concat(), 2, "");
+    let endless = [0xFC, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1];
+    check(&[&endless[..], &[0]].concat(), 1, "too short");
+    check(&[&first[..], &endless, &[0]].concat(), 2, "too short");
+    check(&[&first[..], &[6, 1], &endless, b"c"].concat(), 2, "too short");
+    check(&[7, 0, 0, 0, 1, b'b', 6], 1, "no known kind");
+}
+
+#[test]
+fn a_chunk_is_the_last_one_or_not() {
+    let mut entry = chunk_with(&[5, 0, 0, 0, b'b'], 1);
+    for last in 0..=u8::MAX {
+        entry.value[2] = last;
+        let content = &entry.value[..entry.value.len() - 4];
+        let value = envelope::with_checksum(Family::Windows, &entry.key, content);
+        let opened = Chunk::open(&entry.key, &value).map(|chunk| chunk.last);
+        assert_eq!(opened.ok(), [false, true].get(usize::from(last)).copied());
+    }
+}
+
+#[test]
+fn rows_of_one_window_take_few_bytes() {
+    let keys: Vec<_> = (10_000..20_000).map(|store| format!("\u{1}store-{store}\0\0")).collect();
+    let mut totals = Vec::new();
+    encode_totals(
+        &[Accumulator::Sum(Sum { exact: 1_234_560_000_000, inexact: None, count: 1 })],
+        &mut totals,
+    );
+    let rows: Vec<_> = keys.iter().map(|key| row(key.as_bytes(), Some(&totals))).collect();
+    let bytes: usize = chunk_of(&rows).iter().map(|entry| entry.value.len()).sum();
+    assert!(bytes < 12 * rows.len(), "{bytes}");
+}
+
+#[test]
+fn a_run_goes_on_behind_its_chunk_before() {
+    let mut reader = ChunkReader::new(Place::groups(Timestamp(30_000_000)));
+    for (key, is_right) in [(b"b", true), (b"c", true), (b"c", false)] {
+        let entry = chunk_of(&[row(key, None)]).remove(0);
+        reader.begin(Chunk::open(&entry.key, &entry.value).unwrap());
+        assert_eq!(reader.advance(&entry.value).is_ok(), is_right);
+    }
+}
+
+type AnyRow = ((i64, Vec<u8>), i64, Option<Vec<u8>>);
+
+/// Rows in order, of which many have something in common.
+fn any_rows() -> impl Strategy<Value = Vec<AnyRow>> {
+    let start = prop_oneof![-1i64..2, any::<i64>()];
+    let key = prop_oneof![
+        prop::collection::vec(0u8..2, 0..12),
+        prop::collection::vec(any::<u8>(), 0..40),
+        (0u8..4).prop_map(|last| [vec![7; 300], vec![last]].concat()),
+    ];
+    let rest = (prop_oneof![0i64..2, any::<i64>()], any::<Option<Vec<u8>>>());
+    prop::collection::btree_map((start, key), rest, 1..60).prop_map(|rows| {
+        rows.into_iter().map(|(order, (end, totals))| (order, end, totals)).collect()
+    })
+}
+
 proptest! {
+    #[test]
+    fn rows_read_back_what_was_written(any in any_rows(), closing: i64, padding in 0usize..9000) {
+        let totals = |totals: &Option<Vec<u8>>| {
+            totals.as_ref().map(|totals| [&vec![0; padding][..], totals].concat())
+        };
+        let totals: Vec<_> = any.iter().map(|(_, _, of_row)| totals(of_row)).collect();
+        let rows: Vec<_> = any.iter().zip(&totals).map(|(((start, key), end, _), totals)| Row {
+            start: Timestamp(*start), end: Timestamp(*end), key, totals: totals.as_deref(),
+        }).collect();
+        let place = Place::keys(Timestamp(closing));
+        let mut writer = ChunkWriter::new(place, BatchId(1));
+        rows.iter().for_each(|row| writer.push(*row));
+        let (mut reader, mut left) = (ChunkReader::new(place), rows.iter());
+        for entry in writer.finish() {
+            prop_assert!(entry.value.len() <= 64 << 10);
+            reader.begin(Chunk::open(&entry.key, &entry.value).unwrap());
+            // Each can be read without the others, too.
+            let mut alone = ChunkReader::new(place);
+            alone.begin(Chunk::open(&entry.key, &entry.value).unwrap());
+            while reader.advance(&entry.value).unwrap() {
+                prop_assert_eq!(Some(&reader.row(&entry.value)), left.next());
+                prop_assert_eq!(alone.advance(&entry.value), Ok(true));
+                prop_assert_eq!(alone.row(&entry.value), reader.row(&entry.value));
+            }
+        }
+        prop_assert_eq!(left.next(), None);
+    }
+
+    #[test]
+    fn damaged_rows_with_a_good_checksum_never_panic(
+        any in any_rows(), at: prop::sample::Index, byte: u8, cut: bool,
+    ) {
+        let totals = [1, 9, 4];
+        let rows: Vec<_> = any.iter().map(|((start, key), end, is_there)| Row {
+            start: Timestamp(*start),
+            end: Timestamp(*end),
+            key,
+            totals: is_there.as_ref().map(|_| &totals[..]),
+        }).collect();
+        for entry in chunk_of(&rows) {
+            let mut content = entry.value[..entry.value.len() - 4].to_vec();
+            let at = at.index(content.len());
+            if cut { content.truncate(at) } else { content[at] = byte }
+            let _ = check_value(
+                Family::Windows,
+                &entry.key,
+                &envelope::with_checksum(Family::Windows, &entry.key, &content),
+            );
+        }
+    }
+
     #[test]
     fn keys_sort_as_what_they_stand_for(a: (i64, u64, u32), b: (i64, u64, u32)) {
         let key = |(closing, batch, chunk)| ChunkKey {
@@ -339,7 +488,12 @@ proptest! {
     ) {
         keys.insert(Vec::new());
         let accumulators =
-            [Accumulator::Count(count), Accumulator::Sum(Sum { exact, inexact, count })];
+            [exact, 0, 9_999_999, i128::from(count), i128::from(count / 10_000_000) * 10_000_000]
+                .into_iter()
+                .flat_map(|exact| [(exact, inexact), (exact, None)])
+                .map(|(exact, inexact)| Accumulator::Sum(Sum { exact, inexact, count }))
+                .chain([Accumulator::Count(count)])
+                .collect::<Vec<_>>();
         let mut totals = Vec::new();
         encode_totals(&accumulators, &mut totals);
         let mut writer = ChunkWriter::new(Place::groups(Timestamp(closing)), BatchId(1));
@@ -348,11 +502,14 @@ proptest! {
         }).collect();
         rows.iter().for_each(|row| writer.push(*row));
         let entries = writer.finish();
-        let mut chunk = Chunk::open(&entries[0].key, &entries[0].value).unwrap();
+        let value = &entries[0].value;
+        let mut chunk = ChunkReader::new(Place::groups(Timestamp(closing)));
+        chunk.begin(Chunk::open(&entries[0].key, value).unwrap());
         for row in rows {
-            prop_assert_eq!(chunk.next_row(), Ok(Some(row)));
+            prop_assert_eq!(chunk.advance(value), Ok(true));
+            prop_assert_eq!(chunk.row(value), row);
         }
-        prop_assert_eq!(chunk.next_row(), Ok(None));
+        prop_assert_eq!(chunk.advance(value), Ok(false));
         let mut reader = TotalsReader::default();
         let read = reader.read(&totals).unwrap();
         prop_assert_eq!(format!("{read:?}"), format!("{accumulators:?}"));

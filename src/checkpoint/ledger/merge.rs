@@ -4,7 +4,7 @@ use super::{Edit, Families, Run, at_key, corrupt};
 use crate::{
     checkpoint::{
         CheckpointError,
-        codec::{Chunk, ChunkKey, ChunkWriter, Family, Row, StateHead},
+        codec::{Chunk, ChunkKey, ChunkReader, ChunkWriter, Family, Row, StateHead},
     },
     faults::{Mutant, is_planted},
     types::{BatchId, Place, Timestamp},
@@ -121,28 +121,28 @@ impl<'f> MergedRows<'f> {
             self.push(cursor);
         }
         let Some(&newest) = self.heap.first() else { return Ok(None) };
-        let order = self.cursors[newest].row.order();
+        let order = self.cursors[newest].order();
         // Were there another one of its group, one of these would be.
         let below = self.heap.iter().skip(1).take(2);
-        if below.into_iter().all(|&cursor| self.cursors[cursor].row.order() != order) {
+        if below.into_iter().all(|&cursor| self.cursors[cursor].order() != order) {
             self.is_top_used = true;
             let cursor = &self.cursors[newest];
-            return Ok(Some((cursor.row.as_row(), cursor.batch)));
+            return Ok(Some((cursor.row(), cursor.batch)));
         }
         self.pop();
         self.used.push(newest);
         while let Some(&older) = self.heap.first()
-            && self.cursors[older].row.order() == self.cursors[newest].row.order()
+            && self.cursors[older].order() == self.cursors[newest].order()
         {
             self.pop();
             self.used.push(older);
         }
         let cursor = &self.cursors[newest];
-        Ok(Some((cursor.row.as_row(), cursor.batch)))
+        Ok(Some((cursor.row(), cursor.batch)))
     }
 
     fn comes_before(&self, one: usize, other: usize) -> bool {
-        let order = |cursor: usize| self.cursors[cursor].row.order();
+        let order = |cursor: usize| self.cursors[cursor].order();
         order(one).cmp(&order(other)).then(other.cmp(&one)).is_lt()
     }
 
@@ -194,11 +194,11 @@ struct Cursor<'f> {
     place: Place,
     batch: BatchId,
     chunks: u32,
-    /// The chunk being read, its bytes and how far it was read.
+    /// The chunk being read, and its bytes.
     chunk: u32,
     value: Vec<u8>,
-    progress: (u32, usize),
-    row: OwnedRow,
+    /// Stands at a row, unless all were read.
+    rows: ChunkReader,
     done: bool,
 }
 
@@ -215,8 +215,7 @@ impl<'f> Cursor<'f> {
             chunks: run.chunks,
             chunk: 0,
             value: Vec::new(),
-            progress: (0, 0),
-            row: OwnedRow::default(),
+            rows: ChunkReader::new(place),
             done: false,
         };
         cursor.fetch()?;
@@ -237,29 +236,18 @@ impl<'f> Cursor<'f> {
         })?;
         let chunk = Chunk::open(&key, &self.value)
             .map_err(|error| at_key(directory, Family::Windows, &key, &error))?;
-        self.progress = chunk.progress();
+        self.rows.begin(chunk);
         Ok(())
     }
 
     /// Moves to the next row, through the next chunk where this one ends.
     fn advance(&mut self) -> Result<(), CheckpointError> {
         loop {
-            let key = self.key();
-            let directory = self.families.directory();
-            let damaged = |error| at_key(directory, Family::Windows, &key.encode(), &error);
-            let mut chunk = Chunk::resume(key, &self.value, self.progress).map_err(damaged)?;
-            if let Some(row) = chunk.next_row().map_err(damaged)? {
-                if self.row.is_set && (row.start, row.key) <= self.row.order() {
-                    return Err(corrupt(
-                        directory,
-                        format!(
-                            "the rows of windows {} are not in order",
-                            key.encode().escape_ascii()
-                        ),
-                    ));
-                }
-                self.progress = chunk.progress();
-                self.row.set(row);
+            let is_row = self.rows.advance(&self.value).map_err(|error| {
+                let key = self.key().encode();
+                at_key(self.families.directory(), Family::Windows, &key, &error)
+            })?;
+            if is_row {
                 return Ok(());
             }
             if self.chunk + 1 >= self.chunks {
@@ -270,49 +258,12 @@ impl<'f> Cursor<'f> {
             self.fetch()?;
         }
     }
-}
 
-/// A row in buffers that are used again.
-struct OwnedRow {
-    start: Timestamp,
-    end: Timestamp,
-    key: Vec<u8>,
-    totals: Vec<u8>,
-    is_tombstone: bool,
-    is_set: bool,
-}
-
-impl Default for OwnedRow {
-    fn default() -> Self {
-        OwnedRow {
-            start: Timestamp(0),
-            end: Timestamp(0),
-            key: Vec::new(),
-            totals: Vec::new(),
-            is_tombstone: false,
-            is_set: false,
-        }
-    }
-}
-
-impl OwnedRow {
-    fn set(&mut self, row: Row<'_>) {
-        self.start = row.start;
-        self.end = row.end;
-        self.key.clear();
-        self.key.extend_from_slice(row.key);
-        self.totals.clear();
-        self.totals.extend_from_slice(row.totals.unwrap_or_default());
-        self.is_tombstone = row.totals.is_none();
-        self.is_set = true;
-    }
-
-    fn as_row(&self) -> Row<'_> {
-        let totals = (!self.is_tombstone).then_some(self.totals.as_slice());
-        Row { start: self.start, end: self.end, key: &self.key, totals }
+    fn row(&self) -> Row<'_> {
+        self.rows.row(&self.value)
     }
 
     fn order(&self) -> (Timestamp, &[u8]) {
-        (self.start, &self.key)
+        self.rows.order()
     }
 }
