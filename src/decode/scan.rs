@@ -253,6 +253,13 @@ impl<'a> Scanner<'a> {
     fn digits(&mut self, mantissa: &mut i64) {
         let mut pos = self.pos;
         let mut value = *mantissa;
+        // Eight at a time do not wait for each other.
+        while let Some(word) = self.bytes.get(pos..).and_then(<[u8]>::first_chunk::<8>)
+            && let Some(eight) = eight_digits(u64::from_le_bytes(*word))
+        {
+            value = value.wrapping_mul(100_000_000).wrapping_add(eight);
+            pos += 8;
+        }
         while let Some(byte) = self.bytes.get(pos) {
             let digit = byte.wrapping_sub(b'0');
             if digit > 9 {
@@ -404,6 +411,21 @@ impl<'a> Scanner<'a> {
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// The number that eight ASCII digits are, the first of them in the lowest byte.
+#[inline(always)]
+fn eight_digits(word: u64) -> Option<i64> {
+    let digits = word ^ (LOW_BITS * 0x30);
+    // A byte above nine has a high nibble, or gets one.
+    if (digits | digits.wrapping_add(LOW_BITS * 0x06)) & (LOW_BITS * 0xf0) != 0 {
+        return None;
+    }
+    // Neighbours are put together: bytes to pairs, pairs to fours, fours to all.
+    let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    let all = (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff;
+    Some(all.cast_signed())
+}
 
 /// Sets the high bit of each zero byte. Bytes above the first zero byte may be marked by mistake, which
 /// does no harm where only the first one counts.

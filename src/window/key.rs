@@ -45,7 +45,32 @@ pub fn encode(value: Value<'_>, key: &mut Vec<u8>) {
 
 /// A zero byte inside a text is written as 00 FF, its end as 00 00, so that a shorter text sorts
 /// before every longer one that begins with it.
+#[inline]
 fn encode_text(text: &[u8], key: &mut Vec<u8>) {
+    key.reserve(text.len() + 2);
+    if text.len() <= SHORT_TEXT && !has_zero(text) {
+        key.extend_from_slice(text);
+        key.extend_from_slice(&[0, 0]);
+        return;
+    }
+    encode_long_text(text, key);
+}
+
+/// Texts up to this length are looked at without a call.
+const SHORT_TEXT: usize = 32;
+
+/// Whether one of the bytes is zero.
+#[inline]
+fn has_zero(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let has_zero_byte = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080 != 0
+    };
+    words.iter().any(has_zero_byte) || rest.contains(&0)
+}
+
+fn encode_long_text(text: &[u8], key: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(zero) = memchr::memchr(0, rest) {
         key.extend_from_slice(&rest[..=zero]);

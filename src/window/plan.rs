@@ -21,6 +21,8 @@ pub struct WindowPlan {
     /// Whether groups close when the watermark reaches their end: there is one, and not every group
     /// is published again by each batch.
     pub(super) closes: bool,
+    /// Whether a least or greatest text is kept.
+    pub(super) keeps_texts: bool,
     /// Whether sessions take no late rows; in complete mode they do not either, although none closes
     /// (Spark).
     pub(super) sessions_are_late: bool,
@@ -72,6 +74,10 @@ impl WindowPlan {
             closes: has_watermark
                 && windowing != Windowing::None
                 && pipeline.output_mode != OutputMode::Complete,
+            keeps_texts: aggregation.aggregates.iter().any(|aggregate| {
+                matches!(aggregate.function, AggregateFunction::Min | AggregateFunction::Max)
+                    && aggregate.column.map(column_type) == Some(DataType::String)
+            }),
             sessions_are_late: has_watermark,
         })
     }

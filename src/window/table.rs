@@ -35,7 +35,8 @@ pub struct Table {
     key_ends: Vec<usize>,
     keys: Vec<u8>,
     accumulators: Vec<Accumulator>,
-    /// Bytes that accumulators own elsewhere.
+    /// Whether accumulators may own bytes elsewhere, and how many they do.
+    has_texts: bool,
     text_bytes: usize,
     /// So many first groups are ordered by window start, then key.
     in_order: usize,
@@ -97,6 +98,7 @@ impl Table {
             key_ends: Vec::new(),
             keys: Vec::new(),
             accumulators: Vec::new(),
+            has_texts: false,
             text_bytes: 0,
             in_order: 0,
             order: OnceLock::new(),
@@ -270,16 +272,14 @@ impl Table {
         // In order they come without an index, which may never be needed.
         if last && self.len().checked_sub(1).is_none_or(|at| self.group(at).order() < group.order())
         {
-            self.text_bytes += text_bytes(group.accumulators);
-            self.accumulators.extend_from_slice(group.accumulators);
+            self.add_accumulators(group.accumulators);
             self.push(group.key, (group.start, group.end));
             self.in_order = self.len();
             return;
         }
         let (index, is_new) = self.find_or_push(group.key, (group.start, group.end));
         if is_new {
-            self.text_bytes += text_bytes(group.accumulators);
-            self.accumulators.extend_from_slice(group.accumulators);
+            self.add_accumulators(group.accumulators);
             return;
         }
         if self.windows.of(index).1 != group.end {
@@ -300,6 +300,7 @@ impl Table {
         let (index, is_new) = self.find_or_push(key, window);
         if is_new {
             self.accumulators.extend(plan.fresh());
+            self.has_texts |= plan.keeps_texts;
         }
         index
     }
@@ -314,9 +315,18 @@ impl Table {
     pub(super) fn change(&mut self, index: usize, change: impl FnOnce(&mut [Accumulator])) {
         let range = self.range_of(index);
         let accumulators = &mut self.accumulators[range];
+        if !self.has_texts {
+            return change(accumulators);
+        }
         let before = text_bytes(accumulators);
         change(accumulators);
         self.text_bytes = self.text_bytes - before + text_bytes(accumulators);
+    }
+
+    fn add_accumulators(&mut self, accumulators: &[Accumulator]) {
+        self.has_texts |= accumulators.iter().any(|it| matches!(it, Accumulator::Extreme(_)));
+        self.text_bytes += text_bytes(accumulators);
+        self.accumulators.extend_from_slice(accumulators);
     }
 
     /// Index of the group with this window and key, and whether it was made now, still without accumulators.
@@ -330,7 +340,7 @@ impl Table {
         let is_it = |slot: &Slot| {
             let group = slot.group as usize;
             slot.hash == hash
-                && keys[key_range(key_ends, group)] == *key
+                && is_same(&keys[key_range(key_ends, group)], key)
                 && windows.of(group).0 == window.0
         };
         match index.entry(Slot::spread(hash), is_it, |slot| Slot::spread(slot.hash)) {
@@ -419,6 +429,25 @@ impl GroupWindows {
 fn key_range(key_ends: &[usize], index: usize) -> Range<usize> {
     let begin = index.checked_sub(1).map_or(0, |before| key_ends[before]);
     begin..key_ends[index]
+}
+
+/// Whether two keys are equal; most are too short to be worth a call.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() || one.len() > 16 {
+        return one == other;
+    }
+    match (
+        one.first_chunk::<8>(),
+        other.first_chunk::<8>(),
+        one.last_chunk::<8>(),
+        other.last_chunk(),
+    ) {
+        (Some(first), Some(as_first), Some(last), Some(as_last)) => {
+            first == as_first && last == as_last
+        }
+        _ => one == other,
+    }
 }
 
 /// # Panics
