@@ -78,6 +78,15 @@ impl Sum {
 }
 
 impl Accumulator {
+    /// Bytes of memory it owns besides its own.
+    #[inline]
+    pub(super) fn text_bytes(&self) -> usize {
+        match self {
+            Accumulator::Extreme(Some(Scalar::String(text))) => text.len(),
+            _ => 0,
+        }
+    }
+
     /// Adds one event's cell. `scale` is the unit of sums.
     pub fn add(&mut self, event: &Event<'_>, column: Option<usize>, scale: u8, keep_greater: bool) {
         let Some(column) = column else {
