@@ -174,10 +174,13 @@ impl Trial {
     /// Room for everything, for some of the state and of a batch's rows, or for none.
     fn room(&mut self) -> Room {
         let chance = &mut self.rooms;
+        let batch_bytes = if chance.below(2) == 0 { usize::MAX } else { chance.index(4000) };
         match chance.below(3) {
             0 => Room::ENDLESS,
-            1 => Room { state_bytes: 0, rows_bytes: 0 },
-            _ => Room { state_bytes: chance.index(4000), rows_bytes: chance.index(300) },
+            1 => Room { state_bytes: 0, rows_bytes: 0, batch_bytes },
+            _ => {
+                Room { state_bytes: chance.index(4000), rows_bytes: chance.index(300), batch_bytes }
+            }
         }
     }
 

@@ -9,9 +9,15 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     path::PathBuf,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use support::{
@@ -31,6 +37,12 @@ const WINDOWED: &str = "group_by = [\"store\"]\noutput = [\"store\", \"total\", 
                         \"window_end\"]\n";
 const ALONE: &str = "group_by = [\"store\"]\noutput = [\"store\", \"total\"]\n";
 
+fn spec_text(head: &str, window: &str, mode: &str) -> String {
+    format!(
+        "name = \"sales\"\ntopic = \"sales\"\n{head}{SCHEMA}{window}[run]\noutput_mode = \"{mode}\"\n"
+    )
+}
+
 struct Trial {
     broker: Broker,
     home: tempfile::TempDir,
@@ -49,10 +61,7 @@ impl Trial {
         }
         let home = tempfile::tempdir().unwrap();
         let spec = home.path().join("spec.toml");
-        let text = format!(
-            "name = \"sales\"\ntopic = \"sales\"\n{head}{SCHEMA}{window}[run]\noutput_mode = \"{mode}\"\n"
-        );
-        fs::write(&spec, text).unwrap();
+        fs::write(&spec, spec_text(head, window, mode)).unwrap();
         Trial { broker, home, spec }
     }
 
@@ -142,6 +151,78 @@ fn a_deduplication_that_does_not_fit_ends_with_50_and_goes_on_with_more() {
     succeed(&mut trial.command("small", "4GiB"));
     let small = batch_files(&out_dir(trial.home.path(), "small"));
     assert!(small == batch_files(&out_dir(trial.home.path(), "large")), "the files differ");
+}
+
+/// How a command ended, what it said and the most memory it had, in MiB.
+fn measured(command: &mut Command) -> (Option<i32>, Vec<u8>, u64) {
+    let mut process = Process::start(command.stdout(Stdio::piped()));
+    let status = format!("/proc/{}/status", process.0.id());
+    let ended = Arc::new(AtomicBool::new(false));
+    let (watching, is_over) = (status, ended.clone());
+    let watcher = thread::spawn(move || {
+        let mut most = 0u64;
+        while !is_over.load(Ordering::SeqCst) {
+            let text = fs::read_to_string(&watching).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            most = most.max(kib.unwrap_or(0) / 1024);
+            thread::sleep(Duration::from_millis(2));
+        }
+        most
+    });
+    let mut said = Vec::new();
+    process.0.stdout.take().expect("it is piped").read_to_end(&mut said).unwrap();
+    let code = process.wait();
+    ended.store(true, Ordering::SeqCst);
+    (code, said, watcher.join().expect("it only reads"))
+}
+
+/// Ninety megabytes of keys are one batch, unless it is cut for its memory's sake.
+#[test]
+fn long_keys_keep_to_the_limit_while_they_are_read_and_looked_at() {
+    const PARTITIONS: i32 = 24;
+    const OF_EACH: i64 = 480;
+    let broker = Broker::start(&[&format!("sales:{PARTITIONS}")]);
+    for partition in 0..PARTITIONS {
+        let sale = |index: i64| {
+            let store = format!("{partition}-{index}-{}", "x".repeat(8000));
+            support::sale_json(&store, "1.00", BEGINNING + index)
+        };
+        let sales: Vec<_> = (0..OF_EACH).map(sale).collect();
+        let sales: Vec<&[u8]> = sales.iter().map(Vec::as_slice).collect();
+        support::send(&broker.address, "sales", partition, &sales);
+    }
+    let home = tempfile::tempdir().unwrap();
+    let spec = home.path().join("spec.toml");
+    let window = "[window]\nduration = \"1 hour\"\n";
+    fs::write(&spec, spec_text(WINDOWED, window, "append")).unwrap();
+    let run = |name: &str, limit: &str| {
+        let mut command = available_now(&broker.address, "sales", home.path(), name);
+        command.arg("--pipeline").arg(&spec).args(["--memory-limit", limit]);
+        measured(&mut command)
+    };
+    let (small, large) = (run("small", "96MiB"), run("large", "4GiB"));
+    assert_eq!((small.0, large.0), (Some(0), Some(0)));
+    assert!(small.2 < 160 && large.2 > small.2 + 100, "{} and {} MiB", small.2, large.2);
+    let inspect = |name: &str, more: &[&str]| {
+        let mut command = sales_stream();
+        command.args(["inspect", "--json", "--checkpoint-dir"]);
+        measured(command.arg(home.path().join(format!("checkpoint-{name}"))).args(more))
+    };
+    let window = BEGINNING.to_string();
+    let hour = ["--window", &window];
+    for (more, rows) in [(&[][..], 0), (&hour[..], 11_520), (&["--key", "0-0"][..], 0)] {
+        let [small, large] = ["small", "large"].map(|name| {
+            let (code, said, peak) = inspect(name, more);
+            assert_eq!(code, Some(0));
+            // What a batch wrote last is in the database's log, which is read whole: in large memory all was one.
+            assert!(peak < 96 || name == "large", "{more:?} took {peak} MiB");
+            let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
+            said["windows"].clone()
+        });
+        assert!(small == large, "{more:?}: they differ");
+        assert_eq!(small[0]["rows"].as_array().map_or(0, Vec::len), rows);
+    }
 }
 
 #[test]

@@ -18,11 +18,8 @@ use sales_stream::{
         rocks::RocksCheckpoint,
     },
     spec,
-    types::{
-        BatchId, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
-        Timestamp,
-    },
-    window::{Accumulator, ResultsError, Shelf, Table, VisitGroup, Wanted, Watermarks},
+    types::{BatchId, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
+    window::{Accumulator, Watermarks},
 };
 
 use sales::SPEC;
@@ -82,7 +79,7 @@ impl Held {
         })?;
         let last = recovered.last.expect("there is a batch");
         let next = last.ranges[&PARTITION].end.offset.0;
-        job.resume(last, true, &mut InMemory).expect("rows are of this pipeline");
+        job.resume(last, true, None).expect("rows are of this pipeline");
         Ok((Held { job, checkpoint: Box::new(checkpoint), next }, found))
     }
 
@@ -128,28 +125,6 @@ impl Held {
             self.persist(plan)?;
         }
         Ok(())
-    }
-}
-
-/// There is room for everything, so that nobody asks for what is not in memory.
-struct InMemory;
-
-impl Shelf for InMemory {
-    fn groups(
-        &mut self,
-        _: Timestamp,
-        _: &mut Wanted<'_>,
-        _: &mut VisitGroup<'_>,
-    ) -> Result<(), ResultsError> {
-        Err(ResultsError::Beyond)
-    }
-
-    fn is_scattered(&mut self, _: Timestamp) -> bool {
-        false
-    }
-
-    fn write_anew(&mut self, _: Timestamp, _: &Table) -> Result<(), ResultsError> {
-        Err(ResultsError::Beyond)
     }
 }
 

@@ -90,11 +90,14 @@ pub struct Room {
     pub state_bytes: usize,
     /// Bytes of rows that follow from state, of one batch. More of them are stored with it.
     pub rows_bytes: usize,
+    /// Bytes of what a batch holds while it is read. One that turns out larger is dropped and cut smaller.
+    pub batch_bytes: usize,
 }
 
 impl Room {
     /// Everything may be.
-    pub const ENDLESS: Room = Room { state_bytes: usize::MAX, rows_bytes: usize::MAX };
+    pub const ENDLESS: Room =
+        Room { state_bytes: usize::MAX, rows_bytes: usize::MAX, batch_bytes: usize::MAX };
 }
 
 /// What a batch may use beyond memory while it is closed.
@@ -147,6 +150,18 @@ impl OpenBatch {
     #[must_use]
     pub fn newest(&self) -> NewestTime {
         self.newest
+    }
+
+    /// How many records it took.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.counts.rows_in
+    }
+
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.operators.memory_bytes() + self.output.memory_bytes()
     }
 
     /// Takes the full chunks of its output away, in order, so that they can be kept elsewhere than in
@@ -234,10 +249,22 @@ impl Job {
     /// how many bytes it takes.
     #[must_use]
     pub fn too_large(&self) -> Option<(Keeper, usize)> {
+        self.larger_than(self.room.state_bytes)
+    }
+
+    /// The same while state is restored, when what the newest batch closed is still among it: that was there
+    /// before that batch, or came with it.
+    #[must_use]
+    pub fn too_large_to_restore(&self) -> Option<(Keeper, usize)> {
+        let Room { state_bytes, batch_bytes, .. } = self.room;
+        self.larger_than(state_bytes.saturating_mul(2).saturating_add(batch_bytes))
+    }
+
+    fn larger_than(&self, allowed: usize) -> Option<(Keeper, usize)> {
         let state = [Keeper::Groups, Keeper::Keys].into_iter();
         let bytes = state.map(|keeper| (keeper, self.memory_bytes(keeper)));
         let mut bytes = bytes.filter(|(keeper, _)| self.operators.stays_in_memory(*keeper));
-        bytes.find(|(_, bytes)| *bytes > self.room.state_bytes)
+        bytes.find(|(_, bytes)| *bytes > allowed)
     }
 
     /// Whether a batch can only be closed with a shelf, so that the batches before it must be durable first.
@@ -344,12 +371,12 @@ impl Job {
         self.operators.restore(place, row, newest)
     }
 
-    /// Puts back the log of changes of a checkpoint whose newest batch is `last`.
+    /// Puts back the next part of a checkpoint's log of changes.
     ///
     /// # Errors
     /// A log that is not of this pipeline.
-    pub fn restore_log(&mut self, log: &StateLog, last: BatchId) -> Result<(), StateError> {
-        self.operators.restore_log(log, last)
+    pub fn restore_log(&mut self, part: &StateLog) -> Result<(), StateError> {
+        self.operators.restore_log(part)
     }
 
     /// Notes that the newest batch was published again by this process, which for Spark is running
@@ -373,6 +400,11 @@ impl Job {
             times: self.delay_ms().map(|_| PartitionTimes::default()),
             counts: Counts::default(),
         }
+    }
+
+    /// The batch that was opened last is dropped, because it was too large: it tells nothing of the next one.
+    pub fn forget_sizes(&mut self) {
+        self.operators.forget_sizes();
     }
 
     /// Takes one record into the batch.
@@ -497,17 +529,19 @@ impl Job {
 
     /// Puts the job behind the newest durable batch, after its state was restored, and computes what
     /// that batch published again, where that follows from state and is needed. What it closed is taken out.
-    /// Rows that are stored, and dead letters, stay in the checkpoint.
+    /// Rows that are stored, and dead letters, stay in the checkpoint. Where the room is endless, no shelf is
+    /// needed.
     ///
     /// # Errors
-    /// Stored rows of state that are not of this pipeline; [`ResultsError::Beyond`].
+    /// Stored state that is not of this pipeline; [`ResultsError::Beyond`].
     pub fn resume(
         &mut self,
         record: BatchRecord,
         needs_rows: bool,
-        shelf: &mut dyn Shelf,
-    ) -> Result<Publication, ResultsError> {
-        let rows = self.operators.resume(record.watermarks, needs_rows, shelf)?;
+        shelf: Option<&mut (dyn Shelf + '_)>,
+    ) -> Result<Publication, StateError> {
+        let newest = (record.batch, record.watermarks);
+        let rows = self.operators.resume(newest, needs_rows, shelf)?;
         let rows = rows.unwrap_or_else(|| Rows::new(self.pipeline.output_columns()));
         self.head.advance(&record);
         #[cfg(feature = "faults")]

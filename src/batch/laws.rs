@@ -7,6 +7,7 @@ use super::trials::{Trial, pipeline, sale, with_gaps};
 use crate::{
     batch::{BatchRecord, Room},
     spec::{Compat, Pipeline, Semantics},
+    types::Keeper,
 };
 
 /// One event of a trace: store, item, price in cents, disorder in seconds (below the watermark's
@@ -190,11 +191,33 @@ proptest! {
         for mode in modes(group) {
             let pipeline = aggregation(mode, group, deduplication);
             let records = records(&trace);
-            let mut small = Trial::within(pipeline.clone(), Room { state_bytes, rows_bytes });
+            let mut small = Trial::within(pipeline.clone(), Room { state_bytes, rows_bytes, ..Room::ENDLESS });
             let given = run_on(&mut small, &records, &cuts);
             prop_assert_eq!(run(&pipeline, &records, &straight), given);
             let stays = GROUPS[group].1.contains("session");
             prop_assert!(stays || state_bytes > 0 || small.beyond.0 > 0, "something was read back");
+        }
+    }
+
+    /// Of sessions, and of every kind of groups in Spark's way: a group keeps the least text.
+    #[test]
+    fn texts_that_groups_keep_are_counted_to_the_byte(
+        trace in trace(90), cuts in cuts(), group in prop::sample::select(vec![0usize, 1, 4, 5, 7, 8]),
+    ) {
+        let ours = aggregation("complete", group, 0);
+        let is_session = GROUPS[group].1.contains("session");
+        for pipeline in [is_session.then(|| ours.clone()), Some(in_sparks_way(ours))].into_iter().flatten() {
+            let held = |padding: usize| {
+                let longer = |(partition, value): (i32, String)| {
+                    (partition, value.replace("\"item\":\"", &format!("\"item\":\"{}", "x".repeat(padding))))
+                };
+                let records: Vec<_> = records(&trace).into_iter().map(longer).collect();
+                let mut trial = Trial::new(pipeline.clone());
+                let (_, last) = run_on(&mut trial, &records, &cuts);
+                (trial.job.memory_bytes(Keeper::Groups), last.operators[0].total)
+            };
+            let ((short, groups), (long, _)) = (held(0), held(1000));
+            prop_assert_eq!(long - short, 1000 * usize::try_from(groups).expect("they are few"));
         }
     }
 
@@ -235,6 +258,29 @@ proptest! {
                 each.map(|counts| [counts.total, counts.removed]).collect()
             };
             prop_assert_eq!(counts(&last), counts(&theirs));
+        }
+    }
+}
+
+#[test]
+fn an_open_batch_tells_how_much_its_keys_and_records_take() {
+    let mut pipelines = vec![deduplicated(1)];
+    for (group, (keys, _)) in GROUPS.iter().enumerate().filter(|(group, _)| *group != DYNAMIC) {
+        let deduplications = if keys.is_empty() { 1..4 } else { 0..4 };
+        pipelines.extend(deduplications.map(|dedup| aggregation("complete", group, dedup)));
+    }
+    for ours in pipelines {
+        for pipeline in [ours.clone(), in_sparks_way(ours)] {
+            let held = |padding: usize| {
+                let store = |index: i64| format!("{}{index}", "x".repeat(padding));
+                let of = |index| (0, sale(&store(index), "i", 1.0, 1000 + index));
+                let records: Vec<_> = (0..20).map(of).collect();
+                let mut trial = Trial::new(pipeline.clone());
+                trial.batch(&records, false);
+                trial.held_bytes
+            };
+            let (short, long) = (held(0), held(10_000));
+            assert!(short < 50_000 && (200_000..2_000_000).contains(&long), "{short}, {long}");
         }
     }
 }

@@ -15,6 +15,7 @@
 //! Not here: the order persist → announce → publish → commit → mark (`engine`, `checkpoint`).
 
 mod cut;
+mod fit;
 mod history;
 mod job;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod ways_out;
 mod worked;
 
 pub use cut::{Bounds, cut};
+pub use fit::Fit;
 pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
 pub use job::{BadRecord, Beyond, Head, Job, OpenBatch, Record, Room};
 pub use operators::StateError;

@@ -160,31 +160,36 @@ impl Operators {
         }
     }
 
-    /// Puts back the whole log of a checkpoint whose newest batch is `last`.
-    pub(super) fn restore_log(&mut self, log: &StateLog, last: BatchId) -> Result<(), StateError> {
+    /// Puts back the next part of a checkpoint's log of changes.
+    pub(super) fn restore_log(&mut self, part: &StateLog) -> Result<(), StateError> {
         let Operators::Spark(spark) = self else { return Err(ResultsError::Operator.into()) };
         let needed = spark.engine.schema();
-        if log.schema != needed {
-            return Err(StateError::Schema { stored: log.schema.clone(), needed });
+        if part.schema != needed {
+            return Err(StateError::Schema { stored: part.schema.clone(), needed });
         }
         // As in Spark, a checkpoint's own number of partitions and its state store go on.
-        spark.engine.pin(log.partitions, log.state_store);
-        spark.engine.replay(last.0 + 1, &log.changes)?;
-        spark.logged = log.changes.len() as u64;
+        if spark.logged == 0 {
+            spark.engine.pin(part.partitions, part.state_store);
+        }
+        spark.engine.replay(&part.changes)?;
+        spark.logged += part.changes.len() as u64;
         Ok(())
     }
 
-    /// Moves the restored state behind the newest batch, which worked under these watermarks, and
+    /// Moves the restored state behind the newest batch, `last`, which worked under these watermarks, and
     /// computes its rows again where they follow from state and are needed.
     pub(super) fn resume(
         &mut self,
-        watermarks: Watermarks,
+        (last, watermarks): (BatchId, Watermarks),
         needs_rows: bool,
-        shelf: &mut dyn Shelf,
-    ) -> Result<Option<Rows>, ResultsError> {
+        shelf: Option<&mut (dyn Shelf + '_)>,
+    ) -> Result<Option<Rows>, StateError> {
         match self {
-            Operators::Ours(chain) => chain.resume(watermarks, needs_rows, shelf).map(Some),
-            Operators::Spark(_) => Ok(None),
+            Operators::Ours(chain) => Ok(Some(chain.resume(watermarks, needs_rows, shelf)?)),
+            Operators::Spark(spark) => {
+                spark.engine.resume(last.0 + 1)?;
+                Ok(None)
+            }
         }
     }
 
@@ -196,6 +201,13 @@ impl Operators {
                 batch: spark.engine.open(watermarks.late_bound),
                 failure: None,
             })),
+        }
+    }
+
+    /// The batch before tells no more how large the next one is.
+    pub(super) fn forget_sizes(&mut self) {
+        if let Operators::Ours(chain) = self {
+            chain.forget_sizes();
         }
     }
 
@@ -295,6 +307,16 @@ impl Operators {
                 spark.close(*open, watermarks, partitions, watch)
             }
             _ => unreachable!("a batch goes back to its own engine"),
+        }
+    }
+}
+
+impl OperatorBatch {
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            OperatorBatch::Ours(batch) => batch.memory_bytes(),
+            OperatorBatch::Spark(open) => open.batch.memory_bytes(),
         }
     }
 }

@@ -68,6 +68,13 @@ impl Output {
         self.letters.push(letter);
     }
 
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let rows: usize = self.rows.chunks().iter().map(Vec::capacity).sum();
+        let full = self.full_letters.iter().flatten().map(DeadLetter::bytes);
+        rows + self.letter_bytes + full.sum::<usize>()
+    }
+
     /// Takes away what nothing will be added to any more.
     pub(super) fn take_full(&mut self) -> Vec<OutputChunk> {
         let before = self.rows.len();

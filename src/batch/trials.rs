@@ -150,6 +150,8 @@ pub(super) struct Trial {
     room: Room,
     /// How often state was to be read back, and rows were too many.
     pub(super) beyond: (u64, u64),
+    /// What the newest batch held when it was read.
+    pub(super) held_bytes: usize,
     pub(super) job: Job,
     stored: Stored,
     log: Option<StateLog>,
@@ -168,7 +170,7 @@ impl Trial {
         let job = new_job(&pipeline, room);
         let next = [(Partition(0), 0), (Partition(1), 0)].into();
         let (stored, beyond) = (Stored::default(), (0, 0));
-        Trial { pipeline, room, beyond, job, stored, log: None, next, last: None }
+        Trial { pipeline, room, beyond, held_bytes: 0, job, stored, log: None, next, last: None }
     }
 
     /// Runs the batch that is due with these records, each a JSON text in a partition; its rows, each
@@ -194,6 +196,7 @@ impl Trial {
             let epoch = LeaderEpoch::UNKNOWN;
             (*partition, Position { offset: Offset(*next), epoch })
         });
+        self.held_bytes = open.memory_bytes();
         let wants_shelf = self.job.wants_shelf(&open);
         let mut ahead = WentAhead::default();
         let shelf = wants_shelf.then_some(&mut self.stored as &mut dyn Shelf);
@@ -231,12 +234,16 @@ impl Trial {
         self.job = new_job(&self.pipeline, self.room);
         self.stored.restore(&mut self.job, !plan.rows_are_state);
         if let Some(log) = &self.log {
-            let last = plan.publication.record.batch;
-            self.job.restore_log(log, last).expect("its own log fits");
+            // It comes in parts.
+            for changes in log.changes.chunks(5) {
+                let part = StateLog { changes: changes.to_vec(), ..log.clone() };
+                self.job.restore_log(&part).expect("its own log fits");
+            }
             self.job.note_run_again();
         }
         let Plan { publication, rows_are_state, .. } = plan;
-        let again = self.job.resume(publication.record.clone(), *rows_are_state, &mut self.stored);
+        let again =
+            self.job.resume(publication.record.clone(), *rows_are_state, Some(&mut self.stored));
         let mut again = again.expect("its own rows fit");
         if !rows_are_state {
             again.rows = publication.rows.clone();

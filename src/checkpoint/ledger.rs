@@ -38,7 +38,7 @@ use crate::{
     },
     checkpoint::{
         Ahead, Announcement, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup,
-        StateReader, Visible,
+        StateReader, Visible, VisitLog,
         codec::{
             self, ChunkKey, ChunkWriter, CodecError, Descriptor, Entry, Family, LogKey, OutboxKey,
             Row, StateHead,
@@ -552,9 +552,12 @@ impl<S: Store> Checkpoint for Ledger<S> {
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
         self.contents.restore_groups(self.families(), None, restore)?;
-        let recovered = self.recovered()?;
-        let last = recovered.last.as_ref().map_or(BatchId(0), |last| last.batch);
-        Ok(Recovered { log: self.contents.read_log(self.families(), last)?, ..recovered })
+        self.recovered()
+    }
+
+    fn load_log(&mut self, restore: &mut VisitLog<'_>) -> Result<(), CheckpointError> {
+        let Some(last) = &self.contents.last else { return Ok(()) };
+        self.contents.visit_log(self.families(), last.batch, restore)
     }
 }
 

@@ -115,11 +115,19 @@ pub trait Checkpoint: Send {
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError>;
 
     /// Reads everything back for a restart. `restore` is given every stored row of state once, by
-    /// place, start and key; its flag says whether the newest batch wrote the row.
+    /// place, start and key; its flag says whether the newest batch wrote the row. A log of changes is
+    /// left to [`Checkpoint::load_log`].
     ///
     /// # Errors
     /// `Corrupt` naming what does not fit, or whatever `restore` returned.
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError>;
+
+    /// Reads the log of changes back for a restart, part by part, oldest first; nothing where the state is
+    /// not one.
+    ///
+    /// # Errors
+    /// `Corrupt` naming what does not fit, or whatever `restore` returned.
+    fn load_log(&mut self, restore: &mut VisitLog<'_>) -> Result<(), CheckpointError>;
 }
 
 /// Takes what is to be in the checkpoint ahead of the batch that is being read: its output, state that is
@@ -206,7 +214,10 @@ pub trait StateReader: Send {
 /// Takes a row of state read from disk: its place, itself, and whether the newest batch wrote it.
 pub type RestoreGroup<'a> = dyn FnMut(Place, Group<'_>, bool) -> Result<(), CheckpointError> + 'a;
 
-/// What a checkpoint holds, besides its groups and its newest batch's output.
+/// Takes the next part of a log of changes.
+pub type VisitLog<'a> = dyn FnMut(&StateLog) -> Result<(), CheckpointError> + 'a;
+
+/// What a checkpoint holds, besides its state and its newest batch's output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovered {
     /// Who it belongs to; `None` when nothing was ever written.
@@ -224,8 +235,6 @@ pub struct Recovered {
     /// Whether `checkpoints restore --accept-rollback` allows this start to go on from an older
     /// batch. [`Checkpoint::begin`] and [`Checkpoint::next_incarnation`] use the permission up.
     pub rollback_accepted: bool,
-    /// The log of changes, where the state is one; read by [`Checkpoint::load`] alone.
-    pub log: Option<StateLog>,
 }
 
 /// What can go wrong with a checkpoint; each kind has its exit code.

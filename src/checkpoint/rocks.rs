@@ -151,7 +151,6 @@ fn nothing_recovered(visible: VisibleFact) -> Recovered {
         rows_are_stored: false,
         incarnation: Incarnation(0),
         rollback_accepted: false,
-        log: None,
     }
 }
 

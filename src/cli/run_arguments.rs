@@ -107,6 +107,8 @@ pub struct BatchArguments {
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true, env = "SALES_STREAM_TRIGGER")]
     pub trigger: Option<Trigger>,
     /// Most records of one batch, or unlimited [default: 1000000, fewer under a small --memory-limit]
+    ///
+    /// A batch that turns out to take more than its part of --memory-limit is dropped and cut smaller.
     #[arg(long, value_name = "RECORDS", env = "SALES_STREAM_MAX_OFFSETS_PER_TRIGGER")]
     pub max_offsets_per_trigger: Option<MaxOffsets>,
     /// Fewest records of one batch, unless --max-trigger-delay has passed [default: 1]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::{self, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
@@ -15,13 +16,12 @@ use crate::{
     checkpoint::rocks::RocksView,
     cli::InspectArguments,
     engine::EngineError,
-    inspect::{Filter, State, View, ViewError},
+    inspect::{Filter, ReadLog, ReadRows, State, View, ViewError},
     source::{
         Source as _,
         kafka::{KafkaSource, KafkaSourceConfig},
     },
     types::{Offset, Partition},
-    window::Table,
 };
 
 /// How long to knock at a broker before lag is left out.
@@ -34,15 +34,6 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
     };
     let directory = state_directory(&arguments.state)?;
     let stored = RocksView::open(&directory).map_err(failure)?;
-    let mut groups = BTreeMap::new();
-    stored
-        .groups(&mut |place, group, _| {
-            let table = groups.entry(place).or_insert_with(|| Table::new(group.accumulators.len()));
-            table.put(group);
-            Ok(())
-        })
-        .map_err(failure)?;
-    let log = stored.log().map_err(failure)?;
     let mut history = stored.history().map_err(failure)?;
     history.drain(..history.len().saturating_sub(arguments.history));
     let problem = stored.problem().map_err(failure)?;
@@ -50,26 +41,40 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<(), Failure> {
         return behind(&directory, &stored);
     }
     let filter = Filter { window: arguments.window, key: arguments.key.clone() };
-    let state = match &log {
-        Some(log) => State::Log(log),
-        None if stored.is_log_cut() => State::Hidden,
-        None => State::Rows(&groups),
+    let read_log: &ReadLog<'_> = &|visit| stored.log(visit);
+    let read_rows: &ReadRows<'_> = &|visit| stored.groups(visit);
+    let state = if stored.is_log_cut() {
+        State::Hidden
+    } else if stored.is_log() {
+        State::Log(read_log)
+    } else {
+        State::Rows(read_rows)
     };
-    let mut view =
-        View::new(stored.recovered().clone(), &state, history, &filter).map_err(|error| {
-            let code = if matches!(error, ViewError::Empty) { 1 } else { 11 };
-            Failure::new(code, format!("{}: {error}", directory.display()))
-        })?;
+    let refused = |error| match error {
+        ViewError::Checkpoint(error) => failure(error),
+        ViewError::Empty | ViewError::Write(_) => {
+            Failure::new(1, format!("{}: {error}", directory.display()))
+        }
+        error => Failure::new(11, format!("{}: {error}", directory.display())),
+    };
+    let view = View::new(stored.recovered().clone(), &state, history, &filter);
+    let mut view = view.map_err(refused)?;
     view.problem = problem;
     view.ends = ends(arguments, &view).unwrap_or_default();
-    let text = if arguments.json { format!("{:#}\n", view.to_json()) } else { view.to_string() };
-    super::print(&text)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written =
+        if arguments.json { view.write_json(&mut out) } else { view.write_text(&mut out) };
+    match written.and_then(|()| Ok(out.flush()?)) {
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(ViewError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.map_err(refused)?,
+    }
     behind(&directory, &stored)
 }
 
 /// The ends of the partitions; `None` when no broker answers, or what answers is another cluster or
 /// another topic of that name.
-fn ends(arguments: &InspectArguments, view: &View) -> Option<BTreeMap<Partition, Offset>> {
+fn ends(arguments: &InspectArguments, view: &View<'_>) -> Option<BTreeMap<Partition, Offset>> {
     let settings = client_settings(&arguments.connect, None, &[]).ok()?;
     let answers = |broker: &str| {
         let mut addresses = broker.to_socket_addrs().into_iter().flatten();

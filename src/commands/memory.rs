@@ -19,6 +19,9 @@ use crate::{
 const RECORD_BYTES: u64 = 1 << 10;
 /// What the process takes before it has read anything.
 const PROCESS_BYTES: u64 = 32 << 20;
+/// Of what a batch takes in all, so much is what it holds while it is read: the same again is what is encoded of
+/// it, what is written, and what the database keeps until it is in a file.
+const OPEN_PART: u64 = 4;
 const DEFAULT_MAX_OFFSETS: u64 = 1_000_000;
 const MIB: u64 = 1 << 20;
 
@@ -52,7 +55,11 @@ pub(super) fn divide(limit: MemoryLimit) -> Parts {
             write_buffer_bytes: size(write_buffers),
             block_cache_bytes: size(block_cache),
         },
-        room: Room { state_bytes: size(state), rows_bytes: size(limit / 32) },
+        room: Room {
+            state_bytes: size(state),
+            rows_bytes: size(limit / 32),
+            batch_bytes: size(batch / OPEN_PART),
+        },
         max_offsets: MaxOffsets::Limited(batch / RECORD_BYTES),
     }
 }

@@ -41,7 +41,7 @@ pub use report::{OperatorTiming, Report, Reporter, Timing, WayOut};
 pub use steps::{Effect, Steps};
 
 use crate::{
-    batch::{Counts, Due, HoldBack, Job, OpenBatch, Permissions, Plan, Room, cut, due},
+    batch::{Counts, Due, Fit, HoldBack, Job, OpenBatch, Permissions, Plan, Room, cut, due},
     checkpoint::{Ahead, Checkpoint, Recovered, StateReader},
     engine::{
         outlet::{Departed, Left, Outlet},
@@ -204,6 +204,7 @@ pub fn run(parts: Parts<'_>, settings: &Settings) -> Result<Summary, EngineError
         stop,
         batches: 0,
         hold: HoldBack::default(),
+        fit: Fit::new(settings.room.batch_bytes),
         worked_before: Worked::Batch,
         gone: 0,
         // Only a new query is new to its user.
@@ -258,6 +259,7 @@ struct Run<'a> {
     stop: Stop,
     batches: u64,
     hold: HoldBack,
+    fit: Fit,
     worked_before: Worked,
     /// How often in a row records were gone where reading stood, or the topic was another one.
     gone: u32,
@@ -355,9 +357,33 @@ impl Run<'_> {
             return None;
         }
         match self.settings.max_offsets {
-            MaxOffsets::Limited(limit) => Some(limit),
-            MaxOffsets::Unlimited => None,
+            MaxOffsets::Limited(limit) => self.fit.limit(Some(limit)),
+            MaxOffsets::Unlimited => self.fit.limit(None),
         }
+    }
+
+    /// Whether the open batch holds too much to be gone on with. The one batch that `once` makes takes what it
+    /// takes.
+    fn is_too_large(&self, open: &OpenBatch) -> bool {
+        self.settings.trigger != Trigger::Once && self.fit.is_too_large(open.memory_bytes())
+    }
+
+    /// Drops a batch that holds too much: the next one is cut smaller.
+    fn cut_smaller(&mut self, open: OpenBatch) -> Result<Worked, EngineError> {
+        let (bytes, read) = (open.memory_bytes(), open.records());
+        let records = self.fit.dropped(bytes, read);
+        tracing::info!(
+            bytes,
+            room = self.settings.room.batch_bytes,
+            read,
+            records,
+            "the open batch takes more memory than it may; it is dropped and cut anew with fewer records"
+        );
+        drop(open);
+        self.job.forget_sizes();
+        self.ahead.discard()?;
+        self.source.assign(&self.job.reading_positions())?;
+        Ok(Worked::CutAnew)
     }
 
     fn stopped(&self) -> End {
@@ -386,8 +412,9 @@ impl Run<'_> {
         timing.planning += self.since(planning);
         let reading = self.clock.uptime();
         let (open, reached) = match self.read(&ends, &mut timing) {
-            Ok(Some(read)) => read,
-            Ok(None) => {
+            Ok(Read::Whole(open, reached)) => (open, reached),
+            Ok(Read::TooLarge(open)) => return self.cut_smaller(open),
+            Ok(Read::Stopped) => {
                 self.ahead.discard()?;
                 return Ok(Worked::Dropped);
             }
@@ -410,6 +437,7 @@ impl Run<'_> {
             Err(error) => return Err(error),
         };
         timing.read = self.since(reading).saturating_sub(timing.open);
+        self.fit.took(open.memory_bytes(), open.records());
         self.warn_of_milliseconds(open.newest().0);
         // What is not in memory is only there to be read once the batch before is durable.
         let wants_shelf = self.job.wants_shelf(&open);
@@ -464,12 +492,12 @@ impl Run<'_> {
         Ok(self.source.assign(&self.job.reading_positions())?)
     }
 
-    /// Reads a batch to its ends; `None` when it was told to stop first.
+    /// Reads a batch to its ends, unless it was told to stop first, or there turns out to be no room for it.
     fn read(
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
         timing: &mut Timing,
-    ) -> Result<Option<(OpenBatch, Reached)>, EngineError> {
+    ) -> Result<Read, EngineError> {
         let opening = self.clock.uptime();
         let clock_ms = self.clock.now_ms();
         let batch = self.job.head().next_batch();
@@ -478,7 +506,7 @@ impl Run<'_> {
         timing.open = self.since(opening);
         loop {
             if self.stop.is_requested() {
-                return Ok(None);
+                return Ok(Read::Stopped);
             }
             let job = &mut self.job;
             #[cfg(feature = "faults")]
@@ -494,8 +522,11 @@ impl Run<'_> {
                     for chunk in open.take_full_output() {
                         self.ahead.write(&chunk)?;
                     }
+                    if self.is_too_large(&open) {
+                        return Ok(Read::TooLarge(open));
+                    }
                     if let Progress::Reached(reached) = progress {
-                        return Ok(Some((open, reached)));
+                        return Ok(Read::Whole(open, reached));
                     }
                     self.outlet.check()?;
                 }
@@ -655,12 +686,20 @@ fn planted_reading(
 /// The positions behind everything a batch read.
 type Reached = BTreeMap<Partition, Position>;
 
+/// How the reading of a batch ended.
+enum Read {
+    Whole(OpenBatch, Reached),
+    /// It holds more than it may.
+    TooLarge(OpenBatch),
+    Stopped,
+}
+
 /// What a trigger came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Worked {
     Batch,
     Nothing,
     Dropped,
-    /// Records it was to read are gone: the next trigger looks at what there is.
+    /// Records it was to read are gone, or there is no room for so many: the next trigger looks at what there is.
     CutAnew,
 }

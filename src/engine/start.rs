@@ -1,11 +1,11 @@
 //! A start: read every fact, decide, and only then change anything.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     batch::{
         Begun, Bounds, DatabaseFact, Decision, Facts, Genesis, Head, Job, Mark, MarkerFact,
-        Superseded, WitnessFact, recover, ways_out,
+        StateError, Superseded, WitnessFact, recover, ways_out,
     },
     checkpoint::{Ahead, Checkpoint, CheckpointError, Recovered, StateReader},
     engine::{
@@ -19,7 +19,9 @@ use crate::{
     source::{Source, SourceError, TopicDescription},
     spec::{Pipeline, StartingOffset, StartingOffsets, StartingTimestamps, TimestampStrategy},
     stop::Stop,
-    types::{BatchId, Keeper, LeaderEpoch, Offset, Partition, Position, SinkName},
+    types::{
+        BatchId, Keeper, LeaderEpoch, Offset, Partition, Place, Position, SinkName, Timestamp,
+    },
     window::Watermarks,
 };
 
@@ -29,6 +31,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// With no more time than this left, the brokers are not asked again: a client that was asked within
 /// the time left comes back a moment before it is up.
 const NO_TIME_LEFT: Duration = Duration::from_millis(50);
+
+/// After how many rows of state that are read back the memory they take is looked at.
+const LOOK_AFTER_ROWS: usize = 4096;
 
 /// What a start came to.
 pub(super) enum Started {
@@ -108,7 +113,8 @@ pub(super) fn start(parts: Parts<'_>, settings: &Settings) -> Result<Started, En
     }
     let genesis = genesis.or(recovered.genesis.clone()).expect("a history was found or begun");
     let needs_rows = !recovered.rows_are_stored && pending(&decision).is_some();
-    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, settings, needs_rows)?;
+    let bounds = (settings, recovered.last.as_ref().map(|last| last.watermarks));
+    let (mut job, again) = restore(&mut *checkpoint, pipeline, &genesis, bounds, needs_rows)?;
     reach(Point::Loaded);
     check_room(&job, settings)?;
     let mut ahead = checkpoint.ahead();
@@ -481,12 +487,13 @@ fn new_genesis(
     }
 }
 
-/// Reads the state back into a job; with the newest batch's publication, computed again.
+/// Reads the state back into a job; with the publication of the newest batch, which worked under these
+/// watermarks, computed again.
 fn restore(
     checkpoint: &mut dyn Checkpoint,
     pipeline: Pipeline,
     genesis: &Genesis,
-    settings: &Settings,
+    (settings, watermarks): (&Settings, Option<Watermarks>),
     needs_rows: bool,
 ) -> Result<(Job, Option<crate::batch::Publication>), EngineError> {
     let incarnation = checkpoint.next_incarnation()?;
@@ -503,28 +510,80 @@ fn restore(
     let mut job = Job::new(pipeline, head, settings.keep_dead_letters)?
         .with_output_chunks_of(settings.output_chunk_bytes)
         .within(settings.room);
-    let recovered = checkpoint.load(&mut |place, row, newest| {
-        // Which rows the newest batch wrote is only asked to compute its rows again.
-        job.restore(place, row, newest && needs_rows).map_err(|error| CheckpointError::Corrupt {
-            directory: std::path::PathBuf::new(),
-            problem: error.to_string(),
-        })
-    })?;
+    let bounds = (settings, watermarks.unwrap_or(Watermarks::FIRST));
+    let recovered = load(checkpoint, &mut job, bounds, needs_rows)?;
     let Some(last) = recovered.last else { return Ok((job, None)) };
-    if let Some(log) = &recovered.log {
-        job.restore_log(log, last.batch)?;
-    }
     let mut reader = checkpoint.state_reader();
     let mut stored = StoredState::new(&mut *reader, Some(last.batch));
-    match job.resume(last, needs_rows, &mut stored) {
+    match job.resume(last, needs_rows, Some(&mut stored)) {
         Ok(publication) => Ok((job, Some(publication))),
         Err(error) => Err(stored.explain(error)),
     }
 }
 
+/// Reads all state into a job, or as much of it as there is room for; what was done with before the newest
+/// batch, which worked under `watermarks`, is left out.
+pub(super) fn load(
+    checkpoint: &mut dyn Checkpoint,
+    job: &mut Job,
+    (settings, watermarks): (&Settings, Watermarks),
+    needs_rows: bool,
+) -> Result<Recovered, EngineError> {
+    // What ended the loading; the checkpoint is told no more than that it is to end.
+    let mut refused: Option<EngineError> = None;
+    let mut refuse = |error: EngineError| {
+        let problem = error.to_string();
+        refused = Some(error);
+        CheckpointError::Corrupt { directory: PathBuf::new(), problem }
+    };
+    let mut rows = 0usize;
+    let loaded = checkpoint.load(&mut |place, row, newest| {
+        if is_done_with(place, row.end, watermarks) {
+            return Ok(());
+        }
+        // Which rows the newest batch wrote is only asked to compute its rows again.
+        job.restore(place, row, newest && needs_rows)
+            .map_err(|error| refuse(EngineError::from(StateError::from(error))))?;
+        rows += 1;
+        if rows.is_multiple_of(LOOK_AFTER_ROWS) {
+            within(job.too_large_to_restore(), job, settings).map_err(&mut refuse)?;
+        }
+        Ok(())
+    });
+    let loaded = loaded.and_then(|recovered| {
+        checkpoint.load_log(&mut |part| {
+            job.restore_log(part).map_err(|error| refuse(error.into()))?;
+            within(job.too_large_to_restore(), job, settings).map_err(&mut refuse)
+        })?;
+        Ok(recovered)
+    });
+    match (refused, loaded) {
+        (Some(error), _) => Err(error),
+        (None, loaded) => Ok(loaded?),
+    }
+}
+
+/// Whether a row that shares its place with others is of a session that an earlier batch closed, or of a key that
+/// is forgotten.
+fn is_done_with(place: Place, end: Timestamp, watermarks: Watermarks) -> bool {
+    let bound = match place.keeper {
+        Keeper::Groups => watermarks.late_bound,
+        Keeper::Keys => watermarks.closing_bound,
+    };
+    place.closing < Place::NEVER && bound.closes(end)
+}
+
 /// Refuses to go on where state that must all be in memory takes more than it may.
 pub(super) fn check_room(job: &Job, settings: &Settings) -> Result<(), EngineError> {
-    let Some((keeper, bytes)) = job.too_large() else { return Ok(()) };
+    within(job.too_large(), job, settings)
+}
+
+fn within(
+    too_large: Option<(Keeper, usize)>,
+    job: &Job,
+    settings: &Settings,
+) -> Result<(), EngineError> {
+    let Some((keeper, bytes)) = too_large else { return Ok(()) };
     let bytes_of = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
     let operator = match (keeper, job.pipeline().semantics.compat) {
         (Keeper::Keys, _) => "the deduplication",

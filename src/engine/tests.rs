@@ -370,7 +370,7 @@ fn specs_with_state_elsewhere() -> Vec<String> {
 
 #[test]
 fn with_no_state_in_memory_every_batch_is_the_same_whatever_write_fails() {
-    let no_room = Room { state_bytes: 0, rows_bytes: 0 };
+    let no_room = Room { state_bytes: 0, rows_bytes: 0, ..Room::ENDLESS };
     for spec_text in specs_with_state_elsewhere() {
         let settings = Settings { spec_text, ..World::settings() };
         let small = Settings { room: no_room, output_chunk_bytes: 60, ..settings.clone() };
@@ -401,7 +401,7 @@ fn with_no_state_in_memory_every_batch_is_the_same_whatever_write_fails() {
 
 #[test]
 fn state_that_must_be_in_memory_and_does_not_fit_ends_the_run_before_its_batch_is_written() {
-    let no_room = Room { state_bytes: 0, rows_bytes: 0 };
+    let no_room = Room { state_bytes: 0, rows_bytes: 0, ..Room::ENDLESS };
     for spec_text in [&other_specs()[1], &other_specs()[5]].map(String::clone) {
         let settings = Settings { spec_text, ..World::settings() };
         let straight = World::with_sales(Keeps::Marker);
@@ -416,6 +416,140 @@ fn state_that_must_be_in_memory_and_does_not_fit_ends_the_run_before_its_batch_i
         world.run(&settings).expect("there is room");
         assert_eq!(world.rows(), straight.rows());
     }
+}
+
+#[test]
+fn a_start_ends_with_50_before_all_state_that_does_not_fit_is_in_memory() {
+    for (spec_text, keeper) in [(1, Keeper::Groups), (5, Keeper::Keys)]
+        .map(|(index, keeper)| (other_specs()[index].clone(), keeper))
+    {
+        for spec_text in [format!("compat = \"spark-4\"\n{spec_text}"), spec_text] {
+            let world = World::new(Keeps::Marker);
+            for index in 0..9_000 {
+                let store = format!("{index}{}", "x".repeat(500));
+                let value = format!(r#"{{"store":"{store}","price":1.25,"ts":1000}}"#);
+                world.topic.append(Partition(0), Some(value.as_bytes()));
+            }
+            let room = Room { state_bytes: 100_000, batch_bytes: 100_000, ..Room::ENDLESS };
+            let large = Settings { max_offsets: MaxOffsets::Unlimited, ..World::settings() };
+            let large = Settings { spec_text: spec_text.clone(), ..large };
+            let small = Settings { room, ..large.clone() };
+            let loaded = |settings: &Settings| {
+                let pipeline =
+                    Arc::new(spec::parse(&spec_text, "sales").expect("it is right").pipeline);
+                let mut opened = MemoryCheckpoint::open(&world.disk).expect("nobody else has it");
+                let facts = opened.facts().expect("it is there");
+                let genesis = facts.genesis.expect("it was begun");
+                let head = crate::batch::Head {
+                    lineage: genesis.lineage,
+                    incarnation: crate::types::Incarnation(2),
+                    last: None,
+                    positions: genesis.starting,
+                    watermarks: crate::window::Watermarks::FIRST,
+                    has_run: false,
+                };
+                let job = Job::new(pipeline, head, false).expect("it can be decoded");
+                let mut job = job.within(settings.room);
+                let bounds = (settings, crate::window::Watermarks::FIRST);
+                let loaded = super::start::load(&mut opened, &mut job, bounds, false);
+                (loaded.map(|_| ()), job.memory_bytes(keeper))
+            };
+            world.run(&large).unwrap_or_else(|error| panic!("{error}\n{spec_text}"));
+            let (done, whole) = loaded(&large);
+            done.expect("there is room");
+            let (ended, part) = loaded(&small);
+            assert_eq!(ended.expect_err("there is none").exit_code(), 50);
+            assert!(whole > 4_000_000 && part < whole / 2, "{part} of {whole}\n{spec_text}");
+            assert_eq!(world.run(&small).expect_err("there is none").exit_code(), 50);
+            world.run(&large).expect("there is room again");
+        }
+    }
+}
+
+/// What the newest batch closed is read back too; that is no reason to end a run that had room for it.
+#[test]
+fn a_start_behind_a_batch_that_closed_everything_has_room_where_the_run_had() {
+    let settings = Settings { spec_text: other_specs()[1].clone(), ..World::settings() };
+    let world = World::new(Keeps::Marker);
+    let append = |stores: std::ops::Range<i32>, time: i32| {
+        for index in stores {
+            let value = format!(r#"{{"store":"{}","price":1.25,"ts":{time}}}"#, index.max(0));
+            world.topic.append(Partition(0), Some(value.as_bytes()));
+        }
+    };
+    // As many again are opened by the batch that closes the first ones.
+    append(0..5000, 1000);
+    append(-4999..1, 1_000_000);
+    append(0..5000, 1_000_000);
+    let room = Room { state_bytes: 5000 * 250, batch_bytes: 5000 * 250, ..Room::ENDLESS };
+    let small = Settings { max_offsets: MaxOffsets::Limited(5000), room, ..settings };
+    let summary = world.run(&small).expect("each batch leaves no more than there is room for");
+    assert_eq!((summary.batches, world.rows().len()), (3, 5000));
+    world.run(&small).expect("it can be started again");
+    let smaller = Room { state_bytes: 5000 * 100, ..room };
+    let error = world.run(&Settings { room: smaller, ..small }).expect_err("that is too little");
+    assert_eq!(error.exit_code(), 50);
+}
+
+/// Nothing of a batch that was dropped is seen, and each one that is written keeps to its room.
+#[test]
+fn a_batch_that_takes_more_memory_than_it_may_is_dropped_and_cut_smaller() {
+    let sales = spec::preset("sales").expect("the preset is there").to_owned();
+    let transactions = World::stateless_settings().spec_text;
+    for spec_text in other_specs().into_iter().chain([sales, transactions.clone()]) {
+        for compat in ["", "compat = \"spark-4\"\n"] {
+            // What is neither state nor waits for the end of the batch goes ahead.
+            if compat.is_empty() && spec_text == transactions {
+                continue;
+            }
+            let settings = Settings {
+                max_offsets: MaxOffsets::Unlimited,
+                spec_text: format!("{compat}{spec_text}"),
+                ..World::stateless_settings()
+            };
+            keeps_to_its_room(&settings);
+        }
+    }
+}
+
+fn keeps_to_its_room(settings: &Settings) {
+    let filled = || {
+        let world = World::new(Keeps::Marker);
+        world.topic.set_records_at_once(Some(4));
+        for index in 0..60 {
+            let (id, time) = (format!("{index}{}", "x".repeat(4000)), 1000 + index);
+            let value = format!(
+                r#"{{"store":"{id}","transaction_id":"{id}","amount":"?","price":1.25,"ts":{time}}}"#
+            );
+            world.topic.append(Partition(index % 2), Some(value.as_bytes()));
+        }
+        world
+    };
+    let rows_in = |world: &World| {
+        let published = world.sink.published();
+        published.iter().map(|batch| batch.record.counts.rows_in).collect::<Vec<_>>()
+    };
+    let large = filled();
+    large.run(settings).unwrap_or_else(|error| panic!("{error}\n{}", settings.spec_text));
+    assert_eq!(rows_in(&large)[0], 60);
+    let small = filled();
+    // Of windows that overlap an event is in three, and tables grow to twice what is in them.
+    let room = Room { batch_bytes: 130_000, ..Room::ENDLESS };
+    let summary = small.run(&Settings { room, ..settings.clone() }).expect("it goes on");
+    let batches = rows_in(&small);
+    assert_eq!(batches.iter().sum::<u64>(), 60, "{batches:?}");
+    assert_eq!(summary.totals.rows_in, 60);
+    assert!(batches.iter().all(|rows| *rows < 40), "{batches:?}\n{}", settings.spec_text);
+    let [left, right] = [&small, &large].map(|world| {
+        let mut rows: Vec<_> = world.rows().into_iter().map(|(_, row)| row).collect();
+        rows.sort();
+        rows
+    });
+    assert!(left == right, "{}", settings.spec_text);
+    let once = filled();
+    let settings = Settings { trigger: Trigger::Once, room, ..settings.clone() };
+    once.run(&settings).expect("it takes what it takes");
+    assert_eq!(rows_in(&once), [60]);
 }
 
 /// In Spark's way the order of rows may change with a restart, and the batch without data behind the

@@ -3,26 +3,31 @@
 //! A [`View`] is built from what a read-only store gave; it shows the newest batch that is announced
 //! and nothing newer. Start at [`View::new`].
 //!
+//! Invariant: of groups and windows no more than a page is in memory, however many there are; they are read again
+//! for the next page. Spark's way is the exception: its order of groups is that of maps in memory.
+//!
 //! Not here: reading the store (`checkpoint::rocks`), asking a broker for lag (`commands::inspect`).
 
+mod groups;
+mod json;
 mod text;
+mod windows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, io};
 
 use serde_json::{Value as Json, json};
 
 use crate::{
     batch::{BatchRecord, Counts, Genesis},
-    checkpoint::Recovered,
+    checkpoint::{CheckpointError, Recovered, RestoreGroup, VisitLog},
     source::TopicDescription,
-    spark::{Failure, OpenGroup, SparkEngine, SparkError, StateLog},
+    spark::SparkError,
     spec::{self, Asked, Compat, OutputMode, Overrides, Pipeline},
-    types::{
-        BatchId, DataType, FaultReason, Keeper, Offset, Partition, Place, Rows, Timestamp, Value,
-        timestamp_iso,
-    },
-    window::{Group, KeyError, Misfits, Table, WindowPlan},
+    types::{BatchId, FaultReason, Offset, Partition, Timestamp, timestamp_iso},
+    window::KeyError,
 };
+use groups::Groups;
+use windows::{PAGE_BYTES, Page};
 
 /// Which windows and groups to show in full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,32 +44,22 @@ impl Filter {
     }
 }
 
-/// A checkpoint without its groups' details.
-#[derive(Debug)]
-pub struct View {
+/// A checkpoint; of its groups only as many as a page has.
+pub struct View<'a> {
     recovered: Recovered,
     history: Vec<BatchRecord>,
     pipeline: Pipeline,
-    windows: Vec<WindowView>,
+    groups: Groups<'a>,
     filter: Filter,
+    page_bytes: usize,
+    /// The windows that are listed first.
+    first: Page,
     /// Why this is older or other than what was announced, if it is.
     pub problem: Option<String>,
     /// Keys that a deduplication remembers.
     remembered: u64,
-    /// Whether the state cannot be told at this moment.
-    is_hidden: bool,
     /// End offsets that a broker told, if one answered.
     pub ends: BTreeMap<Partition, Offset>,
-}
-
-/// One open window, or the groups that have none.
-#[derive(Clone, Debug)]
-struct WindowView {
-    /// Start and end; `None` for groups of keys alone.
-    window: Option<(Timestamp, Timestamp)>,
-    groups: u64,
-    /// The groups asked for: result columns with their values.
-    rows: Vec<Vec<(String, Json)>>,
 }
 
 /// What cannot be shown.
@@ -90,27 +85,32 @@ pub enum ViewError {
         /// What the spec needs.
         needed: String,
     },
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// What is shown cannot be written.
+    #[error("writing what is in the checkpoint failed: {0}")]
+    Write(#[from] io::Error),
 }
 
-/// The state that a view shows, as it is stored.
-#[derive(Debug)]
+/// The state that a view shows, as it is stored. Whoever hands it out may be asked several times.
+#[derive(Clone, Copy)]
 pub enum State<'a> {
     /// Rows of state by place: our own way.
-    Rows(&'a BTreeMap<Place, Table>),
+    Rows(&'a ReadRows<'a>),
     /// A log of changes: Spark's way.
-    Log(&'a StateLog),
+    Log(&'a ReadLog<'a>),
     /// Spark's way, and the log begins anew with a batch that is still to be announced.
     Hidden,
 }
 
-/// What is shown of the state.
-#[derive(Debug, Default)]
-struct Shown {
-    windows: Vec<WindowView>,
-    remembered: u64,
-}
+/// Hands out all rows of state.
+pub type ReadRows<'a> = dyn Fn(&mut RestoreGroup<'_>) -> Result<(), CheckpointError> + 'a;
 
-impl View {
+/// Hands out all parts of a log of changes.
+pub type ReadLog<'a> = dyn Fn(&mut VisitLog<'_>) -> Result<(), CheckpointError> + 'a;
+
+impl<'a> View<'a> {
     /// Builds a view from what was read: the checkpoint without state, its state, and its newest
     /// batches in ascending order.
     ///
@@ -118,28 +118,36 @@ impl View {
     /// No checkpoint, or one whose spec or groups cannot be read.
     pub fn new(
         recovered: Recovered,
-        state: &State<'_>,
+        state: &State<'a>,
         history: Vec<BatchRecord>,
         filter: &Filter,
-    ) -> Result<View, ViewError> {
+    ) -> Result<View<'a>, ViewError> {
+        View::with_pages_of(PAGE_BYTES, recovered, state, history, filter)
+    }
+
+    fn with_pages_of(
+        page_bytes: usize,
+        recovered: Recovered,
+        state: &State<'a>,
+        history: Vec<BatchRecord>,
+        filter: &Filter,
+    ) -> Result<View<'a>, ViewError> {
         let pipeline = pipeline_of(recovered.genesis.as_ref().ok_or(ViewError::Empty)?)?;
-        let mut shown = match state {
-            State::Rows(tables) => own_state(&recovered, tables, &pipeline, filter)?,
-            State::Log(log) => sparks_state(&recovered, log, &pipeline, filter)?,
-            State::Hidden => Shown::default(),
-        };
-        shown.windows.retain(|window| !filter.shows_groups() || !window.rows.is_empty());
-        Ok(View {
+        let groups = Groups::new(state, &recovered, &pipeline)?;
+        let mut view = View {
             recovered,
             history,
             pipeline,
-            windows: shown.windows,
+            groups,
             filter: filter.clone(),
+            page_bytes,
+            first: Page::default(),
             problem: None,
-            remembered: shown.remembered,
-            is_hidden: matches!(state, State::Hidden),
+            remembered: 0,
             ends: BTreeMap::new(),
-        })
+        };
+        (view.first, view.remembered) = view.page(None)?;
+        Ok(view)
     }
 
     /// The pipeline as the checkpoint has it, its topic included.
@@ -167,9 +175,8 @@ impl View {
         self.recovered.last.as_ref().map(|last| last.batch)
     }
 
-    /// Everything as one JSON object.
-    #[must_use]
-    pub fn to_json(&self) -> Json {
+    /// Everything but the windows.
+    fn head_json(&self) -> Json {
         let genesis = self.recovered.genesis.as_ref();
         let last = self.recovered.last.as_ref();
         json!({
@@ -183,9 +190,7 @@ impl View {
             "watermark": last.map(|last| watermark(last.next_watermarks.closing_bound.0)),
             "late_bound": last.map(|last| watermark(last.next_watermarks.late_bound.0)),
             "partitions": self.partitions().iter().map(partition_json).collect::<Vec<_>>(),
-            "windows": (!self.is_hidden)
-                .then(|| self.windows.iter().map(WindowView::to_json).collect::<Vec<_>>()),
-            "remembered_keys": (!self.is_hidden).then_some(self.remembered),
+            "remembered_keys": (!self.is_hidden()).then_some(self.remembered),
             "sinks": self.recovered.marks.iter().map(|mark| json!({
                 "sink": mark.sink.0,
                 "published": mark.published.map(|batch| batch.0),
@@ -194,6 +199,11 @@ impl View {
             "totals": last.map(|last| counts_json(&last.totals)),
             "batches": self.history.iter().map(record_json).collect::<Vec<_>>(),
         })
+    }
+
+    /// Whether the state cannot be told at this moment.
+    fn is_hidden(&self) -> bool {
+        matches!(self.groups, Groups::Hidden)
     }
 
     /// The partitions it reads.
@@ -245,21 +255,6 @@ fn partition_json(view: &PartitionView) -> Json {
         "end": view.end.map(|end| end.0),
         "lag": view.lag(),
     })
-}
-
-impl WindowView {
-    fn to_json(&self) -> Json {
-        let mut window = json!({
-            "window_start": self.window.map(|(start, _)| timestamp_iso(start)),
-            "window_end": self.window.map(|(_, end)| timestamp_iso(end)),
-            "groups": self.groups,
-        });
-        if !self.rows.is_empty() {
-            let rows = self.rows.iter().map(|row| Json::Object(row.iter().cloned().collect()));
-            window["rows"] = rows.collect();
-        }
-        window
-    }
 }
 
 fn record_json(record: &BatchRecord) -> Json {
@@ -334,132 +329,6 @@ fn pipeline_of(genesis: &Genesis) -> Result<Pipeline, ViewError> {
     spec.pipeline
         .with_overrides(Overrides { semantics, ..Overrides::default() })
         .map_err(unreadable)
-}
-
-/// Open groups and remembered keys of our own way.
-fn own_state(
-    recovered: &Recovered,
-    tables: &BTreeMap<Place, Table>,
-    pipeline: &Pipeline,
-    filter: &Filter,
-) -> Result<Shown, ViewError> {
-    let mut by_window: BTreeMap<_, Vec<Group<'_>>> = BTreeMap::new();
-    let mut remembered = BTreeSet::new();
-    // What is kept for ever never closes, whatever its own end is.
-    let closed = |place: &Place, row: &Group<'_>| {
-        let bound = recovered.last.as_ref().map(|last| last.watermarks.closing_bound);
-        place.closing < Place::NEVER && bound.is_some_and(|bound| bound.closes(row.end))
-    };
-    for (place, table) in tables {
-        for row in table.sorted().filter(|row| !closed(place, row)) {
-            match place.keeper {
-                Keeper::Groups => by_window.entry((row.end, row.start)).or_default().push(row),
-                Keeper::Keys => drop(remembered.insert(row.key)),
-            }
-        }
-    }
-    let mut shown = Shown { remembered: remembered.len() as u64, windows: Vec::new() };
-    let Some(plan) = WindowPlan::new(pipeline) else { return Ok(shown) };
-    for ((end, start), groups) in by_window {
-        let window = plan.has_windows().then_some((start, end));
-        let cells = |group: &Group<'_>| {
-            let mut rows = Rows::new(pipeline.output_columns());
-            plan.results([*group], &mut rows, &mut Misfits::default())?;
-            Ok(cells_of(&rows, filter))
-        };
-        shown.windows.push(window_view(window, &groups, filter, cells)?);
-    }
-    Ok(shown)
-}
-
-/// Groups and remembered keys of Spark's way, which takes out at once what is done with.
-fn sparks_state(
-    recovered: &Recovered,
-    log: &StateLog,
-    pipeline: &Pipeline,
-    filter: &Filter,
-) -> Result<Shown, ViewError> {
-    let Some(mut engine) = SparkEngine::new(pipeline) else { return Ok(Shown::default()) };
-    let needed = engine.schema();
-    if log.schema != needed {
-        return Err(ViewError::Schema { stored: log.schema.clone(), needed });
-    }
-    engine.pin(log.partitions, log.state_store);
-    let batches = recovered.last.as_ref().map_or(0, |last| last.batch.0 + 1);
-    engine.replay(batches, &log.changes)?;
-    let mut by_window: BTreeMap<_, Vec<OpenGroup<'_>>> = BTreeMap::new();
-    for group in engine.open_groups()? {
-        let order = group.window.map(|(start, end)| (end, start));
-        by_window.entry(order).or_default().push(group);
-    }
-    let mut shown = Shown { remembered: engine.remembered_keys(), windows: Vec::new() };
-    for (order, groups) in by_window {
-        let window = order.map(|(end, start)| (start, end));
-        let cells = |group: &OpenGroup<'_>| match engine.row_of(group) {
-            Ok(rows) => Ok(cells_of(&rows, filter)),
-            Err(SparkError::Failure(failure)) => Ok(failed_cells(&failure, filter)),
-            Err(error) => Err(error.into()),
-        };
-        shown.windows.push(window_view(window, &groups, filter, cells)?);
-    }
-    Ok(shown)
-}
-
-/// Names and values of a row's columns.
-type Cells = Vec<(String, Json)>;
-
-/// The groups of one window; `cells` gives those of a group that is asked for.
-fn window_view<G>(
-    window: Option<(Timestamp, Timestamp)>,
-    groups: &[G],
-    filter: &Filter,
-    cells: impl Fn(&G) -> Result<Option<Cells>, ViewError>,
-) -> Result<WindowView, ViewError> {
-    let mut view = WindowView { window, groups: groups.len() as u64, rows: Vec::new() };
-    let start = window.map(|(start, _)| start);
-    if filter.shows_groups() && (filter.window.is_none() || filter.window == start) {
-        for group in groups {
-            view.rows.extend(cells(group)?);
-        }
-    }
-    Ok(view)
-}
-
-/// The one row of a group, if it has the key that is asked for.
-fn cells_of(rows: &Rows, filter: &Filter) -> Option<Cells> {
-    let columns = rows.columns();
-    let mut reader = rows.reader();
-    let row = reader.next()?;
-    let keys = columns.iter().zip(row).filter(|(column, _)| column.data_type == DataType::String);
-    let is_wanted = filter.key.as_ref().is_none_or(|key| {
-        keys.into_iter().any(|(_, value)| matches!(value, Value::String(text) if text == key))
-    });
-    let cells = columns.iter().zip(row);
-    is_wanted
-        .then(|| cells.map(|(column, value)| (column.name.clone(), value_json(*value))).collect())
-}
-
-/// A group that will end the run, because one of its results does not fit.
-fn failed_cells(failure: &Failure, filter: &Filter) -> Option<Cells> {
-    let is_wanted =
-        filter.key.as_ref().is_none_or(|key| failure.key.iter().any(|(_, text)| text == key));
-    let mut cells: Cells =
-        failure.key.iter().map(|(name, text)| (name.clone(), json!(text))).collect();
-    cells.push((failure.column.clone(), json!(failure.class.name())));
-    is_wanted.then_some(cells)
-}
-
-fn value_json(value: Value<'_>) -> Json {
-    match value {
-        Value::Null => Json::Null,
-        Value::Boolean(value) => json!(value),
-        Value::Int(value) => json!(value),
-        Value::Long(value) => json!(value),
-        Value::Double(value) => json!(value),
-        Value::String(text) => json!(text),
-        Value::Timestamp(value) => json!(timestamp_iso(value)),
-        Value::Decimal(value) => json!(value.to_string()),
-    }
 }
 
 #[cfg(test)]

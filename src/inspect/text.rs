@@ -1,33 +1,35 @@
 //! A view as text for people: short tables, numbers right-aligned.
 
-use std::fmt;
+use std::io::Write;
 
 use crate::{
-    inspect::{Filter, View, WindowView, clock_text, watermark},
+    inspect::{Filter, View, ViewError, clock_text, watermark, windows::OpenWindow},
     spec::Query,
     types::{FaultReason, Watermark, timestamp_iso},
     window::Watermarks,
 };
 
 /// How many windows are listed before the rest is only counted.
-const WINDOWS_SHOWN: usize = 20;
+const WINDOWS_SHOWN: u64 = 20;
 
-impl fmt::Display for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl View<'_> {
+    /// Writes everything as text for people.
+    ///
+    /// # Errors
+    /// Groups that cannot be read, or the write failed.
+    pub fn write_text(&self, f: &mut dyn Write) -> Result<(), ViewError> {
         self.head(f)?;
         self.partition_table(f)?;
         self.window_table(f)?;
         self.batch_table(f)
     }
-}
 
-impl View {
-    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn head(&self, f: &mut dyn Write) -> Result<(), ViewError> {
         let Some(genesis) = &self.recovered.genesis else { return Ok(()) };
         writeln!(f, "pipeline    {} (topic {})", genesis.pipeline, self.topic())?;
         writeln!(f, "lineage     {}", genesis.lineage)?;
         let Some(last) = &self.recovered.last else {
-            return writeln!(f, "batch       none yet");
+            return Ok(writeln!(f, "batch       none yet")?);
         };
         writeln!(f, "batch       {} (start {})", last.batch, last.incarnation)?;
         writeln!(f, "digest      {}", last.digest)?;
@@ -70,7 +72,7 @@ impl View {
         Ok(())
     }
 
-    fn partition_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn partition_table(&self, f: &mut dyn Write) -> Result<(), ViewError> {
         writeln!(f, "\n{:>9} {:>15} {:>15} {:>12}", "partition", "offset", "end", "lag")?;
         for view in self.partitions() {
             let number =
@@ -90,12 +92,13 @@ impl View {
         Ok(())
     }
 
-    fn window_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_hidden {
-            return writeln!(
+    fn window_table(&self, f: &mut dyn Write) -> Result<(), ViewError> {
+        if self.is_hidden() {
+            writeln!(
                 f,
                 "\nthe state cannot be told before the batch behind this one is announced"
-            );
+            )?;
+            return Ok(());
         }
         if self.pipeline.deduplication.is_some() {
             writeln!(f, "\nremembered  {} keys of the deduplication", self.remembered)?;
@@ -103,21 +106,27 @@ impl View {
         if !matches!(self.pipeline.query, Query::Aggregation(_)) {
             return Ok(());
         }
-        if self.windows.is_empty() {
-            return writeln!(f, "\n{}", no_window(&self.filter));
+        let mut listed = 0;
+        self.each_window(&mut |window| {
+            listed += 1;
+            match listed {
+                1 => writeln!(f, "\n{:<24} {:<24} {:>9}", "open window start", "end", "groups")?,
+                2..=WINDOWS_SHOWN => {}
+                _ => return Ok(()),
+            }
+            window_line(f, window)
+        })?;
+        if listed == 0 {
+            writeln!(f, "\n{}", no_window(&self.filter))?;
         }
-        writeln!(f, "\n{:<24} {:<24} {:>9}", "open window start", "end", "groups")?;
-        for window in self.windows.iter().take(WINDOWS_SHOWN) {
-            window_line(f, window)?;
-        }
-        let rest = self.windows.len().saturating_sub(WINDOWS_SHOWN);
+        let rest = listed.saturating_sub(WINDOWS_SHOWN);
         if rest > 0 {
             writeln!(f, "and {rest} more; --json lists them all")?;
         }
         Ok(())
     }
 
-    fn batch_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn batch_table(&self, f: &mut dyn Write) -> Result<(), ViewError> {
         writeln!(
             f,
             "\n{:>9} {:<24} {:>9} {:>7} {:>9} {:>8} {:>7}",
@@ -159,15 +168,14 @@ fn no_window(filter: &Filter) -> String {
     }
 }
 
-fn window_line(f: &mut fmt::Formatter<'_>, window: &WindowView) -> fmt::Result {
-    let (start, end) = match window.window {
+fn window_line(f: &mut dyn Write, window: &OpenWindow<'_>) -> Result<(), ViewError> {
+    let (start, end) = match window.window() {
         Some((start, end)) => (timestamp_iso(start), timestamp_iso(end)),
         None => ("(no windows)".to_owned(), String::new()),
     };
-    writeln!(f, "{start:<24} {end:<24} {:>9}", window.groups)?;
-    for row in &window.rows {
+    writeln!(f, "{start:<24} {end:<24} {:>9}", window.groups())?;
+    window.each_row(&mut |row| {
         let cells: Vec<_> = row.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        writeln!(f, "    {}", cells.join("  "))?;
-    }
-    Ok(())
+        Ok(writeln!(f, "    {}", cells.join("  "))?)
+    })
 }

@@ -12,6 +12,7 @@ use crate::{
     },
     checkpoint::{
         Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, StateReader, Visible,
+        VisitLog,
         memory::{Attempt, Fate, Judge},
     },
     engine::{Clock, Moment, Pace, Report, Reporter},
@@ -486,6 +487,10 @@ impl Checkpoint for WorldCheckpoint {
 
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {
         self.inner.forget_sink(sink)
+    }
+
+    fn load_log(&mut self, restore: &mut VisitLog<'_>) -> Result<(), CheckpointError> {
+        self.inner.load_log(restore)
     }
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {

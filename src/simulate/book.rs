@@ -281,6 +281,7 @@ impl Book {
 
     /// Reading is sent to these positions.
     pub(super) fn assigned(&mut self, positions: &Positions) -> Checked {
+        self.drop_read(positions);
         let stood = self.read.back().map(|content| content.ends.clone());
         let stood = if self.reading.from.is_empty() && stood.is_none() {
             self.positions()
@@ -319,6 +320,22 @@ impl Book {
         }
         self.reading.from.clone_from(positions);
         Ok(())
+    }
+
+    /// A batch that was read to its ends may turn out too large, and is read again with other ends. Where it
+    /// was none of those, but one that is still to be persisted, that shows then: it was not read.
+    fn drop_read(&mut self, positions: &Positions) {
+        let is_at = |there: &Positions| {
+            let offsets = |at: &Positions| -> Vec<_> {
+                at.iter().map(|(partition, position)| (*partition, position.offset)).collect()
+            };
+            offsets(there) == offsets(positions)
+        };
+        let is_read_again =
+            self.read.back().is_some_and(|last| is_at(&last.from) && !is_at(&last.ends));
+        if is_read_again && self.reading.records.is_empty() {
+            self.reading = self.read.pop_back().expect("it was just seen");
+        }
     }
 
     /// A record was handed out.

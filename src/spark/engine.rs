@@ -116,14 +116,13 @@ impl SparkEngine {
         (partitions, self.plan.state_store)
     }
 
-    /// Puts back what all batches up to and with `version` - 1 did, in their order; the engine must
-    /// be as it was made. The order of keys is then that of Spark after a restart.
+    /// Puts back what batches did, in their order, from the first one or a snapshot on; the engine must be as
+    /// it was made, or have been given what was done before. [`SparkEngine::resume`] ends that.
     ///
     /// # Errors
     /// Changes that are not of this pipeline.
     pub fn replay<'c>(
         &mut self,
-        version: u64,
         changes: impl IntoIterator<Item = &'c Change>,
     ) -> Result<(), SparkError> {
         for change in changes {
@@ -138,6 +137,15 @@ impl SparkEngine {
                 _ => return Err(super::row::KeyError.into()),
             }
         }
+        Ok(())
+    }
+
+    /// All that the batches up to and with `version` - 1 did was put back. The order of keys is that of Spark
+    /// after a restart.
+    ///
+    /// # Errors
+    /// Changes that are not of this pipeline.
+    pub fn resume(&mut self, version: u64) -> Result<(), SparkError> {
         self.version = version;
         if let (Some(plan), Some(store)) = (&self.plan.aggregation, &self.aggregation)
             && matches!(plan.window, WindowKind::Session(_))
@@ -327,6 +335,16 @@ impl<'p> Kept<'p> {
 }
 
 impl SparkBatch {
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let of_task = |task: &Task| {
+            let records: usize = task.records.chunks().iter().map(Vec::capacity).sum();
+            task.groups.memory_bytes() + records
+        };
+        self.tasks.values().map(of_task).sum()
+    }
+
     /// Takes a record. `gap_us` is its session's where each record brings its own, `row` its row where
     /// the pipeline computes no groups.
     ///

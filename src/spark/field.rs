@@ -41,6 +41,11 @@ impl Field {
         }
     }
 
+    /// Bytes of memory it owns besides its own.
+    pub(super) fn text_bytes(&self) -> usize {
+        if let Field::String(text) = self { text.len() } else { 0 }
+    }
+
     /// Borrows the value.
     #[must_use]
     pub fn as_value(&self) -> Value<'_> {
@@ -55,6 +60,11 @@ impl Field {
             Field::Decimal(value) => Value::Decimal(*value),
         }
     }
+}
+
+/// Bytes of texts that fields own.
+pub(super) fn text_bytes(fields: &[Field]) -> usize {
+    fields.iter().map(Field::text_bytes).sum()
 }
 
 /// Ascending order of two values of one column: NULL first, NaN last, -0.0 equal to 0.0, texts by

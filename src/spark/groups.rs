@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use crate::{
     spark::{
         Failure, Field,
+        field::text_bytes,
         plan::{AggregationPlan, WindowKind},
     },
     types::{Timestamp, Value},
@@ -21,6 +22,8 @@ const HASHER: FixedState = FixedState::with_seed(0x0005_9a4b_5ea1);
 pub(super) struct Groups {
     index: HashTable<u32>,
     pub(super) groups: Vec<Group>,
+    /// Bytes that keys and what was added up own.
+    owned_bytes: usize,
     scratch: Vec<u8>,
 }
 
@@ -36,6 +39,14 @@ pub(super) struct Group {
 }
 
 impl Groups {
+    /// About how many bytes of memory they take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        // An index's slot has a byte of its own beside its number.
+        self.index.capacity() * (size_of::<u32>() + 1)
+            + self.groups.capacity() * size_of::<Group>()
+            + self.owned_bytes
+    }
+
     /// Adds a record: its keys, and an argument for each aggregate. `gap` is that of its session.
     ///
     /// # Errors
@@ -77,7 +88,10 @@ impl Groups {
         let window = if plan.layout.window { start.map(|start| (start, end)) } else { None };
         plan.layout.encode(window, keys, start, &mut key);
         let group = self.find_or_insert(&key, end, || plan.buffers.fresh());
+        let before = text_bytes(&group.buffer);
         let updated = plan.buffers.update(&mut group.buffer, arguments);
+        let after = text_bytes(&group.buffer);
+        self.owned_bytes = self.owned_bytes - before + after;
         self.scratch = key;
         updated.map_err(|(index, class)| {
             let window = start.map(|start| (Timestamp(start), Timestamp(end)));
@@ -102,7 +116,9 @@ impl Groups {
             *index
         } else {
             let place = u32::try_from(groups.len()).expect("fewer than 2^32 groups in a batch");
-            groups.push(Group { key: key.into(), end, buffer: fresh() });
+            let buffer = fresh();
+            self.owned_bytes += key.len() + size_of_val(&*buffer) + text_bytes(&buffer);
+            groups.push(Group { key: key.into(), end, buffer });
             self.index
                 .insert_unique(hash, place, |&index| HASHER.hash_one(&*groups[index as usize].key));
             place

@@ -4,7 +4,7 @@
 //! in between, gives the maps Spark has after a restart (it replays its delta files so).
 
 use crate::{
-    spark::{Field, hash_map::JavaMap},
+    spark::{Field, field::text_bytes, hash_map::JavaMap},
     spec::StateStore,
 };
 
@@ -62,11 +62,13 @@ pub(super) struct Store {
     maps: Vec<JavaMap<Box<[Field]>>>,
     /// Fields of the newest value; all have as many.
     width: usize,
+    /// Bytes of texts that values own.
+    text_bytes: usize,
 }
 
 impl Store {
     pub(super) fn new(operator: Operator, partitions: usize) -> Store {
-        Store { operator, maps: vec![JavaMap::default(); partitions], width: 0 }
+        Store { operator, maps: vec![JavaMap::default(); partitions], width: 0, text_bytes: 0 }
     }
 
     pub(super) fn partitions(&self) -> usize {
@@ -81,7 +83,7 @@ impl Store {
     pub(super) fn memory_bytes(&self) -> usize {
         let values: usize = self.maps.iter().map(JavaMap::len).sum();
         let maps: usize = self.maps.iter().map(JavaMap::memory_bytes).sum();
-        maps + values * self.width * size_of::<Field>()
+        maps + values * self.width * size_of::<Field>() + self.text_bytes
     }
 
     /// What loading the version before does to the maps.
@@ -105,9 +107,12 @@ impl Store {
     /// Does to the state what a log says.
     pub(super) fn apply(&mut self, change: &Change) {
         let map = &mut self.maps[change.partition as usize];
+        let old = map.get(&change.key).map_or(0, |value| text_bytes(value));
+        self.text_bytes -= old;
         match &change.value {
             Some(value) => {
                 self.width = value.len();
+                self.text_bytes += text_bytes(value);
                 map.put(&change.key, value.clone());
             }
             None => {

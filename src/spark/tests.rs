@@ -247,7 +247,8 @@ impl Replay<'_> {
             return Err(format!("batch {id} follows no batch"));
         }
         let changes = self.ran.iter().flat_map(|ran| &ran.changes);
-        engine.replay(id as u64, changes).map_err(|error| error.to_string())?;
+        let replayed = engine.replay(changes).and_then(|()| engine.resume(id as u64));
+        replayed.map_err(|error| error.to_string())?;
         self.engine = Some((engine, pipeline, decoder));
         Ok(())
     }

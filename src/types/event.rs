@@ -170,6 +170,12 @@ impl OwnedEvent {
         let source = Source { payload: &self.text, scratch: &[] };
         Event { time: self.time, has_data: self.has_data, cells: &self.cells, source }
     }
+
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<OwnedEvent>() + size_of_val(&*self.cells) + self.text.len()
+    }
 }
 
 impl Event<'_> {

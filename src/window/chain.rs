@@ -235,6 +235,13 @@ impl Chain {
         ChainBatch { deduplicated, grouped, late: 0 }
     }
 
+    /// The batch before tells no more how large the windows of the next one are.
+    pub fn forget_sizes(&mut self) {
+        if let Some(Groups::Windows(windows)) = &mut self.groups {
+            windows.touched_a_window = 0;
+        }
+    }
+
     /// Takes one record into the batch. `gap_us` is its session gap in microseconds, where there are
     /// sessions and it has one.
     #[inline]
@@ -312,6 +319,8 @@ impl Chain {
 
     /// Puts the state behind the newest batch, whose state rows were restored, and computes its rows
     /// again where they follow from state and are needed: they are not where they are stored, or published.
+    /// Where everything is in memory, no shelf is needed. All rows stay in memory: the run that made them stored
+    /// them where they were more than its own room.
     ///
     /// # Errors
     /// Stored rows that are not of this pipeline; [`ResultsError::Beyond`].
@@ -319,7 +328,7 @@ impl Chain {
         &mut self,
         watermarks: Watermarks,
         needs_rows: bool,
-        shelf: &mut dyn Shelf,
+        shelf: Option<&mut (dyn Shelf + '_)>,
     ) -> Result<Rows, ResultsError> {
         let mut closed = Closed::nothing(Rows::new(self.columns.clone()));
         if let Some(deduplicator) = &mut self.deduplicator {
@@ -331,7 +340,7 @@ impl Chain {
             Some(Groups::Windows(windows)) => {
                 windows.fit();
                 if needs_rows {
-                    let beyond: Beyond<'_, '_, '_> = (Some(shelf), &mut KeepRows);
+                    let beyond: Beyond<'_, '_, '_> = (shelf, &mut KeepRows);
                     let out = (&mut closed, beyond);
                     window_results(windows, &touched, watermarks, out, &mut |_| {})?;
                 } else {
@@ -417,6 +426,21 @@ impl Groups {
                 Ok(counts(sessions.len(), merged.written, removed + merged.removed))
             }
             _ => unreachable!("a batch is closed by the chain that opened it"),
+        }
+    }
+}
+
+impl ChainBatch {
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let held = self.deduplicated.as_ref().map_or(0, DedupDelta::memory_bytes);
+        held + match &self.grouped {
+            Some(GroupsDelta::Windows(delta)) => {
+                delta.tables.iter().map(|(_, table)| table.memory_bytes()).sum()
+            }
+            Some(GroupsDelta::Sessions(delta)) => delta.memory_bytes(),
+            None => 0,
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Deduplicator {
 pub(super) struct DedupDelta {
     late_bound: Watermark,
     held: Keyed<Held>,
+    /// Bytes of the keys in `held`, and of what its records own.
+    owned_bytes: usize,
     key: Vec<u8>,
 }
 
@@ -60,12 +62,19 @@ pub(super) struct Held {
 
 impl DedupDelta {
     pub(super) fn new(late_bound: Watermark) -> DedupDelta {
-        DedupDelta { late_bound, held: Keyed::default(), key: Vec::new() }
+        DedupDelta { late_bound, held: Keyed::default(), owned_bytes: 0, key: Vec::new() }
     }
 
     /// Whether no record is held.
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        // A slot of a map has a byte of its own, a shared key two counters.
+        let slots = self.held.capacity() * (size_of::<(Arc<[u8]>, Held)>() + 1);
+        slots + self.held.len() * 2 * size_of::<usize>() + self.owned_bytes
     }
 }
 
@@ -144,11 +153,15 @@ impl Deduplicator {
         };
         if let Some(first) = delta.held.get_mut(&delta.key[..]) {
             if at < first.at {
+                delta.owned_bytes -= first.event.memory_bytes();
                 *first = hold();
+                delta.owned_bytes += first.event.memory_bytes();
             }
             return Verdict::Duplicate;
         }
-        delta.held.insert(delta.key.as_slice().into(), hold());
+        let held = hold();
+        delta.owned_bytes += delta.key.len() + held.event.memory_bytes();
+        delta.held.insert(delta.key.as_slice().into(), held);
         Verdict::Counted
     }
 

@@ -31,14 +31,33 @@ pub struct SessionDelta {
     plan: Arc<WindowPlan>,
     late_bound: Watermark,
     keys: BTreeMap<Box<[u8]>, ByStart>,
+    /// About how many bytes of memory `keys` take.
+    bytes: usize,
     key: Vec<u8>,
+}
+
+impl Session {
+    /// Bytes of texts that its totals own.
+    fn text_bytes(&self) -> usize {
+        text_bytes(&self.totals)
+    }
+}
+
+fn text_bytes(totals: &[Accumulator]) -> usize {
+    totals.iter().map(Accumulator::text_bytes).sum()
 }
 
 impl SessionDelta {
     /// The delta of a batch that drops events whose own end is at or before `late_bound`.
     #[must_use]
     pub fn new(plan: Arc<WindowPlan>, late_bound: Watermark) -> SessionDelta {
-        SessionDelta { plan, late_bound, keys: BTreeMap::new(), key: Vec::new() }
+        SessionDelta { plan, late_bound, keys: BTreeMap::new(), bytes: 0, key: Vec::new() }
+    }
+
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Adds an event to its session. Whether it is late is asked of its own `[t, t + gap)`, even where
@@ -56,21 +75,35 @@ impl SessionDelta {
         }
         let sessions = match self.keys.get_mut(&self.key[..]) {
             Some(sessions) => sessions,
-            None => self.keys.entry(self.key.as_slice().into()).or_default(),
+            None => {
+                self.bytes += size_of::<(Box<[u8]>, ByStart)>() + self.key.len();
+                self.keys.entry(self.key.as_slice().into()).or_default()
+            }
         };
         // The usual case: it falls into a session that need not grow downwards nor meet another.
         if let Some((_, session)) = sessions.range_mut(..=time).next_back()
             && time <= session.end
             && end <= session.end
         {
+            let before = session.text_bytes();
             self.plan.add_event(&mut session.totals, event);
+            self.bytes = self.bytes - before + session.text_bytes();
             return Verdict::Counted;
         }
         let mut totals: Box<[Accumulator]> = self.plan.fresh().collect();
         self.plan.add_event(&mut totals, event);
-        absorb(&self.plan, sessions, time, Session { end, totals }, &mut |_, _| {});
+        let of_one = bytes_of_session(&self.plan);
+        let start = absorb(&self.plan, sessions, time, Session { end, totals }, &mut |_, gone| {
+            self.bytes -= of_one + gone.text_bytes();
+        });
+        self.bytes += of_one + sessions[&start].text_bytes();
         Verdict::Counted
     }
+}
+
+/// What a session takes at its start, without texts.
+fn bytes_of_session(plan: &WindowPlan) -> usize {
+    size_of::<(Timestamp, Session)>() + plan.stride() * size_of::<Accumulator>()
 }
 
 /// Puts a session in, merged with all that it meets, which are told to `gone`; its start then.
@@ -79,14 +112,14 @@ fn absorb(
     sessions: &mut ByStart,
     start: Timestamp,
     session: Session,
-    gone: &mut dyn FnMut(Timestamp, Timestamp),
+    gone: &mut dyn FnMut(Timestamp, &Session),
 ) -> Timestamp {
     let met = sessions.range(..=session.end).rev().take_while(|(_, other)| other.end >= start);
     let met: Vec<Timestamp> = met.map(|(start, _)| *start).collect();
     let mut parts = vec![(start, session)];
     for start in met {
         let other = sessions.remove(&start).expect("it was just seen");
-        gone(start, other.end);
+        gone(start, &other);
         parts.push((start, other));
     }
     // In the order of time; of two that begin together the new one is first (Spark).
@@ -117,6 +150,8 @@ pub struct Sessions {
     keys: HashMap<Arc<[u8]>, ByStart, FixedState>,
     /// Bytes of the keys in `keys`.
     key_bytes: usize,
+    /// Bytes of texts that totals own.
+    text_bytes: usize,
     ends: BTreeSet<End>,
 }
 
@@ -135,7 +170,8 @@ impl Sessions {
     /// No session is open.
     #[must_use]
     pub fn new(plan: Arc<WindowPlan>) -> Sessions {
-        Sessions { plan, keys: HashMap::default(), key_bytes: 0, ends: BTreeSet::new() }
+        let (keys, ends) = (HashMap::default(), BTreeSet::new());
+        Sessions { plan, keys, key_bytes: 0, text_bytes: 0, ends }
     }
 
     /// What the sessions do.
@@ -153,12 +189,11 @@ impl Sessions {
     /// About how many bytes of memory they take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let totals = self.plan.stride() * size_of::<Accumulator>();
-        let session = size_of::<End>() + size_of::<(Timestamp, Session)>() + totals;
+        let session = size_of::<End>() + bytes_of_session(&self.plan);
         // A slot of a map has a byte of its own, a shared key two counters.
         let slots = self.keys.capacity() * (size_of::<(Arc<[u8]>, ByStart)>() + 1);
         let counters = self.keys.len() * 2 * size_of::<usize>();
-        slots + counters + self.key_bytes + self.ends.len() * session
+        slots + counters + self.key_bytes + self.text_bytes + self.ends.len() * session
     }
 
     /// Whether no session is open.
@@ -181,9 +216,11 @@ impl Sessions {
         if !self.keys.contains_key(&key) {
             self.key_bytes += key.len();
         }
+        self.text_bytes += session.text_bytes();
         let old = self.keys.entry(key.clone()).or_default().insert(row.start, session);
         // One that had closed and one that began at the same instant later may both be stored.
         if let Some(old) = old {
+            self.text_bytes -= old.text_bytes();
             self.ends.remove(&(old.end, row.start, key.clone()));
         }
         self.ends.insert((row.end, row.start, key));
@@ -219,13 +256,15 @@ impl Sessions {
         let mut made: BTreeSet<Timestamp> = BTreeSet::new();
         let mut gone: Vec<(Timestamp, Timestamp)> = Vec::new();
         for (start, session) in sessions {
-            let start = absorb(&self.plan, open, start, session, &mut |start, end| {
-                self.ends.remove(&(end, start, key.clone()));
+            let start = absorb(&self.plan, open, start, session, &mut |start, other| {
+                self.text_bytes -= other.text_bytes();
+                self.ends.remove(&(other.end, start, key.clone()));
                 if !made.remove(&start) {
-                    gone.push((start, end));
+                    gone.push((start, other.end));
                 }
             });
             made.insert(start);
+            self.text_bytes += open[&start].text_bytes();
             self.ends.insert((open[&start].end, start, key.clone()));
         }
         let stride = self.plan.stride();
@@ -256,6 +295,7 @@ impl Sessions {
         {
             let sessions = self.keys.get_mut(&key).expect("every end is of a session");
             let session = sessions.remove(&start).expect("every end is of a session");
+            self.text_bytes -= session.text_bytes();
             if sessions.is_empty() {
                 self.keys.remove(&key);
                 self.key_bytes -= key.len();

@@ -23,6 +23,7 @@ use sales_stream::{
     },
     checkpoint::{
         Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, StateReader, Visible,
+        VisitLog,
     },
     commands::Failure,
     source::{Committer, Progress, Source, SourceError, TopicDescription},
@@ -407,6 +408,10 @@ impl Checkpoint for GatedCheckpoint {
 
     fn forget_sink(&mut self, sink: &SinkName) -> Result<(), CheckpointError> {
         self.inner.forget_sink(sink)
+    }
+
+    fn load_log(&mut self, restore: &mut VisitLog<'_>) -> Result<(), CheckpointError> {
+        self.inner.load_log(restore)
     }
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {

@@ -11,12 +11,11 @@ use super::{
 use crate::{
     batch::{BatchRecord, Chunks, Genesis, Mark, VisibleFact},
     checkpoint::{
-        CheckpointError, Recovered, RestoreGroup,
+        CheckpointError, Recovered, RestoreGroup, VisitLog,
         codec::{
             self, Chunk, CodecError, Descriptor, Entry, Family, OutboxKey, StateHead, TotalsReader,
         },
     },
-    spark::StateLog,
     types::{BatchId, Incarnation, Partition, Place, Position},
     window::{Group, Wanted},
 };
@@ -225,24 +224,25 @@ impl Contents {
         self.log.first().is_some_and(|first| first.batch > up_to)
     }
 
-    /// Reads the log of changes up to a batch; `None` where the state is not one.
-    pub fn read_log(
+    /// Hands out the log of changes up to a batch, chunk by chunk; nothing where the state is not one.
+    pub fn visit_log(
         &self,
         families: &dyn Families,
         up_to: BatchId,
-    ) -> Result<Option<StateLog>, CheckpointError> {
-        let mut log = None;
+        visit: &mut VisitLog<'_>,
+    ) -> Result<(), CheckpointError> {
         if self.log.is_empty() {
-            return Ok(log);
+            return Ok(());
         }
         families.scan(Family::Order, &mut |key, value| {
+            let mut part = None;
             let read = codec::open_log(key, value).and_then(|chunk| {
                 let is_wanted = chunk.key.batch <= up_to;
-                if is_wanted { codec::decode_log(key, value, &mut log) } else { Ok(()) }
+                if is_wanted { codec::decode_log(key, value, &mut part) } else { Ok(()) }
             });
-            read.map_err(|error| at_key(families.directory(), Family::Order, key, &error))
-        })?;
-        Ok(log)
+            read.map_err(|error| at_key(families.directory(), Family::Order, key, &error))?;
+            part.as_ref().map_or(Ok(()), &mut *visit)
+        })
     }
 
     fn read_outbox(&mut self, families: &dyn Families) -> Result<(), CheckpointError> {
@@ -397,7 +397,6 @@ impl Contents {
             rows_are_stored: self.descriptor.as_ref().is_some_and(|batch| batch.rows.is_some()),
             incarnation: self.incarnation,
             rollback_accepted: self.rollback_accepted,
-            log: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{database, nothing_recovered};
 use crate::{
     batch::{BatchRecord, Superseded, VisibleFact},
     checkpoint::{
-        Announcement, CheckpointError, Recovered, RestoreGroup, VisibleFile,
+        Announcement, CheckpointError, Recovered, RestoreGroup, VisibleFile, VisitLog,
         codec::{self, Family},
         ledger::{Contents, Families as _, visit_history},
         rocks::{
@@ -25,7 +25,6 @@ use crate::{
         },
         visible::Reading,
     },
-    spark::StateLog,
     types::BatchId,
 };
 
@@ -150,15 +149,21 @@ impl RocksView {
         last.is_some_and(|last| self.contents.is_log_cut(last.batch))
     }
 
-    /// The log of changes up to the newest announced batch; `None` where the state is not one, or
-    /// [`RocksView::is_log_cut`].
+    /// Whether the state is a log of changes.
+    #[must_use]
+    pub fn is_log(&self) -> bool {
+        !self.contents.log.is_empty()
+    }
+
+    /// Hands out the log of changes up to the newest announced batch, part by part; nothing where the state is
+    /// not one, or [`RocksView::is_log_cut`].
     ///
     /// # Errors
-    /// `Corrupt`.
-    pub fn log(&self) -> Result<Option<StateLog>, CheckpointError> {
+    /// `Corrupt`, or whatever `visit` returned.
+    pub fn log(&self, visit: &mut VisitLog<'_>) -> Result<(), CheckpointError> {
         match (&self.database, &self.recovered.last) {
-            (Some(database), Some(last)) => self.contents.read_log(database, last.batch),
-            _ => Ok(None),
+            (Some(database), Some(last)) => self.contents.visit_log(database, last.batch, visit),
+            _ => Ok(()),
         }
     }
 
