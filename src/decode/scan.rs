@@ -569,4 +569,26 @@ mod tests {
             assert!(Scanner::new(text.as_bytes()).string().is_err());
         }
     }
+
+    #[test]
+    fn eight_digits_are_a_number_and_nothing_else_is() {
+        for number in [0, 1, 9, 12_345_678, 90_000_000, 99_999_999, 10_203_040, 8_070_605] {
+            let text = format!("{number:08}");
+            let word = u64::from_le_bytes(*text.as_bytes().first_chunk().unwrap());
+            assert_eq!(eight_digits(word), Some(number), "{text}");
+        }
+        for byte in (0..=255u8).filter(|byte| !byte.is_ascii_digit()) {
+            for place in 0..8 {
+                let mut text = *b"90909090";
+                text[place] = byte;
+                assert_eq!(eight_digits(u64::from_le_bytes(text)), None, "{byte} at {place}");
+            }
+        }
+        for len in 1..=18 {
+            let text = &b"123456789012345678"[..len];
+            let number = Scanner::new(text).number().unwrap();
+            assert_eq!(number.mantissa.to_string().as_bytes(), text);
+            assert_eq!((number.end, number.is_short), (len, true));
+        }
+    }
 }
