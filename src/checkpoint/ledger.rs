@@ -13,6 +13,7 @@
 //!
 //! Not here: bytes (`codec`), opening and locking (`rocks`), what a start may do (`batch::recover`).
 
+mod beside;
 mod contents;
 mod merge;
 mod outbox;
@@ -55,6 +56,9 @@ const HISTORY_BATCHES: u64 = 10_000;
 /// Families are flushed at least this often, so that no write-ahead log is older than history and a
 /// hole in one shows as a hole in the other.
 const FLUSH_EVERY: u64 = 2_000;
+
+/// State of so many bytes is worth a thread to read it back.
+const READ_BESIDE_BYTES: u64 = 4 << 20;
 
 /// One change.
 #[derive(Clone, Debug)]
@@ -551,7 +555,14 @@ impl<S: Store> Checkpoint for Ledger<S> {
     }
 
     fn load(&mut self, restore: &mut RestoreGroup<'_>) -> Result<Recovered, CheckpointError> {
-        self.contents.restore_groups(self.families(), None, restore)?;
+        let (contents, families) = (&self.contents, &*self.writer.families);
+        if contents.state_bytes() < READ_BESIDE_BYTES {
+            contents.restore_groups(families, None, restore)?;
+        } else {
+            let read =
+                |visit: &mut RestoreGroup<'_>| contents.restore_groups(families, None, visit);
+            beside::read_beside(read, restore)?;
+        }
         self.recovered()
     }
 

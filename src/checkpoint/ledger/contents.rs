@@ -387,6 +387,11 @@ impl Contents {
         Ok(())
     }
 
+    /// Bytes of all chunks of state.
+    pub fn state_bytes(&self) -> u64 {
+        self.runs.values().flatten().map(|run| run.bytes).sum()
+    }
+
     /// What the port calls recovered.
     pub fn recovered(&self, visible: VisibleFact) -> Recovered {
         Recovered {
