@@ -66,7 +66,8 @@ fn recover(criterion: &mut Criterion) {
                 || (),
                 |()| {
                     let (held, found) = Held::recover(&directory).expect("it can be read");
-                    assert_eq!(found, Found { groups, cents: i128::from(groups) });
+                    let cents = i128::from(groups);
+                    assert_eq!(found, Found { groups, cents, state_bytes: found.state_bytes });
                     held
                 },
                 BatchSize::PerIteration,

@@ -30,14 +30,14 @@ Curves
   backlog      cost of an event in a backlog of 1 minute to 6 hours of 2,000 events a second
   changed      time of a checkpoint by the groups that changed, while a million are held
   held         time of a checkpoint by the groups that are held, while 10,000 change
-  recovery     time to open a checkpoint and read it back, by its size, up to more than a gigabyte
+  recovery     time to open a checkpoint and read it back, by the size of the state, up to more than a gigabyte
 
 Options
   --curves LIST      which, with commas between them (default: all)
   --rounds N         rounds of each point (default 3)
   --events N         events of a point of the first three curves (default 3000000)
   --backlog MINUTES  the longest backlog (default 360, which is 43 million events and 5 GB)
-  --held GROUPS      the most groups of a recovery (default 40000000: 6 GB of memory)
+  --held GROUPS      the most groups of a recovery (default 20000000: 2 GB of memory)
   --docs             put the page and the pictures into docs/ too
   --quick            a round of few small points; pictures say that they are no measurement
   --out DIR          where points, logs, page and pictures go (default benches/runs/DATE-COMMIT-growth)
@@ -56,7 +56,7 @@ USAGE
 readonly ALL_CURVES=partitions,windows,groups,backlog,changed,held,recovery
 
 parse_options() {
-    CURVES_LIST=$ALL_CURVES ROUNDS=3 EVENTS=3000000 BACKLOG=360 HELD=40000000 DOCS='' QUICK=''
+    CURVES_LIST=$ALL_CURVES ROUNDS=3 EVENTS=3000000 BACKLOG=360 HELD=20000000 DOCS='' QUICK=''
     OUT='' DIR='' PORT=29792 TIMEOUT=900
     while [ $# -gt 0 ]; do
         case $1 in
@@ -238,7 +238,7 @@ measure_recovery() {
         # Opening one moves what is in its log: the next round is to find it there too.
         cp -r "$RUN_DIR/made" "$RUN_DIR/state"
         read_back "$1" "$1"
-        [ -n "$FAILURE" ] || VERDICT="$(figure recover seconds) s for $(figure recover bytes) bytes"
+        [ -n "$FAILURE" ] || VERDICT="$(figure recover seconds) s for $(figure recover state_bytes) bytes"
         tell_point "\"recover\":$(figures recover)"
     done
     rm -rf "$RUN_DIR"

@@ -18,7 +18,7 @@ use sales_stream::{
         rocks::RocksCheckpoint,
     },
     spec,
-    types::{BatchId, Incarnation, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
+    types::{BatchId, Incarnation, Keeper, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
     window::{Accumulator, Watermarks},
 };
 
@@ -39,6 +39,8 @@ pub struct Held {
 pub struct Found {
     pub groups: u64,
     pub cents: i128,
+    /// Bytes of memory that they take, as progress tells them (`memoryUsedBytes`).
+    pub state_bytes: usize,
 }
 
 impl Held {
@@ -68,7 +70,7 @@ impl Held {
         let mut checkpoint = RocksCheckpoint::open(directory)?;
         let incarnation = checkpoint.next_incarnation()?;
         let mut job = job(incarnation);
-        let mut found = Found { groups: 0, cents: 0 };
+        let mut found = Found { groups: 0, cents: 0, state_bytes: 0 };
         let recovered = checkpoint.load(&mut |place, row, newest| {
             found.groups += 1;
             if let [Accumulator::Sum(sum)] = row.accumulators {
@@ -80,6 +82,7 @@ impl Held {
         let last = recovered.last.expect("there is a batch");
         let next = last.ranges[&PARTITION].end.offset.0;
         job.resume(last, true, None).expect("rows are of this pipeline");
+        found.state_bytes = job.memory_bytes(Keeper::Groups);
         Ok((Held { job, checkpoint: Box::new(checkpoint), next }, found))
     }
 

@@ -83,7 +83,7 @@ struct Hold {
 
 #[derive(Deserialize)]
 struct Recover {
-    bytes: f64,
+    state_bytes: f64,
     seconds: f64,
 }
 
@@ -104,7 +104,7 @@ impl Point {
             return vec![(self.x, "mean", hold.mean_ms), (self.x, "longest", hold.most_ms)];
         }
         let recover = self.recover.as_ref();
-        recover.map(|it| (it.bytes / 1e6, "open and read", it.seconds)).into_iter().collect()
+        recover.map(|it| (it.state_bytes / 1e6, "open and read", it.seconds)).into_iter().collect()
     }
 }
 
@@ -173,7 +173,7 @@ const CURVES: [Curve; 7] = [
     Curve {
         name: "recovery",
         title: "Time of a recovery by size of the state",
-        x: ("checkpoint on disk, MB", Scale::Logarithmic),
+        x: ("state, MB of memory as progress tells it (memoryUsedBytes)", Scale::Logarithmic),
         y: ("s", Scale::Logarithmic),
         about: "Opening the checkpoint and reading every group, in a new process; the sums are compared with what was \
                 written.",

@@ -87,18 +87,20 @@ impl Hold {
 
 impl Recover {
     pub fn run(&self) -> Outcome<()> {
-        let bytes = bytes_below(&self.dir)?;
+        let disk_bytes = bytes_below(&self.dir)?;
         let begun = Instant::now();
         let (state, found) = Held::recover(&self.dir)?;
         let took = begun.elapsed();
         let peak_mib = measure::peak_mib();
         drop(state);
-        let wanted = Found { groups: self.held, cents: self.cents };
-        if found != wanted {
+        let Found { groups, cents, state_bytes } = found;
+        let wanted = (self.held, self.cents);
+        if (groups, cents) != wanted {
             return Err(format!("WRONG: {found:?} was read back instead of {wanted:?}").into());
         }
         let figures = json!({
-            "held": self.held, "bytes": bytes, "seconds": took.as_secs_f64(), "peak_mib": peak_mib,
+            "held": self.held, "disk_bytes": disk_bytes, "state_bytes": state_bytes,
+            "seconds": took.as_secs_f64(), "peak_mib": peak_mib,
         });
         println!("{figures}");
         Ok(())
