@@ -33,7 +33,7 @@ use sales_stream::{
     },
     kafka::{ClientSettings, Trust},
     source::{
-        Progress, Source, SourceError,
+        Progress, Source, SourceError, TopicDescription,
         kafka::{KafkaSource, KafkaSourceConfig},
     },
     spec::OutputMode,
@@ -701,9 +701,8 @@ fn real_topics_have_an_id_that_changes_when_they_are_made_anew() {
     assert!(anew.contains("made again"), "{anew}");
 }
 
-#[test]
-fn real_topics_made_anew_are_followed_where_that_is_wanted() {
-    let Some(real) = Real::topic(1, &[]) else { return };
+/// A source that follows a topic that is made again, behind the five records that there are; and the topic.
+fn following_source(real: &Real) -> (KafkaSource, TopicDescription) {
     real.produce(0, 0..5);
     let config = config(&real.brokers, &real.topic, "g");
     let mut source =
@@ -711,12 +710,24 @@ fn real_topics_made_anew_are_followed_where_that_is_wanted() {
     let first = patiently(|| source.describe());
     source.assign(&positions(&[0])).unwrap();
     read_to(&mut source, &[5]);
+    (source, first)
+}
+
+/// Deletes the topic, waits until it is gone, and makes it again.
+fn make_again(real: &Real) {
     real.delete();
     patiently(|| match real.source().describe() {
         Err(SourceError::NoTopic(_)) => Ok(()),
         other => Err(SourceError::Unreachable(format!("still there: {other:?}"))),
     });
     real.create(1, &[]);
+}
+
+#[test]
+fn real_topics_made_anew_are_followed_where_that_is_wanted() {
+    let Some(real) = Real::topic(1, &[]) else { return };
+    let (mut source, first) = following_source(&real);
+    make_again(&real);
     let deadline = Instant::now() + DEADLINE;
     let again = loop {
         match source.describe() {
@@ -735,19 +746,8 @@ fn real_topics_made_anew_are_followed_where_that_is_wanted() {
 #[test]
 fn real_topics_made_anew_while_a_batch_is_read_must_be_looked_up_again() {
     let Some(real) = Real::topic(1, &[]) else { return };
-    real.produce(0, 0..5);
-    let config = config(&real.brokers, &real.topic, "g");
-    let mut source =
-        KafkaSource::new(KafkaSourceConfig { follows_new_topic: true, ..config }).unwrap();
-    let first = patiently(|| source.describe());
-    source.assign(&positions(&[0])).unwrap();
-    read_to(&mut source, &[5]);
-    real.delete();
-    patiently(|| match real.source().describe() {
-        Err(SourceError::NoTopic(_)) => Ok(()),
-        other => Err(SourceError::Unreachable(format!("still there: {other:?}"))),
-    });
-    real.create(1, &[]);
+    let (mut source, first) = following_source(&real);
+    make_again(&real);
     // Whichever is noticed first, the id or the end: either way the topic is looked up before it is read.
     match try_read_to(&mut source, &[8]) {
         Err(SourceError::Replaced(_) | SourceError::Gone(_)) => {}

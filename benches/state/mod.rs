@@ -18,7 +18,9 @@ use sales_stream::{
         rocks::RocksCheckpoint,
     },
     spec,
-    types::{BatchId, Incarnation, Keeper, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName},
+    types::{
+        BatchId, Incarnation, Keeper, LeaderEpoch, Lineage, Offset, Partition, Position, SinkName,
+    },
     window::{Accumulator, Watermarks},
 };
 

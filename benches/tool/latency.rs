@@ -108,13 +108,13 @@ struct Figures {
 }
 
 /// Of all records, by nearest rank.
-#[derive(Serialize, Debug, PartialEq)]
-struct Percentiles {
-    p50_ms: f64,
-    p90_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
-    max_ms: f64,
+#[derive(Deserialize, Serialize, Debug, PartialEq)]
+pub struct Percentiles {
+    pub p50_ms: f64,
+    pub p90_ms: f64,
+    pub p99_ms: f64,
+    pub p999_ms: f64,
+    pub max_ms: f64,
 }
 
 /// A record that the broker has acknowledged.

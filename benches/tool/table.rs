@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use clap::Args;
 use serde::Deserialize;
 
-use crate::Outcome;
+use crate::{Outcome, latency::Percentiles};
 
 /// Which runs, and which of them the others are compared with.
 #[derive(Args)]
@@ -44,15 +44,6 @@ struct Latency {
     count: u64,
     acknowledged: Percentiles,
     due: Percentiles,
-}
-
-#[derive(Deserialize)]
-struct Percentiles {
-    p50_ms: f64,
-    p90_ms: f64,
-    p99_ms: f64,
-    p999_ms: f64,
-    max_ms: f64,
 }
 
 #[derive(Deserialize)]
