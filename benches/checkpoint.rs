@@ -21,9 +21,27 @@ const RECOVERED: [u64; 2] = [10_000, 100_000];
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(Duration::from_secs(10));
-    targets = encode, write, recover
+    targets = stall, encode, write, recover
 }
 criterion_main!(benches);
+
+/// What the next batch's reading waits for: merging the changed groups into those held, and planning what is to be
+/// written. Everything else of a checkpoint is done beside it.
+fn stall(criterion: &mut Criterion) {
+    let mut held = Held::create(None).expect("memory takes a checkpoint");
+    held.fill(HELD).expect("it can be written");
+    let held = std::cell::RefCell::new(held);
+    let mut group = criterion.benchmark_group("checkpoint/stall");
+    group.throughput(Throughput::Elements(CHANGED));
+    group.bench_function(BenchmarkId::from_parameter(CHANGED), |bencher| {
+        bencher.iter_batched(
+            || held.borrow_mut().read(0..CHANGED),
+            |batch| held.borrow_mut().close(batch),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
 
 /// Persisting without a disk: the rows of the changed groups become chunks with checksums, put into a map.
 fn encode(criterion: &mut Criterion) {

@@ -11,7 +11,7 @@ mod sales;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use sales_stream::{
-    batch::{Begun, Beyond, Genesis, Head, Job, Mark, Plan, Record},
+    batch::{Begun, Beyond, Genesis, Head, Job, Mark, OpenBatch, Plan, Record},
     checkpoint::{
         Checkpoint, CheckpointError, Visible,
         memory::{MemoryCheckpoint, MemoryDisk},
@@ -93,6 +93,15 @@ impl Held {
     /// # Panics
     /// Never: the records are of this pipeline.
     pub fn plan(&mut self, groups: impl Iterator<Item = u64>) -> Plan {
+        let batch = self.read(groups);
+        self.close(batch)
+    }
+
+    /// The same, read and not yet closed.
+    ///
+    /// # Panics
+    /// Never: the records are of this pipeline.
+    pub fn read(&mut self, groups: impl Iterator<Item = u64>) -> OpenBatch {
         let mut batch = self.job.open(BTreeMap::new(), 0);
         let mut value = Vec::with_capacity(96);
         for group in groups {
@@ -103,6 +112,14 @@ impl Held {
             self.next += 1;
             self.job.add(&mut batch, record).expect("permissive mode goes on");
         }
+        batch
+    }
+
+    /// Closes a batch that was read; it is to be persisted next.
+    ///
+    /// # Panics
+    /// Never: what is held is of this pipeline.
+    pub fn close(&mut self, batch: OpenBatch) -> Plan {
         let end = Position { offset: Offset(self.next), epoch: LeaderEpoch::UNKNOWN };
         let reached = BTreeMap::from([(PARTITION, end)]);
         self.job
