@@ -103,7 +103,7 @@ points_of() {
         groups) if [ -n "$QUICK" ]; then printf '%s\n' 100 10000; else printf '%s\n' 100 1000 10000 100000 1000000; fi ;;
         backlog) up_to "$BACKLOG" 1 10 60 ;;
         changed) if [ -n "$QUICK" ]; then printf '%s\n' 100 1000 10000; else printf '%s\n' 100 1000 10000 100000 1000000; fi ;;
-        held) if [ -n "$QUICK" ]; then printf '%s\n' 10000 100000; else printf '%s\n' 10000 100000 1000000 10000000; fi ;;
+        held) if [ -n "$QUICK" ]; then printf '%s\n' 20000 100000; else printf '%s\n' 100000 1000000 10000000; fi ;;
         recovery) up_to "$HELD" 10000 100000 1000000 10000000 ;;
     esac
 }

@@ -24,6 +24,14 @@ use clap::{Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// The settings of sales-stream (`src/main.rs`): its state is read back here as it is there, and a limit is one
+/// under the same conditions.
+// SAFETY: jemalloc reads a text that ends with a zero byte there, or nothing; it has no other symbol of this name
+// but its own weak one.
+#[unsafe(export_name = "malloc_conf")]
+pub static ALLOCATOR_SETTINGS: Option<&'static u8> = Some(&SETTINGS[0]);
+static SETTINGS: [u8; 41] = *b"narenas:2,dirty_decay_ms:1000,thp:always\0";
+
 /// What goes wrong is told to whoever runs the bench; nothing decides by its kind.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

@@ -37,7 +37,6 @@ const TUNING: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "100"),
     ("fetch.error.backoff.ms", "100"),
     ("fetch.max.bytes", "8388608"),
-    ("max.partition.fetch.bytes", "1048576"),
     ("topic.metadata.refresh.interval.ms", "60000"),
     ("topic.metadata.refresh.fast.interval.ms", "50"),
     // Also how long a client waits between two first connections: 100 ms, the default, is most of
@@ -47,6 +46,11 @@ const TUNING: &[(&str, &str)] = &[
 
 /// Of so many bytes that may wait there may be a record: one that waits costs about 300 bytes besides its own.
 const BYTES_OF_A_RECORD: usize = 280;
+
+/// Bytes of one partition in an answer, at least and at most. A broker gives one whole batch of a producer in any
+/// case.
+const LEAST_FETCH: usize = 128 << 10;
+const MOST_FETCH: usize = 1 << 20;
 
 /// The client that asks and commits.
 pub(super) fn asking(config: &KafkaSourceConfig) -> Result<KafkaConsumer, SourceError> {
@@ -64,13 +68,18 @@ pub(super) fn reading(
     let partitions = partitions.max(1);
     let kib = (config.queue_bytes / 1024 / partitions).max(256).to_string();
     let records = (config.queue_bytes / BYTES_OF_A_RECORD / partitions).max(1000).to_string();
+    // What one answer brings may come on top of what waits, of each partition.
+    let fetched = (config.queue_bytes / partitions).clamp(LEAST_FETCH, MOST_FETCH).to_string();
     let users = config.settings.client_config();
     // Needed for `assign`; the reader neither joins the group nor commits.
     let mut required = vec![("group.id", config.group_id.as_str())];
     required.extend(REQUIRED);
     required.extend(READING);
-    let queues =
-        [("queued.max.messages.kbytes", kib.as_str()), ("queued.min.messages", records.as_str())];
+    let queues = [
+        ("queued.max.messages.kbytes", kib.as_str()),
+        ("queued.min.messages", records.as_str()),
+        ("max.partition.fetch.bytes", fetched.as_str()),
+    ];
     let tuning = TUNING.iter().chain(&queues);
     required.extend(tuning.filter(|(key, _)| users.get(key).is_none()));
     if is_planted(Mutant::ReadUncommitted) {
