@@ -3,7 +3,9 @@
 //! It is apart from everything that is open ([`Windows`]), so that a batch can be dropped without a trace until
 //! it is planned.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+
+use foldhash::fast::FixedState;
 
 use crate::{
     faults::{Mutant, is_planted},
@@ -20,7 +22,10 @@ const ALWAYS: (Timestamp, Timestamp) = (Timestamp(0), Place::NEVER);
 pub struct Delta {
     plan: Arc<WindowPlan>,
     late_bound: Watermark,
+    /// By closing instant, in the order they were first touched.
     pub(super) tables: Vec<(Timestamp, Table)>,
+    /// Where the table of an instant is.
+    places: HashMap<Timestamp, usize, FixedState>,
     /// Index into `tables` of the window last used: neighbours in a topic share windows.
     recent: usize,
     /// The tumbling window of the event last added: most of its neighbours are in it too.
@@ -38,6 +43,7 @@ impl Delta {
             plan: windows.plan().clone(),
             late_bound,
             tables: Vec::new(),
+            places: HashMap::default(),
             recent: 0,
             latest: (Timestamp(0), Timestamp(0)),
             key: Vec::new(),
@@ -140,13 +146,16 @@ impl Delta {
     }
 
     fn other_table(&mut self, closing: Timestamp) -> usize {
-        let found = self.tables.binary_search_by_key(&closing, |(instant, _)| *instant);
-        self.recent = found.unwrap_or_else(|place| {
-            let room = self.groups_before.max(self.groups_a_window());
+        let next = self.tables.len();
+        let before = self.recent;
+        self.recent = *self.places.entry(closing).or_insert(next);
+        if self.recent == next {
+            // Windows of a batch are much alike.
+            let room = self.tables.get(before).map_or(0, |(_, table)| table.len());
+            let room = room.max(self.groups_before);
             let table = Table::with_room_for(room, self.plan.stride());
-            self.tables.insert(place, (closing, table));
-            place
-        });
+            self.tables.push((closing, table));
+        }
         self.recent
     }
 }
