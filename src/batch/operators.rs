@@ -109,6 +109,10 @@ pub(super) enum Operators {
 
 /// What one batch adds, of the same engine.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of a batch, and the large one is the usual one"
+)]
 pub(super) enum OperatorBatch {
     Ours(ChainBatch),
     Spark(Box<SparkOpen>),
