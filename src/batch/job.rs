@@ -269,8 +269,8 @@ impl Job {
 
     /// Whether a batch can only be closed with a shelf, so that the batches before it must be durable first.
     #[must_use]
-    pub fn wants_shelf(&self, batch: &OpenBatch) -> bool {
-        self.operators.wants_shelf(&batch.operators, self.head.watermarks)
+    pub fn wants_shelf(&self, batch: &mut OpenBatch) -> bool {
+        self.operators.wants_shelf(&mut batch.operators, self.head.watermarks)
     }
 
     /// The pipeline.

@@ -274,7 +274,7 @@ impl Operators {
     }
 
     /// Whether a batch can only be closed with a shelf.
-    pub(super) fn wants_shelf(&self, batch: &OperatorBatch, watermarks: Watermarks) -> bool {
+    pub(super) fn wants_shelf(&self, batch: &mut OperatorBatch, watermarks: Watermarks) -> bool {
         match (self, batch) {
             (Operators::Ours(chain), OperatorBatch::Ours(batch)) => {
                 chain.wants_shelf(batch, watermarks)

@@ -197,7 +197,7 @@ impl Trial {
             (*partition, Position { offset: Offset(*next), epoch })
         });
         self.held_bytes = open.memory_bytes();
-        let wants_shelf = self.job.wants_shelf(&open);
+        let wants_shelf = self.job.wants_shelf(&mut open);
         let mut ahead = WentAhead::default();
         let shelf = wants_shelf.then_some(&mut self.stored as &mut dyn Shelf);
         let beyond = Beyond { shelf, ahead: Some(&mut ahead) };

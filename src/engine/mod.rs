@@ -411,7 +411,7 @@ impl Run<'_> {
         }
         timing.planning += self.since(planning);
         let reading = self.clock.uptime();
-        let (open, reached) = match self.read(&ends, &mut timing) {
+        let (mut open, reached) = match self.read(&ends, &mut timing) {
             Ok(Read::Whole(open, reached)) => (open, reached),
             Ok(Read::TooLarge(open)) => return self.cut_smaller(open),
             Ok(Read::Stopped) => {
@@ -440,7 +440,7 @@ impl Run<'_> {
         self.fit.took(open.memory_bytes(), open.records());
         self.warn_of_milliseconds(open.newest().0);
         // What is not in memory is only there to be read once the batch before is durable.
-        let wants_shelf = self.job.wants_shelf(&open);
+        let wants_shelf = self.job.wants_shelf(&mut open);
         if wants_shelf && !self.outlet.settle()? {
             self.ahead.discard()?;
             return Ok(Worked::Dropped);

@@ -23,6 +23,7 @@ use crate::{
         Spill, Table, Watermarks, WindowPlan, Windows,
         cold::Results,
         dedup::DedupDelta,
+        delta::Extent,
         plan::Windowing,
         windows::{Kept, Shared},
     },
@@ -151,9 +152,9 @@ impl Chain {
 
     /// Whether a batch can only be closed with a shelf.
     #[must_use]
-    pub fn wants_shelf(&self, batch: &ChainBatch, watermarks: Watermarks) -> bool {
+    pub fn wants_shelf(&self, batch: &mut ChainBatch, watermarks: Watermarks) -> bool {
         let (Some(Groups::Windows(windows)), Some(GroupsDelta::Windows(delta))) =
-            (&self.groups, &batch.grouped)
+            (&self.groups, &mut batch.grouped)
         else {
             return false;
         };
@@ -238,7 +239,7 @@ impl Chain {
     /// The batch before tells no more how large the windows of the next one are.
     pub fn forget_sizes(&mut self) {
         if let Some(Groups::Windows(windows)) = &mut self.groups {
-            windows.touched_a_window = 0;
+            windows.touched = Extent::default();
         }
     }
 
@@ -436,9 +437,7 @@ impl ChainBatch {
     pub fn memory_bytes(&self) -> usize {
         let held = self.deduplicated.as_ref().map_or(0, DedupDelta::memory_bytes);
         held + match &self.grouped {
-            Some(GroupsDelta::Windows(delta)) => {
-                delta.tables.iter().map(|(_, table)| table.memory_bytes()).sum()
-            }
+            Some(GroupsDelta::Windows(delta)) => delta.memory_bytes(),
             Some(GroupsDelta::Sessions(delta)) => delta.memory_bytes(),
             None => 0,
         }

@@ -1,7 +1,8 @@
 //! What one batch adds, for windows of a fixed length and for groups of keys alone.
 //!
 //! It is apart from everything that is open ([`Windows`]), so that a batch can be dropped without a trace until
-//! it is planned.
+//! it is planned. Each window has a table of its own, unless there are many small ones: then an event would find
+//! its way to another corner of memory each time, so that all are gathered in one table and parted at the end.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -31,14 +32,38 @@ pub struct Delta {
     /// The tumbling window of the event last added: most of its neighbours are in it too.
     latest: (Timestamp, Timestamp),
     key: Vec<u8>,
-    /// How many groups of a window the batch before touched.
-    groups_before: usize,
+    /// What the batch before touched.
+    before: Extent,
+    /// The groups of all windows together, until they are parted into `tables`.
+    together: Option<Table>,
+}
+
+/// How much a batch touched.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extent {
+    windows: usize,
+    groups: usize,
+}
+
+impl Extent {
+    /// From so many windows on, of no more groups on average, they are gathered together.
+    const MANY_WINDOWS: usize = 64;
+    const FEW_GROUPS: usize = 1024;
+
+    fn groups_a_window(self) -> usize {
+        self.groups / self.windows.max(1)
+    }
+
+    fn is_of_many_small_windows(self) -> bool {
+        self.windows >= Extent::MANY_WINDOWS && self.groups_a_window() <= Extent::FEW_GROUPS
+    }
 }
 
 impl Delta {
     /// An empty delta of a batch that drops windows ending at or before `late_bound`.
     #[must_use]
     pub fn new(windows: &Windows, late_bound: Watermark) -> Delta {
+        let (before, stride) = (windows.touched, windows.plan().stride());
         Delta {
             plan: windows.plan().clone(),
             late_bound,
@@ -47,7 +72,10 @@ impl Delta {
             recent: 0,
             latest: (Timestamp(0), Timestamp(0)),
             key: Vec::new(),
-            groups_before: windows.touched_a_window,
+            before,
+            together: before
+                .is_of_many_small_windows()
+                .then(|| Table::with_room_for(before.groups, stride)),
         }
     }
 
@@ -112,11 +140,11 @@ impl Delta {
 
     #[inline]
     fn add_to(&mut self, window: (Timestamp, Timestamp), event: &Event<'_>) {
+        if let Some(table) = &mut self.together {
+            return add_to_group(table, (&self.key, window), &self.plan, event);
+        }
         let table = self.table(self.plan.closing(window.1));
-        let (plan, key) = (&self.plan, &self.key);
-        let table = &mut self.tables[table].1;
-        let group = table.find_or_insert(key, window, plan);
-        table.change(group, |accumulators| plan.add_event(accumulators, event));
+        add_to_group(&mut self.tables[table].1, (&self.key, window), &self.plan, event);
     }
 
     /// Touches the one group that is there even without events, where the plan has such a one.
@@ -130,11 +158,39 @@ impl Delta {
     /// How many groups the batch touched.
     #[must_use]
     pub fn groups(&self) -> u64 {
-        self.tables.iter().map(|(_, table)| table.len() as u64).sum()
+        self.all_tables().map(|table| table.len() as u64).sum()
     }
 
-    pub(super) fn groups_a_window(&self) -> usize {
-        self.tables.iter().map(|(_, table)| table.len()).sum::<usize>() / self.tables.len().max(1)
+    /// About how many bytes of memory it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.all_tables().map(Table::memory_bytes).sum()
+    }
+
+    fn all_tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().map(|(_, table)| table).chain(&self.together)
+    }
+
+    /// How much it touched, once it was parted.
+    pub(super) fn extent(&self) -> Extent {
+        let groups = self.tables.iter().map(|(_, table)| table.len()).sum();
+        Extent { windows: self.tables.len(), groups }
+    }
+
+    /// Gives each window a table of its own. What is added later finds it there.
+    pub(super) fn part(&mut self) {
+        let Some(together) = self.together.take() else { return };
+        let mut groups = together.sorted().peekable();
+        while let Some(group) = groups.next() {
+            let closing = self.plan.closing(group.end);
+            let place = self.other_table(closing);
+            let table = &mut self.tables[place].1;
+            table.put(group);
+            while let Some(group) = groups.next_if(|group| self.plan.closing(group.end) == closing)
+            {
+                table.put(group);
+            }
+        }
     }
 
     #[inline]
@@ -152,12 +208,23 @@ impl Delta {
         if self.recent == next {
             // Windows of a batch are much alike.
             let room = self.tables.get(before).map_or(0, |(_, table)| table.len());
-            let room = room.max(self.groups_before);
+            let room = room.max(self.before.groups_a_window());
             let table = Table::with_room_for(room, self.plan.stride());
             self.tables.push((closing, table));
         }
         self.recent
     }
+}
+
+#[inline]
+fn add_to_group(
+    table: &mut Table,
+    (key, window): (&[u8], (Timestamp, Timestamp)),
+    plan: &WindowPlan,
+    event: &Event<'_>,
+) {
+    let group = table.find_or_insert(key, window, plan);
+    table.change(group, |accumulators| plan.add_event(accumulators, event));
 }
 
 /// `[start, end)` of the windows that hold `time`, the latest first; at the ends of the representable
@@ -194,11 +261,64 @@ fn latest_window(time: Timestamp, window: SlidingWindow) -> (Timestamp, Timestam
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        spec,
+        types::{Cell, Number, Source, Span, TextSource},
+    };
 
     fn windows(time: i64, duration_us: i64, slide_us: i64, offset_us: i64) -> Vec<(i64, i64)> {
         windows_of(Timestamp(time), SlidingWindow { duration_us, slide_us, offset_us })
             .map(|(start, end)| (start.0, end.0))
             .collect()
+    }
+
+    /// Sales of some stores in so many windows, a few in each, each store's in another order.
+    fn sales(windows: i64) -> impl Iterator<Item = (usize, i64, f64)> {
+        (0..windows * 7).map(move |sale| {
+            let store = usize::try_from(sale * 3 % 5).expect("it is small");
+            (store, (sale * 31 % windows) * 30, 0.25 * sale as f64)
+        })
+    }
+
+    fn add_sales(delta: &mut Delta, sales: impl Iterator<Item = (usize, i64, f64)>) {
+        let names = ["a", "b", "store-3", "store-4", "a shop of a very long name indeed"];
+        for (store, seconds, price) in sales {
+            let payload = names[store].as_bytes();
+            let span = Span { source: TextSource::Payload, start: 0, len: payload.len() as u32 };
+            let price = Cell::Double(Number::Value(price));
+            let cells = [Cell::String(span), Cell::Null, price, Cell::Null];
+            let time = Some(Timestamp(seconds * 1_000_000));
+            let source = Source { payload, scratch: &[] };
+            delta.add(&Event { time, has_data: true, cells: &cells, source });
+        }
+    }
+
+    #[test]
+    fn groups_that_are_gathered_together_are_those_that_are_gathered_apart() {
+        let sales_spec = spec::preset("sales").expect("the preset is there");
+        let pipeline = spec::parse(sales_spec, "sales").expect("it is right").pipeline;
+        let mut windows = Windows::new(Arc::new(WindowPlan::new(&pipeline).expect("it has some")));
+        let mut apart = Delta::new(&windows, Watermark(i64::MIN));
+        windows.touched = Extent { windows: 100, groups: 500 };
+        let mut together = Delta::new(&windows, Watermark(i64::MIN));
+        assert!(apart.together.is_none() && together.together.is_some());
+        for delta in [&mut apart, &mut together] {
+            add_sales(delta, sales(100));
+            delta.part();
+            // Some that were held until now.
+            add_sales(delta, sales(103));
+        }
+        assert_eq!(together.tables.len(), 103);
+        assert_eq!((apart.groups(), apart.extent().windows), (together.groups(), 103));
+        let rows = |mut delta: Delta| {
+            delta.tables.sort_by_key(|(closing, _)| *closing);
+            let tables = delta.tables.iter();
+            let rows = tables.flat_map(|(closing, table)| {
+                table.sorted().map(move |group| format!("{closing:?} {group:?}"))
+            });
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(rows(together), rows(apart));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     faults::{Mutant, is_planted},
     spec::OutputMode,
     types::{Place, Timestamp, Watermark},
-    window::{Delta, Group, ResultsError, Shelf, Table, WindowPlan, cold},
+    window::{Delta, Group, ResultsError, Shelf, Table, WindowPlan, cold, delta::Extent},
 };
 
 /// Groups by closing instant; shared by the state and by the batch that changed them last, until the next
@@ -29,8 +29,8 @@ pub type Shared = (Timestamp, Arc<Table>);
 pub struct Windows {
     plan: Arc<WindowPlan>,
     open: BTreeMap<Timestamp, Kept>,
-    /// How many groups of a window the newest batch touched.
-    pub(super) touched_a_window: usize,
+    /// How much the newest batch touched.
+    pub(super) touched: Extent,
     /// How many bytes of memory tables may take.
     limit_bytes: usize,
     /// How many batches were merged.
@@ -141,7 +141,7 @@ impl Windows {
         Windows {
             plan,
             open: BTreeMap::new(),
-            touched_a_window: 0,
+            touched: Extent::default(),
             limit_bytes: usize::MAX,
             batches: 0,
             restored: 0,
@@ -191,10 +191,11 @@ impl Windows {
     /// Whether a batch can only be merged and closed with a shelf: it touches or closes groups that are not in
     /// memory, publishes all groups and some are not, or others must make room for it.
     #[must_use]
-    pub fn wants_shelf(&self, delta: &Delta, closing_bound: Watermark) -> bool {
+    pub fn wants_shelf(&self, delta: &mut Delta, closing_bound: Watermark) -> bool {
         if self.limit_bytes == usize::MAX {
             return false;
         }
+        delta.part();
         let is_cold = |closing: &Timestamp| self.open.get(closing).is_some_and(Kept::is_cold);
         let all = self.plan.output_mode == OutputMode::Complete;
         // Every batch touches it.
@@ -273,11 +274,12 @@ impl Windows {
     /// What the shelf says.
     pub fn merge(
         &mut self,
-        delta: Delta,
+        mut delta: Delta,
         closing_bound: Watermark,
         mut shelf: Option<&mut (dyn Shelf + '_)>,
     ) -> Result<Merged, ResultsError> {
-        self.touched_a_window = delta.groups_a_window();
+        delta.part();
+        self.touched = delta.extent();
         self.batches += 1;
         let mut tables = delta.tables;
         tables.sort_by_key(|(closing, _)| *closing);
@@ -468,8 +470,8 @@ mod tests {
     }
 
     fn merge(windows: &mut Windows, closing: i64, groups: u8) -> bool {
-        let delta = batch(windows, closing, groups);
-        let wants = windows.wants_shelf(&delta, Watermark(i64::MIN));
+        let mut delta = batch(windows, closing, groups);
+        let wants = windows.wants_shelf(&mut delta, Watermark(i64::MIN));
         let mut empty = Empty;
         let shelf = wants.then_some(&mut empty as &mut dyn Shelf);
         windows.merge(delta, Watermark(i64::MIN), shelf).expect("nothing fails");
