@@ -272,20 +272,20 @@ mod tests {
             .collect()
     }
 
-    /// Sales of some stores in so many windows, a few in each, each store's in another order.
-    fn sales(windows: i64) -> impl Iterator<Item = (usize, i64, f64)> {
+    /// Sales of some stores in so many windows: store, second, cents.
+    fn sales(windows: i64) -> impl Iterator<Item = (usize, i64, i64)> {
         (0..windows * 7).map(move |sale| {
-            let store = usize::try_from(sale * 3 % 5).expect("it is small");
-            (store, (sale * 31 % windows) * 30, 0.25 * sale as f64)
+            let store = usize::try_from(sale * 3 / 7 % 5).expect("it is small");
+            (store, (sale * 31 % windows) * 30, sale * 25)
         })
     }
 
-    fn add_sales(delta: &mut Delta, sales: impl Iterator<Item = (usize, i64, f64)>) {
+    fn add_sales(delta: &mut Delta, sales: impl Iterator<Item = (usize, i64, i64)>) {
         let names = ["a", "b", "store-3", "store-4", "a shop of a very long name indeed"];
-        for (store, seconds, price) in sales {
+        for (store, seconds, cents) in sales {
             let payload = names[store].as_bytes();
             let span = Span { source: TextSource::Payload, start: 0, len: payload.len() as u32 };
-            let price = Cell::Double(Number::Value(price));
+            let price = Cell::Double(Number::Short { mantissa: cents, scale: 2 });
             let cells = [Cell::String(span), Cell::Null, price, Cell::Null];
             let time = Some(Timestamp(seconds * 1_000_000));
             let source = Source { payload, scratch: &[] };
@@ -309,6 +309,7 @@ mod tests {
             add_sales(delta, sales(103));
         }
         assert_eq!(together.tables.len(), 103);
+        assert!(together.groups() > 3 * 103, "{}", together.groups());
         assert_eq!((apart.groups(), apart.extent().windows), (together.groups(), 103));
         let rows = |mut delta: Delta| {
             delta.tables.sort_by_key(|(closing, _)| *closing);
