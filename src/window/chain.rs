@@ -54,6 +54,10 @@ pub struct ChainBatch {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of a batch, and the large one is the usual one"
+)]
 enum GroupsDelta {
     Windows(Delta),
     Sessions(SessionDelta),
