@@ -19,7 +19,7 @@ usage() {
     cat <<'USAGE'
 Measures how the cost of sales-stream grows, beside that of the limit probe, and draws the curves.
 
-  scripts/growth.sh --docs                 all curves, about an hour; docs/growth.md and docs/growth/*.svg are made anew
+  scripts/growth.sh --docs                 all curves; docs/growth.md and docs/growth/*.svg are made anew
   scripts/growth.sh --quick                the same on a small scale, to see whether everything works
   scripts/growth.sh --curves groups,held   some of them
 

@@ -2,8 +2,9 @@
 //! in flat buffers, so that a group costs no allocation of its own, and that can be put in order, so that whoever
 //! walks through the groups walks through memory.
 //!
-//! Invariants: the index finds a first part of the groups, which is all of them when it is asked; no two groups
-//! have the same window start and key. Start at [`Table::put`] and [`Table::settle`].
+//! Invariants: the index finds all groups, or a first part of them while all of them are in order; it is completed
+//! before it is asked. No two groups have the same window start and key. Start at `Table::find_or_push` and
+//! `Table::settle`.
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashTable, hash_table::Entry};
@@ -185,6 +186,7 @@ impl Table {
         if self.in_order == self.len() {
             return;
         }
+        assert_eq!(self.index.len(), self.len(), "groups the index does not know are in order");
         let order = self.order.take().unwrap_or_else(|| self.sort());
         let mut keys = Vec::with_capacity(self.keys.len());
         let mut key_ends = Vec::with_capacity(order.len());
