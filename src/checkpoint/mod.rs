@@ -305,6 +305,14 @@ pub enum CheckpointError {
     },
 }
 
+impl CheckpointError {
+    /// Ends a reading from inside: whoever does so knows why, and lets nobody see this.
+    #[must_use]
+    pub fn stopped(why: &impl ToString) -> CheckpointError {
+        CheckpointError::Corrupt { directory: PathBuf::new(), problem: why.to_string() }
+    }
+}
+
 /// For fuzzers: any bytes as a stored value.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read_any_value(bytes: &[u8]) {

@@ -3,7 +3,7 @@
 //!
 //! The core knows no checkpoint: what one says is kept here, until whoever closes the batch asks why it failed.
 
-use std::{cell::RefCell, path::PathBuf};
+use std::cell::RefCell;
 
 use crate::{
     batch::{Beyond, OutputChunk, StateError, TakesOutput},
@@ -57,7 +57,7 @@ impl Shelf for StoredState<'_> {
         let read = self.reader.rows(Place::groups(closing), newest, wanted, &mut |_, group, _| {
             visit(group).map_err(|error| {
                 refused = Some(error);
-                stopped(error)
+                CheckpointError::stopped(&error)
             })
         });
         match (refused, read) {
@@ -86,11 +86,6 @@ impl Shelf for StoredState<'_> {
         overlaid(self, closing, Some(touched), &mut |group| way.go(|ahead| ahead.put_row(group)))?;
         way.go(Ahead::end_place)
     }
-}
-
-/// Ends the reading; nobody sees it.
-fn stopped(error: ResultsError) -> CheckpointError {
-    CheckpointError::Corrupt { directory: PathBuf::new(), problem: error.to_string() }
 }
 
 /// The way ahead into the checkpoint, for rows and for state.

@@ -1,6 +1,6 @@
 //! A start: read every fact, decide, and only then change anything.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use crate::{
     batch::{
@@ -532,9 +532,9 @@ pub(super) fn load(
     // What ended the loading; the checkpoint is told no more than that it is to end.
     let mut refused: Option<EngineError> = None;
     let mut refuse = |error: EngineError| {
-        let problem = error.to_string();
+        let stopped = CheckpointError::stopped(&error);
         refused = Some(error);
-        CheckpointError::Corrupt { directory: PathBuf::new(), problem }
+        stopped
     };
     let mut rows = 0usize;
     let loaded = checkpoint.load(&mut |place, row, newest| {

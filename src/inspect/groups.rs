@@ -141,9 +141,9 @@ fn stopping(
 ) -> Result<(), ViewError> {
     let mut stopped_by = None;
     let done = read(&mut |error| {
-        let problem = error.to_string();
+        let stopped = CheckpointError::stopped(&error);
         stopped_by = Some(error);
-        CheckpointError::Corrupt { directory: std::path::PathBuf::new(), problem }
+        stopped
     });
     match stopped_by {
         Some(error) => Err(error),
