@@ -8,7 +8,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Write},
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom, Write},
     time::Duration,
 };
 
@@ -186,6 +187,36 @@ impl Progress {
         };
         self.operators.iter().zip(&report.record.operators).map(kept).collect()
     }
+}
+
+/// What every line begins with.
+const BEGINNING: &[u8] = b"{\"id\":\"";
+/// More than a line is long.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// Makes a file that lines were written to one that lines can be added to: of a last line that a kill tore
+/// nothing stays, and after something else that has no end of line there is one.
+///
+/// # Errors
+/// The system's, for a file that cannot be read or written.
+pub fn end_at_a_line(file: &mut File) -> io::Result<()> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let from = length.saturating_sub(LONGEST_LINE);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.take(LONGEST_LINE).read_to_end(&mut tail)?;
+    let ended = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let open = &tail[ended..];
+    if open.is_empty() {
+        return Ok(());
+    }
+    let is_torn = open.iter().zip(BEGINNING).all(|(has, begins)| has == begins);
+    // Without an end of line in sight it is no line of ours.
+    if is_torn && (ended > 0 || from == 0) {
+        return file.set_len(from + ended as u64);
+    }
+    file.seek(SeekFrom::End(0))?;
+    file.write_all(b"\n")
 }
 
 /// Writes each line down; where that fails it says so once and goes on without.
@@ -465,6 +496,28 @@ mod tests {
         assert_eq!(rate(10, 0), None);
     }
 
+    #[test]
+    fn a_line_that_a_kill_tore_is_taken_away_and_nothing_else() {
+        let ends_as = |before: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(before.as_bytes()).unwrap();
+            end_at_a_line(&mut file).unwrap();
+            let mut text = String::new();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_string(&mut text).unwrap();
+            text
+        };
+        let whole = "{\"id\":\"1\"}\n";
+        for torn in ["", "{", "{\"id\":", "{\"id\":\"2\",\"runId"] {
+            assert_eq!(ends_as(&format!("{whole}{torn}")), whole);
+            assert_eq!(ends_as(torn), "");
+        }
+        assert_eq!(ends_as(&format!("{whole}a note")), format!("{whole}a note\n"));
+        let long = format!("{{\"id\":\"{}", "x".repeat(2 << 20));
+        assert_eq!(ends_as(&long), format!("{long}\n"));
+        assert_eq!(ends_as(&format!("{whole}{long}")), format!("{whole}{long}\n"));
+    }
+
     fn record() -> BatchRecord {
         BatchRecord {
             batch: BatchId(0),
@@ -515,6 +568,7 @@ mod tests {
         let identity = Identity { lineage, incarnation, batch, digest: record.digest };
         let report = Report { identity, record: &record, timing: &timing, way_out };
         let line = Progress::new(&pipeline, 0, "console".to_owned()).line(&report);
+        assert!(line.as_bytes().starts_with(BEGINNING));
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let expected = serde_json::json!({
             "addBatch": 8 + 16 + 128, "commitOffsets": 256, "getBatch": 4, "latestOffset": 1,

@@ -15,7 +15,7 @@ use crate::{
     cli::{RunArguments, Signals, say},
     engine::{self, End, EngineError, Parts, Reporter, Settings, Summary, SystemClock},
     kafka::ClientSettings,
-    progress::{Progress, ProgressWriter},
+    progress::{self, Progress, ProgressWriter},
     sink::{
         NoSink, Sink,
         console::{ConsoleOptions, ConsoleSink, Layout, Reader, Truncate, ValueTexts},
@@ -187,11 +187,16 @@ fn progress_writer(
 }
 
 /// Opens the file to append to; a new one is for whoever the user's umask lets.
-fn open_progress(file: &Path) -> io::Result<File> {
-    match File::options().create_new(true).append(true).open(file) {
+fn open_progress(path: &Path) -> io::Result<File> {
+    match File::options().create_new(true).append(true).open(path) {
         Ok(made) => umask::share(&made, 0o666).map(|()| made),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            File::options().create(true).append(true).open(file)
+            let file = File::options().create(true).append(true).open(path)?;
+            // A pipe or a terminal has no last line.
+            if file.metadata()?.is_file() {
+                progress::end_at_a_line(&mut File::options().read(true).write(true).open(path)?)?;
+            }
+            Ok(file)
         }
         Err(error) => Err(error),
     }
