@@ -7,6 +7,17 @@
 
 use super::{Decimal, Timestamp, Value};
 
+/// 10^0 to 10^18: as many digits as a short number has.
+const POWERS_OF_TEN: [i64; 19] = {
+    let mut powers = [1; 19];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
 /// Which buffer a [`Span`] points into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextSource {
@@ -42,6 +53,21 @@ pub enum Number {
     Text(Span),
     /// A value with no decimal text worth keeping: NaN, ±Infinity, -0.0.
     Value(f64),
+}
+
+impl Number {
+    /// A short number of at most nine places in units of 10^-9, exactly.
+    #[must_use]
+    #[inline]
+    pub fn short_nanos(self) -> Option<i128> {
+        match self {
+            Number::Short { mantissa, scale } if scale <= EXACT_SCALE => {
+                let power = POWERS_OF_TEN[usize::from(EXACT_SCALE - scale)];
+                Some(i128::from(mantissa) * i128::from(power))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// One column's value in an event. `Null` also stands for a column nobody asked for.
@@ -139,11 +165,10 @@ impl<'a> Event<'a> {
     pub fn exact_nanos(&self, number: Number) -> Option<i128> {
         match number {
             Number::Short { mantissa, scale } => {
-                let power = |exponent: u8| 10i64.checked_pow(u32::from(exponent));
-                if scale <= EXACT_SCALE {
-                    return Some(i128::from(mantissa) * i128::from(power(EXACT_SCALE - scale)?));
+                if let Some(nanos) = number.short_nanos() {
+                    return Some(nanos);
                 }
-                let power = power(scale - EXACT_SCALE)?;
+                let power = *POWERS_OF_TEN.get(usize::from(scale - EXACT_SCALE))?;
                 (mantissa % power == 0).then(|| i128::from(mantissa / power))
             }
             Number::Text(span) => {

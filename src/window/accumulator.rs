@@ -7,7 +7,7 @@
 
 use crate::{
     faults::{Mutant, is_planted},
-    types::{Cell, Decimal, Event, Number, Timestamp, Value},
+    types::{Cell, Decimal, Event, Timestamp, Value},
 };
 
 /// One aggregate of one group.
@@ -53,6 +53,19 @@ pub enum Scalar {
 }
 
 impl Sum {
+    /// Adds an exact number where the total stays exact; false, and nothing was added, where it does not.
+    #[inline(always)]
+    fn add_exact(&mut self, value: i128) -> bool {
+        match (self.inexact, self.exact.checked_add(value)) {
+            (None, Some(total)) => {
+                self.count += 1;
+                self.exact = total;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Adds one number of `10^-scale` units, given exactly or as a double.
     pub fn add(&mut self, exact: Option<i128>, double: impl FnOnce() -> f64, scale: u8) {
         self.count += 1;
@@ -89,7 +102,22 @@ impl Accumulator {
     }
 
     /// Adds one event's cell. `scale` is the unit of sums.
+    #[inline(always)]
     pub fn add(&mut self, event: &Event<'_>, column: Option<usize>, scale: u8, keep_greater: bool) {
+        if let (Accumulator::Sum(sum), Some(column)) = (&mut *self, column)
+            && let Cell::Double(number) = event.cells[column]
+            && let Some(nanos) = number.short_nanos()
+            && !is_planted(Mutant::SumAsDouble)
+            && !is_planted(Mutant::TruncateBeforeSum)
+            && sum.add_exact(nanos)
+        {
+            return;
+        }
+        self.add_any(event, column, scale, keep_greater);
+    }
+
+    #[inline(never)]
+    fn add_any(&mut self, event: &Event<'_>, column: Option<usize>, scale: u8, keep_greater: bool) {
         let Some(column) = column else {
             if let Accumulator::Count(count) = self {
                 *count += 1;
@@ -131,7 +159,7 @@ impl Accumulator {
 fn add_to_sum(sum: &mut Sum, event: &Event<'_>, cell: Cell, scale: u8) {
     match cell {
         Cell::Double(number) => {
-            let exact = exact_nanos(event, number);
+            let exact = event.exact_nanos(number);
             let exact = if is_planted(Mutant::SumAsDouble) {
                 None
             } else if is_planted(Mutant::TruncateBeforeSum) {
@@ -149,10 +177,6 @@ fn add_to_sum(sum: &mut Sum, event: &Event<'_>, cell: Cell, scale: u8) {
         }
         other => unreachable!("a checked pipeline sums numbers, not {other:?}"),
     }
-}
-
-fn exact_nanos(event: &Event<'_>, number: Number) -> Option<i128> {
-    event.exact_nanos(number)
 }
 
 /// Whether `value` is a new extreme over `kept`. Equal values keep the first seen (-0.0 and 0.0

@@ -81,33 +81,32 @@ impl Delta {
 
     /// Adds an event to the groups it belongs to. It is late when any of its windows had closed; the
     /// others take it all the same.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, event: &Event<'_>) -> Verdict {
         let window = match self.plan.windowing {
-            Windowing::Sliding(window) => window,
-            Windowing::None => {
-                self.set_key(event);
-                self.add_to(ALWAYS, event);
-                return Verdict::Counted;
+            Windowing::None => ALWAYS,
+            Windowing::Sliding(window) => {
+                let Some(time) = event.time else { return Verdict::NoTime };
+                if !window.is_tumbling() {
+                    return self.add_to_each(time, window, event);
+                }
+                let (start, end) = self.latest;
+                if time < start || time >= end {
+                    self.latest = latest_window(time, window);
+                }
+                if self.plan.closes && self.late_bound.closes(self.latest.1) {
+                    return Verdict::Late;
+                }
+                self.latest
             }
             Windowing::Session => unreachable!("sessions have a delta of their own"),
         };
-        let Some(time) = event.time else { return Verdict::NoTime };
-        if !window.is_tumbling() {
-            return self.add_to_each(time, window, event);
-        }
-        let (start, end) = self.latest;
-        if time < start || time >= end {
-            self.latest = latest_window(time, window);
-        }
-        if self.plan.closes && self.late_bound.closes(self.latest.1) {
-            return Verdict::Late;
-        }
         self.set_key(event);
-        self.add_to(self.latest, event);
+        self.add_to(window, event);
         Verdict::Counted
     }
 
+    #[inline(never)]
     fn add_to_each(
         &mut self,
         time: Timestamp,
@@ -130,7 +129,7 @@ impl Delta {
         verdict
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_key(&mut self, event: &Event<'_>) {
         self.key.clear();
         for &column in &self.plan.key_columns {
@@ -138,13 +137,17 @@ impl Delta {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add_to(&mut self, window: (Timestamp, Timestamp), event: &Event<'_>) {
-        if let Some(table) = &mut self.together {
-            return add_to_group(table, (&self.key, window), &self.plan, event);
-        }
-        let table = self.table(self.plan.closing(window.1));
-        add_to_group(&mut self.tables[table].1, (&self.key, window), &self.plan, event);
+        let table = match &mut self.together {
+            Some(table) => table,
+            None => {
+                let table = self.table(self.plan.closing(window.1));
+                &mut self.tables[table].1
+            }
+        };
+        let group = table.find_or_insert(&self.key, window, &self.plan);
+        table.change(group, |accumulators| self.plan.add_event(accumulators, event));
     }
 
     /// Touches the one group that is there even without events, where the plan has such a one.
@@ -193,7 +196,7 @@ impl Delta {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn table(&mut self, closing: Timestamp) -> usize {
         if self.tables.get(self.recent).is_some_and(|(instant, _)| *instant == closing) {
             return self.recent;
@@ -214,17 +217,6 @@ impl Delta {
         }
         self.recent
     }
-}
-
-#[inline]
-fn add_to_group(
-    table: &mut Table,
-    (key, window): (&[u8], (Timestamp, Timestamp)),
-    plan: &WindowPlan,
-    event: &Event<'_>,
-) {
-    let group = table.find_or_insert(key, window, plan);
-    table.change(group, |accumulators| plan.add_event(accumulators, event));
 }
 
 /// `[start, end)` of the windows that hold `time`, the latest first; at the ends of the representable

@@ -11,14 +11,11 @@ use crate::types::{Cell, DataType, Decimal, Event, Timestamp, Value};
 pub struct KeyError(&'static str);
 
 /// Appends the value of an event's column to a key.
-#[inline]
+#[inline(always)]
 pub fn encode_column(event: &Event<'_>, column: usize, key: &mut Vec<u8>) {
     match event.cells[column] {
         // As [`encode`] does, without a look at whether the decoder's texts are UTF-8.
-        Cell::String(span) => {
-            key.push(1);
-            encode_text(event.source.bytes(span), key);
-        }
+        Cell::String(span) => encode_text(event.source.bytes(span), key),
         _ => encode(event.value(column), key),
     }
 }
@@ -36,7 +33,10 @@ pub fn encode(value: Value<'_>, key: &mut Vec<u8>) {
             key.extend_from_slice(&(value.cast_unsigned() ^ (1 << 63)).to_be_bytes());
         }
         Value::Double(value) => key.extend_from_slice(&ordered_bits(value).to_be_bytes()),
-        Value::String(text) => encode_text(text.as_bytes(), key),
+        Value::String(text) => {
+            key.pop();
+            encode_text(text.as_bytes(), key);
+        }
         Value::Decimal(value) => {
             key.extend_from_slice(&(value.unscaled.cast_unsigned() ^ (1 << 127)).to_be_bytes());
         }
@@ -44,33 +44,50 @@ pub fn encode(value: Value<'_>, key: &mut Vec<u8>) {
 }
 
 /// A zero byte inside a text is written as 00 FF, its end as 00 00, so that a shorter text sorts
-/// before every longer one that begins with it.
-#[inline]
+/// before every longer one that begins with it. Before it stands that it is not NULL.
+#[inline(always)]
 fn encode_text(text: &[u8], key: &mut Vec<u8>) {
-    key.reserve(text.len() + 2);
-    if text.len() <= SHORT_TEXT && !has_zero(text) {
-        key.extend_from_slice(text);
-        key.extend_from_slice(&[0, 0]);
-        return;
+    match short_text(text) {
+        // In pieces of a fixed length, which needs no call.
+        Some(word) => {
+            let end = key.len() + text.len() + 3;
+            key.push(1);
+            key.extend_from_slice(&word.to_le_bytes());
+            key.extend_from_slice(&[0, 0]);
+            key.truncate(end);
+        }
+        None => encode_long_text(text, key),
     }
-    encode_long_text(text, key);
 }
 
-/// Texts up to this length are looked at without a call.
-const SHORT_TEXT: usize = 32;
-
-/// Whether one of the bytes is zero.
-#[inline]
-fn has_zero(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    let has_zero_byte = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080 != 0
+/// The bytes of a text of at most sixteen bytes without a zero among them, and zeros behind them.
+#[inline(always)]
+fn short_text(text: &[u8]) -> Option<u128> {
+    if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        let is_short = text.len() <= 16 && !has_zero(first) && !has_zero(last);
+        // What both have is the same at the same place.
+        return is_short.then(|| u128::from(first) | u128::from(last) << (8 * (text.len() - 8)));
+    }
+    let word = match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            u64::from(first) | u64::from(last) << (8 * (text.len() - 4))
+        }
+        _ => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     };
-    words.iter().any(has_zero_byte) || rest.contains(&0)
+    let behind = u64::MAX << (8 * text.len());
+    (!has_zero(word | behind)).then_some(u128::from(word))
+}
+
+/// Whether one of eight bytes is zero.
+#[inline]
+fn has_zero(word: u64) -> bool {
+    word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080 != 0
 }
 
 fn encode_long_text(text: &[u8], key: &mut Vec<u8>) {
+    key.push(1);
     let mut rest = text;
     while let Some(zero) = memchr::memchr(0, rest) {
         key.extend_from_slice(&rest[..=zero]);

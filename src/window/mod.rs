@@ -18,6 +18,7 @@ mod chain;
 mod cold;
 mod dedup;
 mod delta;
+mod index;
 mod key;
 mod plan;
 mod result;

@@ -117,7 +117,7 @@ impl WindowPlan {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_event(&self, accumulators: &mut [Accumulator], event: &Event<'_>) {
         for (accumulator, planned) in accumulators.iter_mut().zip(&self.aggregates) {
             let column = planned.aggregate.column;

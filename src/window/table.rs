@@ -7,12 +7,15 @@
 //! `Table::settle`.
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashTable, hash_table::Entry};
-use std::{hash::BuildHasher, ops::Range, sync::OnceLock};
+use std::{
+    hash::{BuildHasher, Hasher as _},
+    ops::Range,
+    sync::OnceLock,
+};
 
 use crate::{
     types::Timestamp,
-    window::{Accumulator, WindowPlan},
+    window::{Accumulator, WindowPlan, index::Index},
 };
 
 /// Keys of groups come from outside, so the seed is not the crate's own default; it need not be
@@ -20,9 +23,13 @@ use crate::{
 const HASHER: FixedState = FixedState::with_seed(0x5a1e_5057_4e55_7ea7);
 
 /// What a group is found by.
+#[inline(always)]
 fn hash(start: Timestamp, key: &[u8]) -> u32 {
     // Starts differ in few bits; an odd factor spreads them over all.
-    let hash = HASHER.hash_one(key) ^ start.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut hasher = HASHER.build_hasher();
+    // Without its length, which the hash of bytes takes in anyway.
+    hasher.write(key);
+    let hash = hasher.finish() ^ start.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
     u32::try_from(hash >> 32).expect("half of the bits are left")
 }
 
@@ -30,7 +37,7 @@ fn hash(start: Timestamp, key: &[u8]) -> u32 {
 #[derive(Clone, Debug)]
 pub struct Table {
     stride: usize,
-    index: HashTable<Slot>,
+    index: Index,
     windows: GroupWindows,
     /// Where each group's key ends in `keys`; it begins where the one before it ends.
     key_ends: Vec<usize>,
@@ -45,26 +52,12 @@ pub struct Table {
     order: OnceLock<Box<[u32]>>,
 }
 
-/// A place of the index.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    hash: u32,
-    group: u32,
-}
-
 /// Start and end of each group's window.
 #[derive(Clone, Debug)]
 enum GroupWindows {
     /// All have the same, as windows of a fixed length that close together do.
     Same(Timestamp, Timestamp),
     Each(Vec<(Timestamp, Timestamp)>),
-}
-
-impl Slot {
-    /// What the index uses of a hash, spread over as many bits as it wants.
-    fn spread(hash: u32) -> u64 {
-        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
 }
 
 /// One group of a table.
@@ -94,7 +87,7 @@ impl Table {
     pub fn new(stride: usize) -> Table {
         Table {
             stride,
-            index: HashTable::new(),
+            index: Index::new(),
             windows: GroupWindows::Each(Vec::new()),
             key_ends: Vec::new(),
             keys: Vec::new(),
@@ -110,7 +103,7 @@ impl Table {
     #[must_use]
     pub(super) fn with_room_for(groups: usize, stride: usize) -> Table {
         Table {
-            index: HashTable::with_capacity(groups),
+            index: Index::with_room_for(groups),
             key_ends: Vec::with_capacity(groups),
             accumulators: Vec::with_capacity(groups * stride),
             ..Table::new(stride)
@@ -132,8 +125,7 @@ impl Table {
     /// About how many bytes of memory it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        // An index's slot has a byte of its own.
-        self.index.capacity() * (size_of::<Slot>() + 1)
+        self.index.memory_bytes()
             + self.windows.memory_bytes()
             + self.key_ends.capacity() * size_of::<usize>()
             + self.keys.capacity()
@@ -156,10 +148,9 @@ impl Table {
                 grown(self.len(), groups, windows.capacity(), size_of::<(Timestamp, Timestamp)>())
             }
         };
-        let (index, ends) = (self.index.capacity(), self.key_ends.capacity());
-        grown(self.len(), groups, index, size_of::<Slot>() + 1)
+        self.index.growth_bytes(groups)
             + windows
-            + grown(self.len(), groups, ends, size_of::<usize>())
+            + grown(self.len(), groups, self.key_ends.capacity(), size_of::<usize>())
             + grown(self.keys.len(), keys, self.keys.capacity(), 1)
             + grown(
                 self.accumulators.len(),
@@ -203,9 +194,7 @@ impl Table {
         for (place, &group) in (0..).zip(&order) {
             place_of[group as usize] = place;
         }
-        for slot in &mut self.index {
-            slot.group = place_of[slot.group as usize];
-        }
+        self.index.renumber(&place_of);
         (self.keys, self.key_ends, self.accumulators) = (keys, key_ends, accumulators);
         self.in_order = order.len();
     }
@@ -292,7 +281,7 @@ impl Table {
     }
 
     /// Index of the group with this window and key, made from the plan where there is none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_or_insert(
         &mut self,
         key: &[u8],
@@ -313,7 +302,7 @@ impl Table {
     }
 
     /// Changes what a group adds up to.
-    #[inline]
+    #[inline(always)]
     pub(super) fn change(&mut self, index: usize, change: impl FnOnce(&mut [Accumulator])) {
         let range = self.range_of(index);
         let accumulators = &mut self.accumulators[range];
@@ -332,39 +321,38 @@ impl Table {
     }
 
     /// Index of the group with this window and key, and whether it was made now, still without accumulators.
-    #[inline]
     fn find_or_push(&mut self, key: &[u8], window: (Timestamp, Timestamp)) -> (usize, bool) {
         if self.index.len() < self.len() {
             self.catch_up();
         }
         let hash = hash(window.0, key);
         let Table { index, windows, key_ends, keys, .. } = self;
-        let is_it = |slot: &Slot| {
-            let group = slot.group as usize;
-            slot.hash == hash
-                && is_same(&keys[key_range(key_ends, group)], key)
-                && windows.of(group).0 == window.0
+        let is_it = |group: u32| {
+            let group = group as usize;
+            is_same(&keys[key_range(key_ends, group)], key) && windows.of(group).0 == window.0
         };
-        match index.entry(Slot::spread(hash), is_it, |slot| Slot::spread(slot.hash)) {
-            Entry::Occupied(slot) => (slot.get().group as usize, false),
-            Entry::Vacant(place) => {
-                let group = key_ends.len();
-                place.insert(Slot { hash, group: short(group) });
-                self.push(key, window);
-                (group, true)
-            }
+        match index.find(hash, is_it) {
+            Some(group) => (group as usize, false),
+            None => (self.push_indexed(hash, key, window), true),
         }
+    }
+
+    /// Adds a window and a key that are not there.
+    fn push_indexed(&mut self, hash: u32, key: &[u8], window: (Timestamp, Timestamp)) -> usize {
+        let group = self.len();
+        self.index.insert(hash, short(group));
+        self.push(key, window);
+        group
     }
 
     /// Puts the groups into the index that came without.
     #[cold]
     fn catch_up(&mut self) {
         let missing = self.index.len()..self.len();
-        self.index.reserve(missing.len(), |slot| Slot::spread(slot.hash));
+        self.index.reserve(missing.len());
         for group in missing {
             let hash = hash(self.windows.of(group).0, self.key(group));
-            let slot = Slot { hash, group: short(group) };
-            self.index.insert_unique(Slot::spread(hash), slot, |slot| Slot::spread(slot.hash));
+            self.index.insert(hash, short(group));
         }
     }
 
@@ -385,6 +373,7 @@ impl Table {
         &self.accumulators[self.range_of(index)]
     }
 
+    #[inline(always)]
     fn range_of(&self, index: usize) -> Range<usize> {
         index * self.stride..(index + 1) * self.stride
     }
@@ -428,6 +417,7 @@ impl GroupWindows {
     }
 }
 
+#[inline(always)]
 fn key_range(key_ends: &[usize], index: usize) -> Range<usize> {
     let begin = index.checked_sub(1).map_or(0, |before| key_ends[before]);
     begin..key_ends[index]
@@ -455,7 +445,8 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 /// # Panics
 /// With more groups than one table holds.
 fn short(group: usize) -> u32 {
-    u32::try_from(group).expect("a table has fewer than 2^32 groups")
+    let short = u32::try_from(group).ok().filter(|group| *group < u32::MAX);
+    short.expect("a table has fewer than 2^32 - 1 groups")
 }
 
 /// Bytes that accumulators own elsewhere.
