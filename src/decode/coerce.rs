@@ -13,7 +13,7 @@
 
 use super::Rules;
 use super::jackson::{Jackson, Token};
-use super::scan::{NumberForm, RawNumber, RawString, Scanner, Stop};
+use super::scan::{self, NumberForm, RawNumber, RawString, Scanner, Stop};
 use super::text::{self, Render};
 use super::time::{self, Unit};
 use crate::types::{Cell, DataType, Decimal, DecimalText, FaultReason, Number, Span, TextSource};
@@ -36,39 +36,39 @@ pub(super) fn read(
     cell: &mut Cell,
     rules: &Rules,
 ) -> Result<Option<FaultReason>, Stop> {
-    match (scanner.peek_token(), data_type) {
-        (b'"', DataType::String) => {
-            let string = scanner.string()?;
-            if !string.unescaped || !string.ascii {
-                return Ok(put(
-                    cell,
-                    from_string(scanner.bytes, string, data_type, scratch, rules),
-                ));
+    let (bytes, start) = (scanner.bytes, scanner.pos);
+    match data_type {
+        DataType::String => {
+            if let Some(text) = scan::plain_text(bytes, start) {
+                scanner.pos = text.end + 1;
+                if text.ascii {
+                    *cell = Cell::String(payload_span(text.start, text.end));
+                    return Ok(None);
+                }
+                return Ok(put(cell, from_string(bytes, text, data_type, scratch, rules)));
             }
-            *cell = Cell::String(payload_span(string.start, string.end));
-            Ok(None)
         }
-        (b'0'..=b'9', DataType::Double) => {
-            let number = scanner.number()?;
-            if !number.is_short || number.form == NumberForm::Exponent {
-                *cell = Cell::Double(rarer_double(scanner.bytes, number));
+        DataType::Double => {
+            if let Some((mantissa, scale, end)) = scan::short_decimal(bytes, start) {
+                scanner.pos = end;
+                *cell = Cell::Double(Number::Short { mantissa, scale });
                 return Ok(None);
             }
-            // At most 18 digits.
-            let scale = number.scale as u8;
-            *cell = Cell::Double(Number::Short { mantissa: number.mantissa, scale });
-            Ok(None)
         }
-        (b'0'..=b'9', DataType::Long) => {
-            let number = scanner.number()?;
-            if !number.is_short || number.form != NumberForm::Integer {
-                return Ok(put(cell, integer(scanner.bytes, number).map(Cell::Long)));
+        DataType::Long => {
+            if let Some((value, end)) = scan::short_integer(bytes, start) {
+                scanner.pos = end;
+                *cell = Cell::Long(value);
+                return Ok(None);
             }
-            *cell = Cell::Long(number.mantissa);
-            Ok(None)
         }
-        _ => read_rarer(scanner, data_type, scratch, rules).map(|coerced| put(cell, coerced)),
+        _ => {}
     }
+    // A copy, so that the scanner itself need not lie in memory.
+    let mut aside = *scanner;
+    let coerced = read_rarer(&mut aside, data_type, scratch, rules)?;
+    scanner.pos = aside.pos;
+    Ok(put(cell, coerced))
 }
 
 fn put(cell: &mut Cell, coerced: Coerced) -> Option<FaultReason> {
@@ -139,14 +139,16 @@ pub(super) fn whole_text(payload: &[u8], scratch: &mut Vec<u8>) -> Cell {
     Cell::String(scratch_span(start, scratch.len()))
 }
 
+#[inline(never)]
 fn read_rarer(
     scanner: &mut Scanner<'_>,
     data_type: DataType,
     scratch: &mut Vec<u8>,
     rules: &Rules,
 ) -> Result<Coerced, Stop> {
+    let first = scanner.peek_token();
     let start = scanner.pos;
-    match scanner.peek() {
+    match first {
         b'"' | b'\'' => {
             let string = scanner.string()?;
             Ok(from_string(scanner.bytes, string, data_type, scratch, rules))

@@ -19,6 +19,7 @@
 
 mod coerce;
 mod filter;
+mod glue;
 mod jackson;
 mod old_parser;
 mod pattern;
@@ -40,11 +41,14 @@ pub use pattern::check_pattern;
 pub use time::looks_like_milliseconds;
 pub use value_error::ValueError;
 
+use glue::Glue;
 use jackson::{Jackson, Token};
 use pattern::Pattern;
 use scan::{RawString, Scanner, Stop};
 use time::{Session, Unit};
 
+/// The place where nothing of a record has been read.
+const BEGIN: usize = 0;
 /// Scratch space that is kept from record to record.
 const SCRATCH_KEPT_BYTES: usize = 1 << 20;
 
@@ -146,9 +150,9 @@ pub struct Decoder {
     corrupt_column: Option<usize>,
     fault_is_text: bool,
     max_value_bytes: usize,
-    /// The column whose name is expected after column `i` at `i + 1`, and first of all at 0: the one
-    /// that came there last.
-    expected: Vec<usize>,
+    /// What led to a column's value when one last followed, by place: at [`BEGIN`], behind the value of
+    /// column `i` at `i + 1`, and at the last one behind an unknown field that came first.
+    glues: Vec<Option<Glue>>,
     cells: Vec<Cell>,
     scratch: Vec<u8>,
 }
@@ -192,16 +196,14 @@ struct ColumnPlan {
     name: Box<[u8]>,
     /// Its type if the pipeline uses it.
     used_as: Option<DataType>,
-    /// `"name":` as most producers write it; `None` if the name would need escapes.
-    key: Option<Key>,
 }
 
-/// Bytes to compare with, the first sixteen at once.
-#[derive(Clone, Debug)]
-struct Key {
-    head: u128,
-    mask: u128,
-    bytes: Box<[u8]>,
+/// A name that has been read, with what stands around it.
+struct Name {
+    /// The column that it names.
+    column: Option<usize>,
+    /// Where its value begins.
+    end: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -236,7 +238,6 @@ impl Decoder {
         let plan = |(index, column): (usize, &crate::types::Column)| ColumnPlan {
             name: column.name.as_bytes().into(),
             used_as: used[index].then_some(column.data_type),
-            key: Key::new(&column.name),
         };
         let count = pipeline.schema.len();
         Ok(Decoder {
@@ -246,7 +247,7 @@ impl Decoder {
             corrupt_column: pipeline.corrupt_column,
             fault_is_text: false,
             max_value_bytes: Decoder::DEFAULT_MAX_VALUE_BYTES,
-            expected: (0..=count).map(|index| index % count.max(1)).collect(),
+            glues: vec![None; count + 2],
             cells: vec![Cell::Null; count],
             scratch: Vec::new(),
         })
@@ -397,85 +398,82 @@ impl Decoder {
         }
     }
 
+    /// Reads the fields of the root object.
     fn read_quickly(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
         let mut scanner = Scanner::new(payload);
-        match scanner.peek_token() {
-            b'{' => scanner.pos += 1,
-            _ if scanner.pos == payload.len() => return Err(FaultReason::Empty),
-            b'[' => return Err(FaultReason::NotAnObject),
-            _ => {
-                scanner.skip_value(0).map_err(reason_of)?;
-                return Err(FaultReason::NotAnObject);
-            }
-        }
-        self.read_fields(&mut scanner).map_err(reason_of)
-    }
-
-    /// Reads the fields of the root object, whose `{` has been passed.
-    fn read_fields(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<Fault>, Stop> {
         let mut fault = None;
-        if scanner.peek_token() == b'}' {
-            return Ok(fault);
-        }
-        let mut place = 0;
+        let mut place = BEGIN;
         loop {
-            let column = self.read_name(scanner, &mut place)?;
-            match column.and_then(|column| Some((column, self.columns[column].used_as?))) {
-                Some((column, data_type)) => {
-                    let cell = &mut self.cells[column];
-                    let scratch = &mut self.scratch;
-                    let read = coerce::read(scanner, data_type, scratch, cell, &self.rules)?;
-                    if let Some(reason) = read
-                        && fault.is_none()
-                    {
-                        // Only texts end in a quote.
-                        let last = scanner.bytes[scanner.pos - 1];
-                        self.fault_is_text = matches!(last, b'"' | b'\'');
-                        fault = Some(Fault { reason, column: Some(column) });
-                    }
+            let column = match &self.glues[place] {
+                Some(glue) if glue.begins(&payload[scanner.pos..]) => {
+                    scanner.pos += glue.len;
+                    Some(glue.column)
                 }
-                None => scanner.skip_value(1)?,
-            }
-            match scanner.peek_token() {
-                b',' => scanner.pos += 1,
-                b'}' => return Ok(fault),
-                _ => return Err(Stop::Syntax),
+                _ if place != BEGIN && scanner.peek() == b'}' => return Ok(fault),
+                _ => {
+                    let Some(name) = self.read_name(scanner, place)? else { return Ok(fault) };
+                    scanner.pos = name.end;
+                    name.column
+                }
+            };
+            place = self.place_behind(column, place);
+            let used = column.and_then(|column| Some((column, self.columns[column].used_as?)));
+            let Some((column, data_type)) = used else {
+                scanner.skip_value(1).map_err(reason_of)?;
+                continue;
+            };
+            let cell = &mut self.cells[column];
+            let read = coerce::read(&mut scanner, data_type, &mut self.scratch, cell, &self.rules);
+            if let Some(reason) = read.map_err(reason_of)?
+                && fault.is_none()
+            {
+                // Only texts end in a quote.
+                self.fault_is_text = matches!(payload[scanner.pos - 1], b'"' | b'\'');
+                fault = Some(Fault { reason, column: Some(column) });
             }
         }
     }
 
-    /// Reads a name with its colon and gives the column it names. `place` is where the field stands:
-    /// after which column.
+    /// The place behind the value of `column`, which came at `place`.
     #[inline(always)]
+    fn place_behind(&self, column: Option<usize>, place: usize) -> usize {
+        match column {
+            Some(column) => column + 1,
+            None if place == BEGIN => self.columns.len() + 1,
+            None => place,
+        }
+    }
+
+    /// Reads the next name with all that stands between the values that it parts, and learns it. `None` at
+    /// the end of the root object.
+    #[inline(never)]
     fn read_name(
         &mut self,
-        scanner: &mut Scanner<'_>,
-        place: &mut usize,
-    ) -> Result<Option<usize>, Stop> {
-        let quote = scanner.peek_token();
-        let column = self.expected[*place];
-        let key = self.columns.get(column).and_then(|plan| plan.key.as_ref());
-        if let Some(key) = key.filter(|key| key.begins(&scanner.bytes[scanner.pos..])) {
-            scanner.pos += key.bytes.len();
-            *place = column + 1;
-            return Ok(Some(column));
+        mut scanner: Scanner<'_>,
+        place: usize,
+    ) -> Result<Option<Name>, FaultReason> {
+        let start = scanner.pos;
+        let mark = scanner.peek_token();
+        match mark {
+            b'{' if place == BEGIN => scanner.pos += 1,
+            _ if place == BEGIN => return Err(misfit_of_root(scanner)),
+            b',' => scanner.pos += 1,
+            b'}' => return Ok(None),
+            _ => return Err(FaultReason::Syntax),
         }
-        if !matches!(quote, b'"' | b'\'') {
-            return Err(Stop::Syntax);
+        match scanner.peek_token() {
+            b'"' | b'\'' => {}
+            b'}' if mark == b'{' => return Ok(None),
+            _ => return Err(FaultReason::Syntax),
         }
-        let column = self.read_unexpected_name(scanner)?;
-        if let Some(column) = column {
-            self.expected[*place] = column;
-            *place = column + 1;
-        }
-        Ok(column)
-    }
-
-    fn read_unexpected_name(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<usize>, Stop> {
-        let name = scanner.string()?;
+        let name = scanner.string().map_err(reason_of)?;
         let column = self.column_named(scanner.bytes, name);
-        scanner.expect(b':')?;
-        Ok(column)
+        scanner.expect(b':').map_err(reason_of)?;
+        scanner.peek_token();
+        if let Some(column) = column {
+            self.glues[place] = Glue::new(&scanner.bytes[start..scanner.pos], column);
+        }
+        Ok(Some(Name { column, end: scanner.pos }))
     }
 
     fn column_named(&mut self, bytes: &[u8], name: RawString) -> Option<usize> {
@@ -488,32 +486,6 @@ impl Decoder {
         let column = find(&self.scratch[start..]);
         self.scratch.truncate(start);
         column
-    }
-}
-
-impl Key {
-    fn new(name: &str) -> Option<Key> {
-        if name.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
-            return None;
-        }
-        let bytes: Box<[u8]> = [b"\"", name.as_bytes(), b"\":"].concat().into();
-        let len = bytes.len().min(16);
-        let mut head = [0; 16];
-        head[..len].copy_from_slice(&bytes[..len]);
-        let mask = if len == 16 { u128::MAX } else { (1 << (8 * len)) - 1 };
-        Some(Key { head: u128::from_le_bytes(head), mask, bytes })
-    }
-
-    /// Whether `rest` begins with this key.
-    #[inline(always)]
-    fn begins(&self, rest: &[u8]) -> bool {
-        match rest.first_chunk::<16>() {
-            Some(head) => {
-                u128::from_le_bytes(*head) & self.mask == self.head
-                    && (self.bytes.len() <= 16 || rest.starts_with(&self.bytes))
-            }
-            None => rest.starts_with(&self.bytes),
-        }
     }
 }
 
@@ -594,6 +566,17 @@ fn pattern_misfit(pattern: &Pattern, text: &str, rules: &Rules) -> Result<(), Bo
         return Err(Box::new(ValueError::Timestamp { value, pattern: pattern_text }));
     }
     Ok(())
+}
+
+/// What is wrong with a record whose first token, which is next, does not begin an object.
+fn misfit_of_root(mut scanner: Scanner<'_>) -> FaultReason {
+    if scanner.pos == scanner.bytes.len() {
+        return FaultReason::Empty;
+    }
+    match scanner.peek() {
+        b'[' => FaultReason::NotAnObject,
+        _ => scanner.skip_value(0).map_or_else(reason_of, |()| FaultReason::NotAnObject),
+    }
 }
 
 fn reason_of(stop: Stop) -> FaultReason {

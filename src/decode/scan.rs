@@ -138,35 +138,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string whose opening quote is next.
-    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<RawString, Stop> {
-        let quote = self.bytes[self.pos];
+        if let Some(string) = plain_text(self.bytes, self.pos) {
+            self.pos = string.end + 1;
+            return Ok(string);
+        }
         let start = self.pos + 1;
-        let mut pos = start;
-        let mut high = 0;
-        let needle = LOW_BITS * u64::from(quote);
-        while let Some(word) = self.bytes.get(pos..).and_then(<[u8]>::first_chunk::<8>) {
-            let word = u64::from_le_bytes(*word);
-            let special = zero_bytes(word ^ needle)
-                | zero_bytes(word ^ (LOW_BITS * 0x5c))
-                | (word.wrapping_sub(LOW_BITS * 0x20) & !word & HIGH_BITS);
-            if special == 0 {
-                high |= word;
-                pos += 8;
-                continue;
-            }
-            let first = special.trailing_zeros();
-            // Only the bytes before the special one belong to the text for certain.
-            high |= word & ((1 << (first - 7)) - 1);
-            pos += (first / 8) as usize;
-            break;
-        }
-        let ascii = high & HIGH_BITS == 0;
-        if self.bytes.get(pos) == Some(&quote) {
-            self.pos = pos + 1;
-            return Ok(RawString { start, end: pos, unescaped: true, ascii });
-        }
-        self.string_slowly(start, pos, ascii)
+        self.string_slowly(start, start, true)
     }
 
     /// The rest of a string from `pos`: escapes, errors and the record's last bytes.
@@ -319,6 +297,19 @@ impl<'a> Scanner<'a> {
     /// Passes one value of any kind, which lies inside `depth` containers.
     #[inline(always)]
     pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Stop> {
+        if let Some(text) = plain_text(self.bytes, self.pos) {
+            self.pos = text.end + 1;
+            return Ok(());
+        }
+        // A copy, so that the scanner itself need not lie in memory.
+        let mut aside = *self;
+        aside.skip_rarer(depth)?;
+        self.pos = aside.pos;
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn skip_rarer(&mut self, depth: usize) -> Result<(), Stop> {
         match self.peek_token() {
             b'{' | b'[' => self.value(depth, &mut Skip),
             b'"' | b'\'' => self.string().map(drop),
@@ -409,6 +400,112 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// The string in double quotes at `pos`, if it has no escape and is right.
+#[inline(always)]
+pub(super) fn plain_text(bytes: &[u8], pos: usize) -> Option<RawString> {
+    if bytes.get(pos) != Some(&b'"') {
+        return None;
+    }
+    let start = pos + 1;
+    let mut pos = start;
+    let mut high = 0;
+    loop {
+        let word = word_at(bytes, pos);
+        // A borrow may mark bytes above one that is rightly marked: only the first one counts.
+        let special = ((word ^ (LOW_BITS * 0x22)).wrapping_sub(LOW_BITS)
+            | (word ^ (LOW_BITS * 0x5c)).wrapping_sub(LOW_BITS)
+            | word.wrapping_sub(LOW_BITS * 0x20))
+            & !word
+            & HIGH_BITS;
+        if special == 0 {
+            high |= word;
+            pos += 8;
+            continue;
+        }
+        // Only the bytes before the special one belong to the text for certain.
+        high |= word & (special ^ (special - 1));
+        let first = special.trailing_zeros() - 7;
+        if (word >> first) as u8 != b'"' {
+            return None;
+        }
+        let end = pos + (first / 8) as usize;
+        return Some(RawString { start, end, unescaped: true, ascii: high & HIGH_BITS == 0 });
+    }
+}
+
+/// The number at `pos` if it is short, without sign and exponent: its digits, how many of them are behind
+/// the point, and its end.
+#[inline(always)]
+pub(super) fn short_decimal(bytes: &[u8], pos: usize) -> Option<(i64, u8, usize)> {
+    let word = word_at(bytes, pos);
+    let digits = word ^ (LOW_BITS * 0x30);
+    let others = not_digits(digits);
+    // Lengths are counted in bits; all are found in this word.
+    let whole = first_byte(others)?;
+    let is_zero = digits & 0xff == 0;
+    if whole == 0 || (is_zero && whole > 8) {
+        return None;
+    }
+    let mut end = whole;
+    let mut joined = digits;
+    let mut scale = 0;
+    if (word >> whole) as u8 == b'.' {
+        end = first_byte(others & (!0xff << whole))?;
+        scale = end - whole - 8;
+        if scale == 0 {
+            return None;
+        }
+        let is_before = (1 << whole) - 1;
+        joined = (digits & is_before) | (digits >> 8 & !is_before);
+    }
+    if (word >> end) as u8 | 0x20 == b'e' {
+        return None;
+    }
+    // Noughts are put before the digits until there are eight.
+    let mantissa = joined_digits(joined << (64 - whole - scale));
+    Some((mantissa, (scale / 8) as u8, pos + (end / 8) as usize))
+}
+
+/// The whole number at `pos` if it is short, without sign and not zero, and its end.
+#[inline(always)]
+pub(super) fn short_integer(bytes: &[u8], pos: usize) -> Option<(i64, usize)> {
+    let rest = bytes.get(pos..)?;
+    let (mut value, mut len) = (0, 0);
+    if let Some(word) = rest.first_chunk::<8>()
+        && let Some(eight) = eight_digits(u64::from_le_bytes(*word))
+    {
+        (value, len) = (eight, 8);
+    }
+    if rest.first() == Some(&b'0') {
+        return None;
+    }
+    for byte in &rest[len..] {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let is_whole = !matches!(byte, b'.' | b'e' | b'E');
+            return (is_whole && (1..=SHORT_DIGITS).contains(&len)).then_some((value, pos + len));
+        }
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+        len += 1;
+    }
+    None
+}
+
+/// The eight bytes from `pos`, the first of them lowest; noughts stand for those behind the end.
+#[inline(always)]
+fn word_at(bytes: &[u8], pos: usize) -> u64 {
+    let rest = bytes.get(pos..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => last_word(rest),
+    }
+}
+
+#[cold]
+fn last_word(rest: &[u8]) -> u64 {
+    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
@@ -416,22 +513,31 @@ const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 #[inline(always)]
 fn eight_digits(word: u64) -> Option<i64> {
     let digits = word ^ (LOW_BITS * 0x30);
+    (not_digits(digits) == 0).then(|| joined_digits(digits))
+}
+
+/// Sets bits in each byte above nine. Bytes above the first such byte may be marked by mistake, which
+/// does no harm where only the first one counts.
+#[inline(always)]
+fn not_digits(digits: u64) -> u64 {
     // A byte above nine has a high nibble, or gets one.
-    if (digits | digits.wrapping_add(LOW_BITS * 0x06)) & (LOW_BITS * 0xf0) != 0 {
-        return None;
-    }
+    (digits | digits.wrapping_add(LOW_BITS * 0x06)) & (LOW_BITS * 0xf0)
+}
+
+/// The number whose eight digits are a word's bytes.
+#[inline(always)]
+fn joined_digits(digits: u64) -> i64 {
     // Neighbours are put together: bytes to pairs, pairs to fours, fours to all.
     let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     let all = (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff;
-    Some(all.cast_signed())
+    all.cast_signed()
 }
 
-/// Sets the high bit of each zero byte. Bytes above the first zero byte may be marked by mistake, which
-/// does no harm where only the first one counts.
+/// The first byte that is not zero, as its place in bits.
 #[inline(always)]
-fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS
+fn first_byte(word: u64) -> Option<u32> {
+    (word != 0).then(|| word.trailing_zeros() & !7)
 }
 
 /// Which containers are open: a bit for each, set for objects.
