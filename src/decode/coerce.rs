@@ -23,51 +23,50 @@ type Coerced = Result<Cell, FaultReason>;
 
 const WRONG_TYPE: Coerced = Err(FaultReason::WrongType);
 
-/// Reads the next value, which lies inside the root object, as `data_type` into `cell`. Where it does
-/// not fit, gives the reason and leaves the cell as it was.
+/// Reads the value that begins `rest`, the end of `payload`, and lies inside the root object, as
+/// `data_type` into `cell`, and leaves what follows it. Where it does not fit, gives the reason and leaves
+/// the cell as it was.
 ///
 /// The common types are written straight into the cell: a cell that is returned is copied in pieces
 /// that do not line up with how it was written, which costs more than all the rest.
 #[inline(always)]
-pub(super) fn read(
-    scanner: &mut Scanner<'_>,
+pub(super) fn read<'a>(
+    payload: &'a [u8],
+    rest: &mut &'a [u8],
     data_type: DataType,
     scratch: &mut Vec<u8>,
     cell: &mut Cell,
     rules: &Rules,
 ) -> Result<Option<FaultReason>, Stop> {
-    let (bytes, start) = (scanner.bytes, scanner.pos);
     match data_type {
         DataType::String => {
-            if let Some(text) = scan::plain_text(bytes, start) {
-                scanner.pos = text.end + 1;
-                if text.ascii {
-                    *cell = Cell::String(payload_span(text.start, text.end));
-                    return Ok(None);
-                }
-                return Ok(put(cell, from_string(bytes, text, data_type, scratch, rules)));
+            if let Some((len, true, after)) = scan::plain_text(rest) {
+                let end = payload.len() - after.len() - 1;
+                *cell = Cell::String(payload_span(end - len, end));
+                *rest = after;
+                return Ok(None);
             }
         }
         DataType::Double => {
-            if let Some((mantissa, scale, end)) = scan::short_decimal(bytes, start) {
-                scanner.pos = end;
+            if let Some((mantissa, scale, after)) = scan::short_decimal(rest) {
                 *cell = Cell::Double(Number::Short { mantissa, scale });
+                *rest = after;
                 return Ok(None);
             }
         }
         DataType::Long => {
-            if let Some((value, end)) = scan::short_integer(bytes, start) {
-                scanner.pos = end;
+            if let Some((value, after)) = scan::short_integer(rest) {
                 *cell = Cell::Long(value);
+                *rest = after;
                 return Ok(None);
             }
         }
         _ => {}
     }
-    // A copy, so that the scanner itself need not lie in memory.
-    let mut aside = *scanner;
-    let coerced = read_rarer(&mut aside, data_type, scratch, rules)?;
-    scanner.pos = aside.pos;
+    // A scanner of its own, so that `rest` need not lie in memory.
+    let mut scanner = Scanner::at(payload, rest);
+    let coerced = read_rarer(&mut scanner, data_type, scratch, rules)?;
+    *rest = scanner.rest();
     Ok(put(cell, coerced))
 }
 

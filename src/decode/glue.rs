@@ -1,10 +1,12 @@
 //! What stands between two values of a record, learnt: a producer writes the same bytes there record
 //! after record (`,"item":`), so that they need not be taken apart again.
 //!
-//! Invariant: a [`Glue`] is only made of bytes that were read as what leads to its column, from the same
+//! Invariant: a [`Glue`] is only made of bytes that were read as what leads to its field, from the same
 //! state of the parser; so bytes that are the same mean the same, whatever they look like.
 //!
 //! Not here: at which place of a record which glue is expected (`mod`).
+
+use super::Field;
 
 /// Longer glue is not learnt.
 const MOST_BYTES: usize = 32;
@@ -17,18 +19,18 @@ pub(super) struct Glue {
     mask: u128,
     /// How many bytes there are; at least three.
     pub len: usize,
-    /// The column whose value follows.
-    pub column: usize,
+    /// The field whose value follows.
+    pub field: Field,
 }
 
 impl Glue {
-    /// What was learnt from `read`, which led to a value of `column`; `None` if it is too long.
-    pub(super) fn new(read: &[u8], column: usize) -> Option<Glue> {
+    /// What was learnt from `read`, which led to a value of `field`; `None` if it is too long.
+    pub(super) fn new(read: &[u8], field: Field) -> Option<Glue> {
         let len = read.len();
         let mut bytes = [0; MOST_BYTES];
         bytes.get_mut(..len)?.copy_from_slice(read);
         let mask = if len < 16 { (1 << (8 * len)) - 1 } else { u128::MAX };
-        Some(Glue { bytes, mask, len, column })
+        Some(Glue { bytes, mask, len, field })
     }
 
     /// Whether `rest` begins with these bytes.

@@ -157,6 +157,13 @@ pub struct Decoder {
     scratch: Vec<u8>,
 }
 
+/// What is found in a record besides its cells; as in [`Decoded`].
+struct Found {
+    fault: Option<Fault>,
+    time: Option<Timestamp>,
+    time_error: Option<Box<ValueError>>,
+}
+
 /// What is the pipeline's choice in how values are read.
 #[derive(Clone, Debug)]
 struct Rules {
@@ -198,12 +205,14 @@ struct ColumnPlan {
     used_as: Option<DataType>,
 }
 
-/// A name that has been read, with what stands around it.
-struct Name {
-    /// The column that it names.
-    column: Option<usize>,
-    /// Where its value begins.
-    end: usize,
+/// A field of a record whose value is next.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    /// The column, if it has one, and its type if the pipeline uses it.
+    column: usize,
+    used_as: Option<DataType>,
+    /// The place behind its value.
+    place: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -265,19 +274,35 @@ impl Decoder {
     }
 
     /// Decodes one record's value. The event borrows the value and this decoder.
+    // Inlined, so that what is made of the event need not be copied.
+    #[inline(always)]
     pub fn decode<'a>(&'a mut self, value: Option<&'a [u8]>) -> Decoded<'a> {
+        let Found { fault, time, time_error } = self.find(value);
+        let has_data = !matches!(
+            fault,
+            Some(Fault { reason: FaultReason::NullValue | FaultReason::Empty, .. })
+        );
+        let payload = value.unwrap_or_default();
+        let source = Source { payload, scratch: &self.scratch };
+        let event = Event { time, has_data, cells: &self.cells, source };
+        Decoded { event, fault, fault_is_text: self.fault_is_text, time_error }
+    }
+
+    /// Fills the cells from a record's value.
+    #[inline(never)]
+    fn find(&mut self, value: Option<&[u8]>) -> Found {
         self.scratch.clear();
         if self.scratch.capacity() > SCRATCH_KEPT_BYTES {
             self.scratch = Vec::new();
         }
         self.cells.fill(Cell::Null);
         self.fault_is_text = false;
-        let payload = value.unwrap_or_default();
         let read = match value {
             None => Err(FaultReason::NullValue),
             Some(payload) if payload.len() > self.max_value_bytes => Err(FaultReason::TooLarge),
             Some(payload) => self.read(payload),
         };
+        let payload = value.unwrap_or_default();
         let mut fault = read.unwrap_or_else(|reason| {
             self.cells.fill(Cell::Null);
             Some(Fault { reason, column: None })
@@ -288,24 +313,18 @@ impl Decoder {
         {
             self.cells[column] = coerce::whole_text(payload, &mut self.scratch);
         }
+        let Some(plan) = &self.time else { return Found { fault, time: None, time_error: None } };
         let source = Source { payload, scratch: &self.scratch };
-        let has_data = !matches!(
-            fault,
-            Some(Fault { reason: FaultReason::NullValue | FaultReason::Empty, .. })
-        );
-        let mut event = Event { time: None, has_data, cells: &self.cells, source };
-        let mut time_error = None;
-        if let Some(plan) = &self.time {
-            match plan.format.read(&event, plan.column, &self.rules) {
-                Ok(time) => event.time = time,
-                Err(error) => time_error = Some(error),
-            }
-            if event.time.is_none() {
-                let missing = Fault { reason: FaultReason::NoEventTime, column: Some(plan.column) };
-                fault = fault.or(Some(missing));
-            }
+        let (time, time_error) =
+            match plan.format.read(source, self.cells[plan.column], &self.rules) {
+                Ok(time) => (time, None),
+                Err(error) => (None, Some(error)),
+            };
+        if time.is_none() {
+            let missing = Fault { reason: FaultReason::NoEventTime, column: Some(plan.column) };
+            fault = fault.or(Some(missing));
         }
-        Decoded { event, fault, fault_is_text: self.fault_is_text, time_error }
+        Found { fault, time, time_error }
     }
 
     /// What each of the two readers makes of a record, in words: the quick one's, then Jackson's. `None`
@@ -400,47 +419,41 @@ impl Decoder {
 
     /// Reads the fields of the root object.
     fn read_quickly(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
-        let mut scanner = Scanner::new(payload);
+        let mut rest = payload;
         let mut fault = None;
         let mut place = BEGIN;
         loop {
-            let column = match &self.glues[place] {
-                Some(glue) if glue.begins(&payload[scanner.pos..]) => {
-                    scanner.pos += glue.len;
-                    Some(glue.column)
+            let field = match &self.glues[place] {
+                Some(glue) if glue.begins(rest) => {
+                    rest = &rest[glue.len..];
+                    glue.field
                 }
-                _ if place != BEGIN && scanner.peek() == b'}' => return Ok(fault),
+                _ if place != BEGIN && rest.first() == Some(&b'}') => return Ok(fault),
                 _ => {
-                    let Some(name) = self.read_name(scanner, place)? else { return Ok(fault) };
-                    scanner.pos = name.end;
-                    name.column
+                    let mut scanner = Scanner::at(payload, rest);
+                    let Some(field) = self.read_name(&mut scanner, place)? else {
+                        return Ok(fault);
+                    };
+                    rest = scanner.rest();
+                    field
                 }
             };
-            place = self.place_behind(column, place);
-            let used = column.and_then(|column| Some((column, self.columns[column].used_as?)));
-            let Some((column, data_type)) = used else {
-                scanner.skip_value(1).map_err(reason_of)?;
+            place = field.place;
+            let Field { column, used_as: Some(data_type), .. } = field else {
+                rest = scan::skip_value(payload, rest, 1).map_err(reason_of)?;
                 continue;
             };
             let cell = &mut self.cells[column];
-            let read = coerce::read(&mut scanner, data_type, &mut self.scratch, cell, &self.rules);
+            let read =
+                coerce::read(payload, &mut rest, data_type, &mut self.scratch, cell, &self.rules);
             if let Some(reason) = read.map_err(reason_of)?
                 && fault.is_none()
             {
                 // Only texts end in a quote.
-                self.fault_is_text = matches!(payload[scanner.pos - 1], b'"' | b'\'');
+                let last = payload[payload.len() - rest.len() - 1];
+                self.fault_is_text = matches!(last, b'"' | b'\'');
                 fault = Some(Fault { reason, column: Some(column) });
             }
-        }
-    }
-
-    /// The place behind the value of `column`, which came at `place`.
-    #[inline(always)]
-    fn place_behind(&self, column: Option<usize>, place: usize) -> usize {
-        match column {
-            Some(column) => column + 1,
-            None if place == BEGIN => self.columns.len() + 1,
-            None => place,
         }
     }
 
@@ -449,9 +462,9 @@ impl Decoder {
     #[inline(never)]
     fn read_name(
         &mut self,
-        mut scanner: Scanner<'_>,
+        scanner: &mut Scanner<'_>,
         place: usize,
-    ) -> Result<Option<Name>, FaultReason> {
+    ) -> Result<Option<Field>, FaultReason> {
         let start = scanner.pos;
         let mark = scanner.peek_token();
         match mark {
@@ -470,10 +483,15 @@ impl Decoder {
         let column = self.column_named(scanner.bytes, name);
         scanner.expect(b':').map_err(reason_of)?;
         scanner.peek_token();
-        if let Some(column) = column {
-            self.glues[place] = Glue::new(&scanner.bytes[start..scanner.pos], column);
-        }
-        Ok(Some(Name { column, end: scanner.pos }))
+        let Some(column) = column else {
+            let behind_unknown = self.columns.len() + 1;
+            let place = if place == BEGIN { behind_unknown } else { place };
+            return Ok(Some(Field { column: 0, used_as: None, place }));
+        };
+        let used_as = self.columns[column].used_as;
+        let field = Field { column, used_as, place: column + 1 };
+        self.glues[place] = Glue::new(&scanner.bytes[start..scanner.pos], field);
+        Ok(Some(field))
     }
 
     fn column_named(&mut self, bytes: &[u8], name: RawString) -> Option<usize> {
@@ -490,19 +508,22 @@ impl Decoder {
 }
 
 impl TimeReader {
-    /// The event time in a column's cell.
+    /// The event time in a cell.
     #[inline(always)]
     fn read(
         &self,
-        event: &Event<'_>,
-        column: usize,
+        source: Source<'_>,
+        cell: Cell,
         rules: &Rules,
     ) -> Result<Option<Timestamp>, Box<ValueError>> {
-        match (&event.cells[column], self) {
+        match (cell, self) {
             (Cell::Long(value), TimeReader::Number(Unit::Seconds)) => {
-                Ok(Some(time::from_integer(*value, Unit::Seconds)))
+                Ok(Some(time::from_integer(value, Unit::Seconds)))
             }
-            (cell, reader) => reader.read_rarer(event, *cell, rules),
+            (cell, reader) => {
+                let event = Event { time: None, has_data: true, cells: &[], source };
+                reader.read_rarer(&event, cell, rules)
+            }
         }
     }
 
@@ -569,7 +590,7 @@ fn pattern_misfit(pattern: &Pattern, text: &str, rules: &Rules) -> Result<(), Bo
 }
 
 /// What is wrong with a record whose first token, which is next, does not begin an object.
-fn misfit_of_root(mut scanner: Scanner<'_>) -> FaultReason {
+fn misfit_of_root(scanner: &mut Scanner<'_>) -> FaultReason {
     if scanner.pos == scanner.bytes.len() {
         return FaultReason::Empty;
     }

@@ -109,6 +109,18 @@ impl<'a> Scanner<'a> {
         Scanner { bytes, pos: 0 }
     }
 
+    /// A scanner that has come to `rest`, the end of `bytes`.
+    #[inline(always)]
+    pub(super) fn at(bytes: &'a [u8], rest: &[u8]) -> Scanner<'a> {
+        Scanner { bytes, pos: bytes.len() - rest.len() }
+    }
+
+    /// What has not been read.
+    #[inline(always)]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.pos..]
+    }
+
     /// The next byte, or 0 at the end: a NUL is an error wherever a token may begin, as the end is.
     #[inline(always)]
     pub(super) fn peek(&self) -> u8 {
@@ -139,12 +151,10 @@ impl<'a> Scanner<'a> {
 
     /// Reads a string whose opening quote is next.
     pub(super) fn string(&mut self) -> Result<RawString, Stop> {
-        if let Some(string) = plain_text(self.bytes, self.pos) {
-            self.pos = string.end + 1;
-            return Ok(string);
-        }
         let start = self.pos + 1;
-        self.string_slowly(start, start, true)
+        let quote = self.bytes[self.pos];
+        let (rest, high) = pass_plain(&self.bytes[start..], quote);
+        self.string_slowly(start, self.bytes.len() - rest.len(), high & HIGH_BITS == 0)
     }
 
     /// The rest of a string from `pos`: escapes, errors and the record's last bytes.
@@ -295,21 +305,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes one value of any kind, which lies inside `depth` containers.
-    #[inline(always)]
     pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Stop> {
-        if let Some(text) = plain_text(self.bytes, self.pos) {
-            self.pos = text.end + 1;
-            return Ok(());
-        }
-        // A copy, so that the scanner itself need not lie in memory.
-        let mut aside = *self;
-        aside.skip_rarer(depth)?;
-        self.pos = aside.pos;
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn skip_rarer(&mut self, depth: usize) -> Result<(), Stop> {
         match self.peek_token() {
             b'{' | b'[' => self.value(depth, &mut Skip),
             b'"' | b'\'' => self.string().map(drop),
@@ -400,110 +396,119 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The string in double quotes at `pos`, if it has no escape and is right.
+/// Passes the value that begins `rest`, the end of `bytes`, and lies inside `depth` containers.
 #[inline(always)]
-pub(super) fn plain_text(bytes: &[u8], pos: usize) -> Option<RawString> {
-    if bytes.get(pos) != Some(&b'"') {
-        return None;
+pub(super) fn skip_value<'a>(
+    bytes: &'a [u8],
+    rest: &'a [u8],
+    depth: usize,
+) -> Result<&'a [u8], Stop> {
+    if let Some((_, _, after)) = plain_text(rest) {
+        return Ok(after);
     }
-    let start = pos + 1;
-    let mut pos = start;
+    let mut scanner = Scanner::at(bytes, rest);
+    scanner.skip_value(depth)?;
+    Ok(scanner.rest())
+}
+
+/// The string in double quotes that begins `rest`, if it is right and has no escape: its length, whether
+/// it is ASCII, and what follows it.
+#[inline(always)]
+pub(super) fn plain_text(rest: &[u8]) -> Option<(usize, bool, &[u8])> {
+    let (b'"', content) = rest.split_first()? else { return None };
+    let (end, high) = pass_plain(content, b'"');
+    let (b'"', after) = end.split_first()? else { return None };
+    Some((content.len() - end.len(), high & HIGH_BITS == 0, after))
+}
+
+/// Passes bytes of a string up to the quote, an escape or a control character, or some bytes before the
+/// end. The high bits of the bytes passed are put together.
+#[inline(always)]
+fn pass_plain(mut rest: &[u8], quote: u8) -> (&[u8], u64) {
     let mut high = 0;
-    loop {
-        let word = word_at(bytes, pos);
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
         // A borrow may mark bytes above one that is rightly marked: only the first one counts.
-        let special = ((word ^ (LOW_BITS * 0x22)).wrapping_sub(LOW_BITS)
+        let special = ((word ^ (LOW_BITS * u64::from(quote))).wrapping_sub(LOW_BITS)
             | (word ^ (LOW_BITS * 0x5c)).wrapping_sub(LOW_BITS)
             | word.wrapping_sub(LOW_BITS * 0x20))
             & !word
             & HIGH_BITS;
         if special == 0 {
             high |= word;
-            pos += 8;
+            rest = after;
             continue;
         }
-        // Only the bytes before the special one belong to the text for certain.
+        // The special byte itself is ASCII.
         high |= word & (special ^ (special - 1));
-        let first = special.trailing_zeros() - 7;
-        if (word >> first) as u8 != b'"' {
-            return None;
-        }
-        let end = pos + (first / 8) as usize;
-        return Some(RawString { start, end, unescaped: true, ascii: high & HIGH_BITS == 0 });
+        return (&rest[(special.trailing_zeros() / 8) as usize..], high);
     }
+    (rest, high)
 }
 
-/// The number at `pos` if it is short, without sign and exponent: its digits, how many of them are behind
-/// the point, and its end.
+/// The number that begins `rest` if it has no sign and no exponent and ends within eight bytes: its digits,
+/// how many of them are behind the point, and what follows it.
 #[inline(always)]
-pub(super) fn short_decimal(bytes: &[u8], pos: usize) -> Option<(i64, u8, usize)> {
-    let word = word_at(bytes, pos);
+pub(super) fn short_decimal(rest: &[u8]) -> Option<(i64, u8, &[u8])> {
+    let word = first_word(rest);
     let digits = word ^ (LOW_BITS * 0x30);
     let others = not_digits(digits);
-    // Lengths are counted in bits; all are found in this word.
+    // Lengths are counted in bits.
     let whole = first_byte(others)?;
-    let is_zero = digits & 0xff == 0;
-    if whole == 0 || (is_zero && whole > 8) {
+    let has_noughts = digits & 0xff == 0 && whole > 8;
+    if whole == 0 || has_noughts {
         return None;
     }
-    let mut end = whole;
-    let mut joined = digits;
-    let mut scale = 0;
+    let (mut end, mut scale, mut joined) = (whole, 0, digits);
     if (word >> whole) as u8 == b'.' {
         end = first_byte(others & (!0xff << whole))?;
         scale = end - whole - 8;
         if scale == 0 {
             return None;
         }
-        let is_before = (1 << whole) - 1;
-        joined = (digits & is_before) | (digits >> 8 & !is_before);
+        let before = (1 << whole) - 1;
+        joined = (digits & before) | (digits >> 8 & !before);
     }
     if (word >> end) as u8 | 0x20 == b'e' {
         return None;
     }
     // Noughts are put before the digits until there are eight.
-    let mantissa = joined_digits(joined << (64 - whole - scale));
-    Some((mantissa, (scale / 8) as u8, pos + (end / 8) as usize))
+    let mantissa = join_digits(joined << (64 - whole - scale));
+    Some((mantissa, (scale / 8) as u8, rest.get((end / 8) as usize..)?))
 }
 
-/// The whole number at `pos` if it is short, without sign and not zero, and its end.
+/// The whole number that begins `rest` if it is short, positive and without sign, and what follows it.
 #[inline(always)]
-pub(super) fn short_integer(bytes: &[u8], pos: usize) -> Option<(i64, usize)> {
-    let rest = bytes.get(pos..)?;
-    let (mut value, mut len) = (0, 0);
-    if let Some(word) = rest.first_chunk::<8>()
-        && let Some(eight) = eight_digits(u64::from_le_bytes(*word))
-    {
-        (value, len) = (eight, 8);
-    }
+pub(super) fn short_integer(rest: &[u8]) -> Option<(i64, &[u8])> {
     if rest.first() == Some(&b'0') {
         return None;
     }
-    for byte in &rest[len..] {
+    let (mut value, mut after) = (0, rest);
+    if let Some((word, behind)) = rest.split_first_chunk::<8>()
+        && let Some(eight) = eight_digits(u64::from_le_bytes(*word))
+    {
+        (value, after) = (eight, behind);
+    }
+    while let Some((byte, behind)) = after.split_first() {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             let is_whole = !matches!(byte, b'.' | b'e' | b'E');
-            return (is_whole && (1..=SHORT_DIGITS).contains(&len)).then_some((value, pos + len));
+            let len = rest.len() - after.len();
+            return (is_whole && (1..=SHORT_DIGITS).contains(&len)).then_some((value, after));
         }
         value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
-        len += 1;
+        after = behind;
     }
     None
 }
 
-/// The eight bytes from `pos`, the first of them lowest; noughts stand for those behind the end.
+/// The first eight bytes, the first of them lowest; noughts stand for those behind the end.
 #[inline(always)]
-fn word_at(bytes: &[u8], pos: usize) -> u64 {
-    let rest = bytes.get(pos..).unwrap_or_default();
+fn first_word(rest: &[u8]) -> u64 {
     match rest.first_chunk() {
         Some(word) => u64::from_le_bytes(*word),
-        None => last_word(rest),
+        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
-}
-
-#[cold]
-fn last_word(rest: &[u8]) -> u64 {
-    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -513,7 +518,7 @@ const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 #[inline(always)]
 fn eight_digits(word: u64) -> Option<i64> {
     let digits = word ^ (LOW_BITS * 0x30);
-    (not_digits(digits) == 0).then(|| joined_digits(digits))
+    (not_digits(digits) == 0).then(|| join_digits(digits))
 }
 
 /// Sets bits in each byte above nine. Bytes above the first such byte may be marked by mistake, which
@@ -526,7 +531,7 @@ fn not_digits(digits: u64) -> u64 {
 
 /// The number whose eight digits are a word's bytes.
 #[inline(always)]
-fn joined_digits(digits: u64) -> i64 {
+fn join_digits(digits: u64) -> i64 {
     // Neighbours are put together: bytes to pairs, pairs to fours, fours to all.
     let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
