@@ -49,6 +49,8 @@ use time::{Session, Unit};
 
 /// The place where nothing of a record has been read.
 const BEGIN: usize = 0;
+/// Places behind unknown fields that are told apart, so that records of many names do not take memory.
+const MOST_UNKNOWN_PLACES: usize = 64;
 /// Scratch space that is kept from record to record.
 const SCRATCH_KEPT_BYTES: usize = 1 << 20;
 
@@ -150,9 +152,9 @@ pub struct Decoder {
     corrupt_column: Option<usize>,
     fault_is_text: bool,
     max_value_bytes: usize,
-    /// What led to a column's value when one last followed, by place: at [`BEGIN`], behind the value of
-    /// column `i` at `i + 1`, and at the last one behind an unknown field that came first.
-    glues: Vec<Option<Glue>>,
+    /// Where a field may stand: [`BEGIN`], behind the value of column `i` at `i + 1`, then behind unknown
+    /// fields as they were met.
+    places: Vec<Place>,
     cells: Vec<Cell>,
     scratch: Vec<u8>,
 }
@@ -205,10 +207,19 @@ struct ColumnPlan {
     used_as: Option<DataType>,
 }
 
+/// Where a field of a record may stand, and what is known of it.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// What led to the field that came here last.
+    glue: Option<Glue>,
+    /// The place behind an unknown field that comes here.
+    behind_unknown: Option<usize>,
+}
+
 /// A field of a record whose value is next.
 #[derive(Clone, Copy, Debug)]
 struct Field {
-    /// The column, if it has one, and its type if the pipeline uses it.
+    /// The column if the pipeline uses it, and its type.
     column: usize,
     used_as: Option<DataType>,
     /// The place behind its value.
@@ -256,7 +267,7 @@ impl Decoder {
             corrupt_column: pipeline.corrupt_column,
             fault_is_text: false,
             max_value_bytes: Decoder::DEFAULT_MAX_VALUE_BYTES,
-            glues: vec![None; count + 2],
+            places: vec![Place::default(); count + 1],
             cells: vec![Cell::Null; count],
             scratch: Vec::new(),
         })
@@ -423,7 +434,7 @@ impl Decoder {
         let mut fault = None;
         let mut place = BEGIN;
         loop {
-            let field = match &self.glues[place] {
+            let field = match &self.places[place].glue {
                 Some(glue) if glue.begins(rest) => {
                     rest = &rest[glue.len..];
                     glue.field
@@ -483,15 +494,28 @@ impl Decoder {
         let column = self.column_named(scanner.bytes, name);
         scanner.expect(b':').map_err(reason_of)?;
         scanner.peek_token();
-        let Some(column) = column else {
-            let behind_unknown = self.columns.len() + 1;
-            let place = if place == BEGIN { behind_unknown } else { place };
-            return Ok(Some(Field { column: 0, used_as: None, place }));
+        let field = match column {
+            Some(column) => {
+                Field { column, used_as: self.columns[column].used_as, place: column + 1 }
+            }
+            None => Field { column: 0, used_as: None, place: self.place_behind_unknown(place) },
         };
-        let used_as = self.columns[column].used_as;
-        let field = Field { column, used_as, place: column + 1 };
-        self.glues[place] = Glue::new(&scanner.bytes[start..scanner.pos], field);
+        self.places[place].glue = Glue::new(&scanner.bytes[start..scanner.pos], field);
         Ok(Some(field))
+    }
+
+    /// The place behind an unknown field at `place`; never [`BEGIN`], as something has been read.
+    fn place_behind_unknown(&mut self, place: usize) -> usize {
+        if let Some(behind) = self.places[place].behind_unknown {
+            return behind;
+        }
+        let mut behind = place;
+        if place == BEGIN || self.places.len() <= self.columns.len() + MOST_UNKNOWN_PLACES {
+            behind = self.places.len();
+            self.places.push(Place::default());
+        }
+        self.places[place].behind_unknown = Some(behind);
+        behind
     }
 
     fn column_named(&mut self, bytes: &[u8], name: RawString) -> Option<usize> {

@@ -682,6 +682,42 @@ mod tests {
     }
 
     #[test]
+    fn short_numbers_are_read_as_all_numbers_are() {
+        let digits = "1203456789";
+        let wholes = (0..=10).map(|len| &digits[..len]).chain(["0", "00", "05"]);
+        for whole in wholes {
+            for fraction in 0..=9 {
+                for behind in ["", "}", "   ,   ", "e5     ", "E5", ".", ".5     ", "\0", "x"] {
+                    let point = if fraction > 0 { "." } else { "" };
+                    let text = format!("{whole}{point}{}{behind}", &digits[..fraction]);
+                    let number = Scanner::new(text.as_bytes()).number();
+                    if let Some((mantissa, scale, rest)) = short_decimal(text.as_bytes()) {
+                        let number = number.unwrap();
+                        assert_ne!(number.form, NumberForm::Exponent, "{text}");
+                        let found = (mantissa, usize::from(scale), text.len() - rest.len());
+                        assert_eq!(found, (number.mantissa, number.scale, number.end), "{text}");
+                    }
+                    if let Some((value, rest)) = short_integer(text.as_bytes()) {
+                        let number = number.unwrap();
+                        assert_eq!(number.form, NumberForm::Integer, "{text}");
+                        let found = (value, text.len() - rest.len());
+                        assert_eq!(found, (number.mantissa, number.end), "{text}");
+                    }
+                }
+            }
+        }
+        assert_eq!(short_decimal(b"12.34,"), Some((1234, 2, &b","[..])));
+        assert_eq!(short_decimal(b"1.23456"), Some((123_456, 5, &b""[..])));
+        assert_eq!(short_decimal(b"0}"), Some((0, 0, &b"}"[..])));
+        assert_eq!(short_integer(b"1756800005}"), Some((1_756_800_005, &b"}"[..])));
+        assert_eq!(
+            short_integer(b"123456789012345678 "),
+            Some((123_456_789_012_345_678, &b" "[..]))
+        );
+        assert_eq!(short_integer(b"1234567890123456789 "), None);
+    }
+
+    #[test]
     fn eight_digits_are_a_number_and_nothing_else_is() {
         for number in [0, 1, 9, 12_345_678, 90_000_000, 99_999_999, 10_203_040, 8_070_605] {
             let text = format!("{number:08}");

@@ -535,6 +535,12 @@ fn what_was_learnt_of_one_place_is_not_taken_at_another() {
         check(&mut decoder, sale, &["s", "i", "1.5", "7"], None);
         check(&mut decoder, payload, &NULLS, syntax);
     }
+    let unknown: String = (0..200).map(|number| format!("\"u{number}\":{number},")).collect();
+    let payload = format!("{{{unknown}\"ts\":7}}");
+    check(&mut decoder, payload.as_bytes(), &["NULL", "NULL", "NULL", "7"], None);
+    let payload = format!("{{\"item\":\"i\",{unknown}\"ts\":7}}");
+    check(&mut decoder, payload.as_bytes(), &["NULL", "i", "NULL", "7"], None);
+    assert!(decoder.places.len() <= 2 + SALES.len() + MOST_UNKNOWN_PLACES);
     let glue = [" ".repeat(40).as_str(), "\"store\":"].concat();
     for payload in [format!("{{{glue}\"s\"}}"), format!("{{\"ts\":7,{glue}\"s\"}}")] {
         let ts = if payload.contains("ts") { "7" } else { "NULL" };
