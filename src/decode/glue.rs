@@ -11,7 +11,7 @@ use super::Field;
 /// Longer glue is not learnt.
 const MOST_BYTES: usize = 32;
 
-/// The bytes from the end of a value, or from the record's begin, to the first byte of a column's value.
+/// The bytes from the end of a value, or from the record's begin, to the first byte of a field's value.
 #[derive(Clone, Debug)]
 pub(super) struct Glue {
     bytes: [u8; MOST_BYTES],

@@ -11,8 +11,9 @@
 //! Invariants: an ordinary record allocates nothing (cells and scratch are reused, texts are spans);
 //! only columns that the pipeline uses are decoded, the others stay NULL.
 //!
-//! Records are read by the quick scanner (`scan`); those that are no JSON to it are read again as Jackson
-//! reads them (`jackson`), which also knows the options of `from_json` that are not Spark's defaults.
+//! Records are read by the quick scanner (`scan`), which learns what producers write between values
+//! (`glue`); those that are no JSON to it are read again as Jackson reads them (`jackson`), which also knows
+//! the options of `from_json` that are not Spark's defaults.
 //!
 //! Start at [`Decoder::decode`]. Not here: what is done with faults (`batch`), limits on future times,
 //! which need a clock.

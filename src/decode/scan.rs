@@ -7,6 +7,9 @@
 //! Invariants: no recursion (nesting is a bit stack of [`MAX_DEPTH`] bits), no allocation, and `pos`
 //! never passes the end. Start at [`Scanner::skip_value`].
 //!
+//! The functions beside it read the commonest forms of a value off a record's rest and leave all others,
+//! and what is wrong, to it: where they give a value, it is the one that [`Scanner`] gives.
+//!
 //! Not here: what a token means for a column (`coerce`), rewriting texts (`text`).
 
 /// Containers open at once, the root object included (Jackson's `StreamReadConstraints`).
