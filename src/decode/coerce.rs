@@ -13,7 +13,7 @@
 
 use super::Rules;
 use super::jackson::{Jackson, Token};
-use super::scan::{NumberForm, RawNumber, RawString, Scanner, Stop};
+use super::scan::{self, NumberForm, RawNumber, RawString, Scanner, Stop};
 use super::text::{self, Render};
 use super::time::{self, Unit};
 use crate::types::{Cell, DataType, Decimal, DecimalText, FaultReason, Number, Span, TextSource};
@@ -23,52 +23,51 @@ type Coerced = Result<Cell, FaultReason>;
 
 const WRONG_TYPE: Coerced = Err(FaultReason::WrongType);
 
-/// Reads the next value, which lies inside the root object, as `data_type` into `cell`. Where it does
-/// not fit, gives the reason and leaves the cell as it was.
+/// Reads the value that begins `rest`, the end of `payload`, and lies inside the root object, as
+/// `data_type` into `cell`, and leaves what follows it. Where it does not fit, gives the reason and leaves
+/// the cell as it was.
 ///
 /// The common types are written straight into the cell: a cell that is returned is copied in pieces
 /// that do not line up with how it was written, which costs more than all the rest.
 #[inline(always)]
-pub(super) fn read(
-    scanner: &mut Scanner<'_>,
+pub(super) fn read<'a>(
+    payload: &'a [u8],
+    rest: &mut &'a [u8],
     data_type: DataType,
     scratch: &mut Vec<u8>,
     cell: &mut Cell,
     rules: &Rules,
 ) -> Result<Option<FaultReason>, Stop> {
-    match (scanner.peek_token(), data_type) {
-        (b'"', DataType::String) => {
-            let string = scanner.string()?;
-            if !string.unescaped || !string.ascii {
-                return Ok(put(
-                    cell,
-                    from_string(scanner.bytes, string, data_type, scratch, rules),
-                ));
-            }
-            *cell = Cell::String(payload_span(string.start, string.end));
-            Ok(None)
-        }
-        (b'0'..=b'9', DataType::Double) => {
-            let number = scanner.number()?;
-            if !number.is_short || number.form == NumberForm::Exponent {
-                *cell = Cell::Double(rarer_double(scanner.bytes, number));
+    match data_type {
+        DataType::String => {
+            if let Some((len, true, after)) = scan::plain_text(rest) {
+                let end = payload.len() - after.len() - 1;
+                *cell = Cell::String(payload_span(end - len, end));
+                *rest = after;
                 return Ok(None);
             }
-            // At most 18 digits.
-            let scale = number.scale as u8;
-            *cell = Cell::Double(Number::Short { mantissa: number.mantissa, scale });
-            Ok(None)
         }
-        (b'0'..=b'9', DataType::Long) => {
-            let number = scanner.number()?;
-            if !number.is_short || number.form != NumberForm::Integer {
-                return Ok(put(cell, integer(scanner.bytes, number).map(Cell::Long)));
+        DataType::Double => {
+            if let Some((mantissa, scale, after)) = scan::short_decimal(rest) {
+                *cell = Cell::Double(Number::Short { mantissa, scale });
+                *rest = after;
+                return Ok(None);
             }
-            *cell = Cell::Long(number.mantissa);
-            Ok(None)
         }
-        _ => read_rarer(scanner, data_type, scratch, rules).map(|coerced| put(cell, coerced)),
+        DataType::Long => {
+            if let Some((value, after)) = scan::short_integer(rest) {
+                *cell = Cell::Long(value);
+                *rest = after;
+                return Ok(None);
+            }
+        }
+        _ => {}
     }
+    // A scanner of its own, so that `rest` need not lie in memory.
+    let mut scanner = Scanner::at(payload, rest);
+    let coerced = read_rarer(&mut scanner, data_type, scratch, rules)?;
+    *rest = scanner.rest();
+    Ok(put(cell, coerced))
 }
 
 fn put(cell: &mut Cell, coerced: Coerced) -> Option<FaultReason> {
@@ -139,14 +138,16 @@ pub(super) fn whole_text(payload: &[u8], scratch: &mut Vec<u8>) -> Cell {
     Cell::String(scratch_span(start, scratch.len()))
 }
 
+#[inline(never)]
 fn read_rarer(
     scanner: &mut Scanner<'_>,
     data_type: DataType,
     scratch: &mut Vec<u8>,
     rules: &Rules,
 ) -> Result<Coerced, Stop> {
+    let first = scanner.peek_token();
     let start = scanner.pos;
-    match scanner.peek() {
+    match first {
         b'"' | b'\'' => {
             let string = scanner.string()?;
             Ok(from_string(scanner.bytes, string, data_type, scratch, rules))

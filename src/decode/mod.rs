@@ -11,14 +11,16 @@
 //! Invariants: an ordinary record allocates nothing (cells and scratch are reused, texts are spans);
 //! only columns that the pipeline uses are decoded, the others stay NULL.
 //!
-//! Records are read by the quick scanner (`scan`); those that are no JSON to it are read again as Jackson
-//! reads them (`jackson`), which also knows the options of `from_json` that are not Spark's defaults.
+//! Records are read by the quick scanner (`scan`), which learns what producers write between values
+//! (`glue`); those that are no JSON to it are read again as Jackson reads them (`jackson`), which also knows
+//! the options of `from_json` that are not Spark's defaults.
 //!
 //! Start at [`Decoder::decode`]. Not here: what is done with faults (`batch`), limits on future times,
 //! which need a clock.
 
 mod coerce;
 mod filter;
+mod glue;
 mod jackson;
 mod old_parser;
 mod pattern;
@@ -40,11 +42,16 @@ pub use pattern::check_pattern;
 pub use time::looks_like_milliseconds;
 pub use value_error::ValueError;
 
+use glue::Glue;
 use jackson::{Jackson, Token};
 use pattern::Pattern;
 use scan::{RawString, Scanner, Stop};
 use time::{Session, Unit};
 
+/// The place where nothing of a record has been read.
+const BEGIN: usize = 0;
+/// Places behind unknown fields that are told apart, so that records of many names do not take memory.
+const MOST_UNKNOWN_PLACES: usize = 64;
 /// Scratch space that is kept from record to record.
 const SCRATCH_KEPT_BYTES: usize = 1 << 20;
 
@@ -146,11 +153,18 @@ pub struct Decoder {
     corrupt_column: Option<usize>,
     fault_is_text: bool,
     max_value_bytes: usize,
-    /// The column whose name is expected after column `i` at `i + 1`, and first of all at 0: the one
-    /// that came there last.
-    expected: Vec<usize>,
+    /// Where a field may stand: [`BEGIN`], behind the value of column `i` at `i + 1`, then behind unknown
+    /// fields as they were met.
+    places: Vec<Place>,
     cells: Vec<Cell>,
     scratch: Vec<u8>,
+}
+
+/// What is found in a record besides its cells; as in [`Decoded`].
+struct Found {
+    fault: Option<Fault>,
+    time: Option<Timestamp>,
+    time_error: Option<Box<ValueError>>,
 }
 
 /// What is the pipeline's choice in how values are read.
@@ -192,16 +206,25 @@ struct ColumnPlan {
     name: Box<[u8]>,
     /// Its type if the pipeline uses it.
     used_as: Option<DataType>,
-    /// `"name":` as most producers write it; `None` if the name would need escapes.
-    key: Option<Key>,
 }
 
-/// Bytes to compare with, the first sixteen at once.
-#[derive(Clone, Debug)]
-struct Key {
-    head: u128,
-    mask: u128,
-    bytes: Box<[u8]>,
+/// Where a field of a record may stand, and what is known of it.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// What led to the field that came here last.
+    glue: Option<Glue>,
+    /// The place behind an unknown field that comes here.
+    behind_unknown: Option<usize>,
+}
+
+/// A field of a record whose value is next.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    /// The column if the pipeline uses it, and its type.
+    column: usize,
+    used_as: Option<DataType>,
+    /// The place behind its value.
+    place: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -236,7 +259,6 @@ impl Decoder {
         let plan = |(index, column): (usize, &crate::types::Column)| ColumnPlan {
             name: column.name.as_bytes().into(),
             used_as: used[index].then_some(column.data_type),
-            key: Key::new(&column.name),
         };
         let count = pipeline.schema.len();
         Ok(Decoder {
@@ -246,7 +268,7 @@ impl Decoder {
             corrupt_column: pipeline.corrupt_column,
             fault_is_text: false,
             max_value_bytes: Decoder::DEFAULT_MAX_VALUE_BYTES,
-            expected: (0..=count).map(|index| index % count.max(1)).collect(),
+            places: vec![Place::default(); count + 1],
             cells: vec![Cell::Null; count],
             scratch: Vec::new(),
         })
@@ -264,19 +286,35 @@ impl Decoder {
     }
 
     /// Decodes one record's value. The event borrows the value and this decoder.
+    // Inlined, so that what is made of the event need not be copied.
+    #[inline(always)]
     pub fn decode<'a>(&'a mut self, value: Option<&'a [u8]>) -> Decoded<'a> {
+        let Found { fault, time, time_error } = self.find(value);
+        let has_data = !matches!(
+            fault,
+            Some(Fault { reason: FaultReason::NullValue | FaultReason::Empty, .. })
+        );
+        let payload = value.unwrap_or_default();
+        let source = Source { payload, scratch: &self.scratch };
+        let event = Event { time, has_data, cells: &self.cells, source };
+        Decoded { event, fault, fault_is_text: self.fault_is_text, time_error }
+    }
+
+    /// Fills the cells from a record's value.
+    #[inline(never)]
+    fn find(&mut self, value: Option<&[u8]>) -> Found {
         self.scratch.clear();
         if self.scratch.capacity() > SCRATCH_KEPT_BYTES {
             self.scratch = Vec::new();
         }
         self.cells.fill(Cell::Null);
         self.fault_is_text = false;
-        let payload = value.unwrap_or_default();
         let read = match value {
             None => Err(FaultReason::NullValue),
             Some(payload) if payload.len() > self.max_value_bytes => Err(FaultReason::TooLarge),
             Some(payload) => self.read(payload),
         };
+        let payload = value.unwrap_or_default();
         let mut fault = read.unwrap_or_else(|reason| {
             self.cells.fill(Cell::Null);
             Some(Fault { reason, column: None })
@@ -287,24 +325,18 @@ impl Decoder {
         {
             self.cells[column] = coerce::whole_text(payload, &mut self.scratch);
         }
+        let Some(plan) = &self.time else { return Found { fault, time: None, time_error: None } };
         let source = Source { payload, scratch: &self.scratch };
-        let has_data = !matches!(
-            fault,
-            Some(Fault { reason: FaultReason::NullValue | FaultReason::Empty, .. })
-        );
-        let mut event = Event { time: None, has_data, cells: &self.cells, source };
-        let mut time_error = None;
-        if let Some(plan) = &self.time {
-            match plan.format.read(&event, plan.column, &self.rules) {
-                Ok(time) => event.time = time,
-                Err(error) => time_error = Some(error),
-            }
-            if event.time.is_none() {
-                let missing = Fault { reason: FaultReason::NoEventTime, column: Some(plan.column) };
-                fault = fault.or(Some(missing));
-            }
+        let (time, time_error) =
+            match plan.format.read(source, self.cells[plan.column], &self.rules) {
+                Ok(time) => (time, None),
+                Err(error) => (None, Some(error)),
+            };
+        if time.is_none() {
+            let missing = Fault { reason: FaultReason::NoEventTime, column: Some(plan.column) };
+            fault = fault.or(Some(missing));
         }
-        Decoded { event, fault, fault_is_text: self.fault_is_text, time_error }
+        Found { fault, time, time_error }
     }
 
     /// What each of the two readers makes of a record, in words: the quick one's, then Jackson's. `None`
@@ -397,85 +429,94 @@ impl Decoder {
         }
     }
 
+    /// Reads the fields of the root object.
     fn read_quickly(&mut self, payload: &[u8]) -> Result<Option<Fault>, FaultReason> {
-        let mut scanner = Scanner::new(payload);
-        match scanner.peek_token() {
-            b'{' => scanner.pos += 1,
-            _ if scanner.pos == payload.len() => return Err(FaultReason::Empty),
-            b'[' => return Err(FaultReason::NotAnObject),
-            _ => {
-                scanner.skip_value(0).map_err(reason_of)?;
-                return Err(FaultReason::NotAnObject);
-            }
-        }
-        self.read_fields(&mut scanner).map_err(reason_of)
-    }
-
-    /// Reads the fields of the root object, whose `{` has been passed.
-    fn read_fields(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<Fault>, Stop> {
+        let mut rest = payload;
         let mut fault = None;
-        if scanner.peek_token() == b'}' {
-            return Ok(fault);
-        }
-        let mut place = 0;
+        let mut place = BEGIN;
         loop {
-            let column = self.read_name(scanner, &mut place)?;
-            match column.and_then(|column| Some((column, self.columns[column].used_as?))) {
-                Some((column, data_type)) => {
-                    let cell = &mut self.cells[column];
-                    let scratch = &mut self.scratch;
-                    let read = coerce::read(scanner, data_type, scratch, cell, &self.rules)?;
-                    if let Some(reason) = read
-                        && fault.is_none()
-                    {
-                        // Only texts end in a quote.
-                        let last = scanner.bytes[scanner.pos - 1];
-                        self.fault_is_text = matches!(last, b'"' | b'\'');
-                        fault = Some(Fault { reason, column: Some(column) });
-                    }
+            let field = match &self.places[place].glue {
+                Some(glue) if glue.begins(rest) => {
+                    rest = &rest[glue.len..];
+                    glue.field
                 }
-                None => scanner.skip_value(1)?,
-            }
-            match scanner.peek_token() {
-                b',' => scanner.pos += 1,
-                b'}' => return Ok(fault),
-                _ => return Err(Stop::Syntax),
+                _ if place != BEGIN && rest.first() == Some(&b'}') => return Ok(fault),
+                _ => {
+                    let mut scanner = Scanner::at(payload, rest);
+                    let Some(field) = self.read_name(&mut scanner, place)? else {
+                        return Ok(fault);
+                    };
+                    rest = scanner.rest();
+                    field
+                }
+            };
+            place = field.place;
+            let Field { column, used_as: Some(data_type), .. } = field else {
+                rest = scan::skip_value(payload, rest, 1).map_err(reason_of)?;
+                continue;
+            };
+            let cell = &mut self.cells[column];
+            let read =
+                coerce::read(payload, &mut rest, data_type, &mut self.scratch, cell, &self.rules);
+            if let Some(reason) = read.map_err(reason_of)?
+                && fault.is_none()
+            {
+                // Only texts end in a quote.
+                let last = payload[payload.len() - rest.len() - 1];
+                self.fault_is_text = matches!(last, b'"' | b'\'');
+                fault = Some(Fault { reason, column: Some(column) });
             }
         }
     }
 
-    /// Reads a name with its colon and gives the column it names. `place` is where the field stands:
-    /// after which column.
-    #[inline(always)]
+    /// Reads the next name with all that stands between the values that it parts, and learns it. `None` at
+    /// the end of the root object.
+    #[inline(never)]
     fn read_name(
         &mut self,
         scanner: &mut Scanner<'_>,
-        place: &mut usize,
-    ) -> Result<Option<usize>, Stop> {
-        let quote = scanner.peek_token();
-        let column = self.expected[*place];
-        let key = self.columns.get(column).and_then(|plan| plan.key.as_ref());
-        if let Some(key) = key.filter(|key| key.begins(&scanner.bytes[scanner.pos..])) {
-            scanner.pos += key.bytes.len();
-            *place = column + 1;
-            return Ok(Some(column));
+        place: usize,
+    ) -> Result<Option<Field>, FaultReason> {
+        let start = scanner.pos;
+        let mark = scanner.peek_token();
+        match mark {
+            b'{' if place == BEGIN => scanner.pos += 1,
+            _ if place == BEGIN => return Err(misfit_of_root(scanner)),
+            b',' => scanner.pos += 1,
+            b'}' => return Ok(None),
+            _ => return Err(FaultReason::Syntax),
         }
-        if !matches!(quote, b'"' | b'\'') {
-            return Err(Stop::Syntax);
+        match scanner.peek_token() {
+            b'"' | b'\'' => {}
+            b'}' if mark == b'{' => return Ok(None),
+            _ => return Err(FaultReason::Syntax),
         }
-        let column = self.read_unexpected_name(scanner)?;
-        if let Some(column) = column {
-            self.expected[*place] = column;
-            *place = column + 1;
-        }
-        Ok(column)
+        let name = scanner.string().map_err(reason_of)?;
+        let column = self.column_named(scanner.bytes, name);
+        scanner.expect(b':').map_err(reason_of)?;
+        scanner.peek_token();
+        let field = match column {
+            Some(column) => {
+                Field { column, used_as: self.columns[column].used_as, place: column + 1 }
+            }
+            None => Field { column: 0, used_as: None, place: self.place_behind_unknown(place) },
+        };
+        self.places[place].glue = Glue::new(&scanner.bytes[start..scanner.pos], field);
+        Ok(Some(field))
     }
 
-    fn read_unexpected_name(&mut self, scanner: &mut Scanner<'_>) -> Result<Option<usize>, Stop> {
-        let name = scanner.string()?;
-        let column = self.column_named(scanner.bytes, name);
-        scanner.expect(b':')?;
-        Ok(column)
+    /// The place behind an unknown field at `place`; never [`BEGIN`], as something has been read.
+    fn place_behind_unknown(&mut self, place: usize) -> usize {
+        if let Some(behind) = self.places[place].behind_unknown {
+            return behind;
+        }
+        let mut behind = place;
+        if place == BEGIN || self.places.len() <= self.columns.len() + MOST_UNKNOWN_PLACES {
+            behind = self.places.len();
+            self.places.push(Place::default());
+        }
+        self.places[place].behind_unknown = Some(behind);
+        behind
     }
 
     fn column_named(&mut self, bytes: &[u8], name: RawString) -> Option<usize> {
@@ -491,46 +532,23 @@ impl Decoder {
     }
 }
 
-impl Key {
-    fn new(name: &str) -> Option<Key> {
-        if name.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
-            return None;
-        }
-        let bytes: Box<[u8]> = [b"\"", name.as_bytes(), b"\":"].concat().into();
-        let len = bytes.len().min(16);
-        let mut head = [0; 16];
-        head[..len].copy_from_slice(&bytes[..len]);
-        let mask = if len == 16 { u128::MAX } else { (1 << (8 * len)) - 1 };
-        Some(Key { head: u128::from_le_bytes(head), mask, bytes })
-    }
-
-    /// Whether `rest` begins with this key.
-    #[inline(always)]
-    fn begins(&self, rest: &[u8]) -> bool {
-        match rest.first_chunk::<16>() {
-            Some(head) => {
-                u128::from_le_bytes(*head) & self.mask == self.head
-                    && (self.bytes.len() <= 16 || rest.starts_with(&self.bytes))
-            }
-            None => rest.starts_with(&self.bytes),
-        }
-    }
-}
-
 impl TimeReader {
-    /// The event time in a column's cell.
+    /// The event time in a cell.
     #[inline(always)]
     fn read(
         &self,
-        event: &Event<'_>,
-        column: usize,
+        source: Source<'_>,
+        cell: Cell,
         rules: &Rules,
     ) -> Result<Option<Timestamp>, Box<ValueError>> {
-        match (&event.cells[column], self) {
+        match (cell, self) {
             (Cell::Long(value), TimeReader::Number(Unit::Seconds)) => {
-                Ok(Some(time::from_integer(*value, Unit::Seconds)))
+                Ok(Some(time::from_integer(value, Unit::Seconds)))
             }
-            (cell, reader) => reader.read_rarer(event, *cell, rules),
+            (cell, reader) => {
+                let event = Event { time: None, has_data: true, cells: &[], source };
+                reader.read_rarer(&event, cell, rules)
+            }
         }
     }
 
@@ -594,6 +612,17 @@ fn pattern_misfit(pattern: &Pattern, text: &str, rules: &Rules) -> Result<(), Bo
         return Err(Box::new(ValueError::Timestamp { value, pattern: pattern_text }));
     }
     Ok(())
+}
+
+/// What is wrong with a record whose first token, which is next, does not begin an object.
+fn misfit_of_root(scanner: &mut Scanner<'_>) -> FaultReason {
+    if scanner.pos == scanner.bytes.len() {
+        return FaultReason::Empty;
+    }
+    match scanner.peek() {
+        b'[' => FaultReason::NotAnObject,
+        _ => scanner.skip_value(0).map_or_else(reason_of, |()| FaultReason::NotAnObject),
+    }
 }
 
 fn reason_of(stop: Stop) -> FaultReason {

@@ -7,6 +7,9 @@
 //! Invariants: no recursion (nesting is a bit stack of [`MAX_DEPTH`] bits), no allocation, and `pos`
 //! never passes the end. Start at [`Scanner::skip_value`].
 //!
+//! The functions beside it read the commonest forms of a value off a record's rest and leave all others,
+//! and what is wrong, to it: where they give a value, it is the one that [`Scanner`] gives.
+//!
 //! Not here: what a token means for a column (`coerce`), rewriting texts (`text`).
 
 /// Containers open at once, the root object included (Jackson's `StreamReadConstraints`).
@@ -109,6 +112,18 @@ impl<'a> Scanner<'a> {
         Scanner { bytes, pos: 0 }
     }
 
+    /// A scanner that has come to `rest`, the end of `bytes`.
+    #[inline(always)]
+    pub(super) fn at(bytes: &'a [u8], rest: &[u8]) -> Scanner<'a> {
+        Scanner { bytes, pos: bytes.len() - rest.len() }
+    }
+
+    /// What has not been read.
+    #[inline(always)]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.pos..]
+    }
+
     /// The next byte, or 0 at the end: a NUL is an error wherever a token may begin, as the end is.
     #[inline(always)]
     pub(super) fn peek(&self) -> u8 {
@@ -138,35 +153,11 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string whose opening quote is next.
-    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<RawString, Stop> {
-        let quote = self.bytes[self.pos];
         let start = self.pos + 1;
-        let mut pos = start;
-        let mut high = 0;
-        let needle = LOW_BITS * u64::from(quote);
-        while let Some(word) = self.bytes.get(pos..).and_then(<[u8]>::first_chunk::<8>) {
-            let word = u64::from_le_bytes(*word);
-            let special = zero_bytes(word ^ needle)
-                | zero_bytes(word ^ (LOW_BITS * 0x5c))
-                | (word.wrapping_sub(LOW_BITS * 0x20) & !word & HIGH_BITS);
-            if special == 0 {
-                high |= word;
-                pos += 8;
-                continue;
-            }
-            let first = special.trailing_zeros();
-            // Only the bytes before the special one belong to the text for certain.
-            high |= word & ((1 << (first - 7)) - 1);
-            pos += (first / 8) as usize;
-            break;
-        }
-        let ascii = high & HIGH_BITS == 0;
-        if self.bytes.get(pos) == Some(&quote) {
-            self.pos = pos + 1;
-            return Ok(RawString { start, end: pos, unescaped: true, ascii });
-        }
-        self.string_slowly(start, pos, ascii)
+        let quote = self.bytes[self.pos];
+        let (rest, high) = pass_plain(&self.bytes[start..], quote);
+        self.string_slowly(start, self.bytes.len() - rest.len(), high & HIGH_BITS == 0)
     }
 
     /// The rest of a string from `pos`: escapes, errors and the record's last bytes.
@@ -317,7 +308,6 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes one value of any kind, which lies inside `depth` containers.
-    #[inline(always)]
     pub(super) fn skip_value(&mut self, depth: usize) -> Result<(), Stop> {
         match self.peek_token() {
             b'{' | b'[' => self.value(depth, &mut Skip),
@@ -409,6 +399,121 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Passes the value that begins `rest`, the end of `bytes`, and lies inside `depth` containers.
+#[inline(always)]
+pub(super) fn skip_value<'a>(
+    bytes: &'a [u8],
+    rest: &'a [u8],
+    depth: usize,
+) -> Result<&'a [u8], Stop> {
+    if let Some((_, _, after)) = plain_text(rest) {
+        return Ok(after);
+    }
+    let mut scanner = Scanner::at(bytes, rest);
+    scanner.skip_value(depth)?;
+    Ok(scanner.rest())
+}
+
+/// The string in double quotes that begins `rest`, if it is right and has no escape: its length, whether
+/// it is ASCII, and what follows it.
+#[inline(always)]
+pub(super) fn plain_text(rest: &[u8]) -> Option<(usize, bool, &[u8])> {
+    let (b'"', content) = rest.split_first()? else { return None };
+    let (end, high) = pass_plain(content, b'"');
+    let (b'"', after) = end.split_first()? else { return None };
+    Some((content.len() - end.len(), high & HIGH_BITS == 0, after))
+}
+
+/// Passes bytes of a string up to the quote, an escape or a control character, or some bytes before the
+/// end. The high bits of the bytes passed are put together.
+#[inline(always)]
+fn pass_plain(mut rest: &[u8], quote: u8) -> (&[u8], u64) {
+    let mut high = 0;
+    while let Some((word, after)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // A borrow may mark bytes above one that is rightly marked: only the first one counts.
+        let special = ((word ^ (LOW_BITS * u64::from(quote))).wrapping_sub(LOW_BITS)
+            | (word ^ (LOW_BITS * 0x5c)).wrapping_sub(LOW_BITS)
+            | word.wrapping_sub(LOW_BITS * 0x20))
+            & !word
+            & HIGH_BITS;
+        if special == 0 {
+            high |= word;
+            rest = after;
+            continue;
+        }
+        // The special byte itself is ASCII.
+        high |= word & (special ^ (special - 1));
+        return (&rest[(special.trailing_zeros() / 8) as usize..], high);
+    }
+    (rest, high)
+}
+
+/// The number that begins `rest` if it has no sign and no exponent and ends within eight bytes: its digits,
+/// how many of them are behind the point, and what follows it.
+#[inline(always)]
+pub(super) fn short_decimal(rest: &[u8]) -> Option<(i64, u8, &[u8])> {
+    let word = first_word(rest);
+    let digits = word ^ (LOW_BITS * 0x30);
+    let others = not_digits(digits);
+    // Lengths are counted in bits.
+    let whole = first_byte(others)?;
+    let has_noughts = digits & 0xff == 0 && whole > 8;
+    if whole == 0 || has_noughts {
+        return None;
+    }
+    let (mut end, mut scale, mut joined) = (whole, 0, digits);
+    if (word >> whole) as u8 == b'.' {
+        end = first_byte(others & (!0xff << whole))?;
+        scale = end - whole - 8;
+        if scale == 0 {
+            return None;
+        }
+        let before = (1 << whole) - 1;
+        joined = (digits & before) | (digits >> 8 & !before);
+    }
+    if (word >> end) as u8 | 0x20 == b'e' {
+        return None;
+    }
+    // Noughts are put before the digits until there are eight.
+    let mantissa = join_digits(joined << (64 - whole - scale));
+    Some((mantissa, (scale / 8) as u8, rest.get((end / 8) as usize..)?))
+}
+
+/// The whole number that begins `rest` if it is short, positive and without sign, and what follows it.
+#[inline(always)]
+pub(super) fn short_integer(rest: &[u8]) -> Option<(i64, &[u8])> {
+    if rest.first() == Some(&b'0') {
+        return None;
+    }
+    let (mut value, mut after) = (0, rest);
+    if let Some((word, behind)) = rest.split_first_chunk::<8>()
+        && let Some(eight) = eight_digits(u64::from_le_bytes(*word))
+    {
+        (value, after) = (eight, behind);
+    }
+    while let Some((byte, behind)) = after.split_first() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let is_whole = !matches!(byte, b'.' | b'e' | b'E');
+            let len = rest.len() - after.len();
+            return (is_whole && (1..=SHORT_DIGITS).contains(&len)).then_some((value, after));
+        }
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+        after = behind;
+    }
+    None
+}
+
+/// The first eight bytes, the first of them lowest; noughts stand for those behind the end.
+#[inline(always)]
+fn first_word(rest: &[u8]) -> u64 {
+    match rest.first_chunk() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
@@ -416,22 +521,31 @@ const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 #[inline(always)]
 fn eight_digits(word: u64) -> Option<i64> {
     let digits = word ^ (LOW_BITS * 0x30);
+    (not_digits(digits) == 0).then(|| join_digits(digits))
+}
+
+/// Sets bits in each byte above nine. Bytes above the first such byte may be marked by mistake, which
+/// does no harm where only the first one counts.
+#[inline(always)]
+fn not_digits(digits: u64) -> u64 {
     // A byte above nine has a high nibble, or gets one.
-    if (digits | digits.wrapping_add(LOW_BITS * 0x06)) & (LOW_BITS * 0xf0) != 0 {
-        return None;
-    }
+    (digits | digits.wrapping_add(LOW_BITS * 0x06)) & (LOW_BITS * 0xf0)
+}
+
+/// The number whose eight digits are a word's bytes.
+#[inline(always)]
+fn join_digits(digits: u64) -> i64 {
     // Neighbours are put together: bytes to pairs, pairs to fours, fours to all.
     let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
     let all = (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff;
-    Some(all.cast_signed())
+    all.cast_signed()
 }
 
-/// Sets the high bit of each zero byte. Bytes above the first zero byte may be marked by mistake, which
-/// does no harm where only the first one counts.
+/// The first byte that is not zero, as its place in bits.
 #[inline(always)]
-fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS
+fn first_byte(word: u64) -> Option<u32> {
+    (word != 0).then(|| word.trailing_zeros() & !7)
 }
 
 /// Which containers are open: a bit for each, set for objects.
@@ -568,6 +682,42 @@ mod tests {
             let text = format!("\"{}\u{1}bbbbbbbbb\"", "a".repeat(before));
             assert!(Scanner::new(text.as_bytes()).string().is_err());
         }
+    }
+
+    #[test]
+    fn short_numbers_are_read_as_all_numbers_are() {
+        let digits = "1203456789";
+        let wholes = (0..=10).map(|len| &digits[..len]).chain(["0", "00", "05"]);
+        for whole in wholes {
+            for fraction in 0..=9 {
+                for behind in ["", "}", "   ,   ", "e5     ", "E5", ".", ".5     ", "\0", "x"] {
+                    let point = if fraction > 0 { "." } else { "" };
+                    let text = format!("{whole}{point}{}{behind}", &digits[..fraction]);
+                    let number = Scanner::new(text.as_bytes()).number();
+                    if let Some((mantissa, scale, rest)) = short_decimal(text.as_bytes()) {
+                        let number = number.unwrap();
+                        assert_ne!(number.form, NumberForm::Exponent, "{text}");
+                        let found = (mantissa, usize::from(scale), text.len() - rest.len());
+                        assert_eq!(found, (number.mantissa, number.scale, number.end), "{text}");
+                    }
+                    if let Some((value, rest)) = short_integer(text.as_bytes()) {
+                        let number = number.unwrap();
+                        assert_eq!(number.form, NumberForm::Integer, "{text}");
+                        let found = (value, text.len() - rest.len());
+                        assert_eq!(found, (number.mantissa, number.end), "{text}");
+                    }
+                }
+            }
+        }
+        assert_eq!(short_decimal(b"12.34,"), Some((1234, 2, &b","[..])));
+        assert_eq!(short_decimal(b"1.23456"), Some((123_456, 5, &b""[..])));
+        assert_eq!(short_decimal(b"0}"), Some((0, 0, &b"}"[..])));
+        assert_eq!(short_integer(b"1756800005}"), Some((1_756_800_005, &b"}"[..])));
+        assert_eq!(
+            short_integer(b"123456789012345678 "),
+            Some((123_456_789_012_345_678, &b" "[..]))
+        );
+        assert_eq!(short_integer(b"1234567890123456789 "), None);
     }
 
     #[test]

@@ -515,6 +515,39 @@ fn names_that_need_escapes_are_found_and_not_mistaken() {
     check(&mut nothing, br#"{"a":1}"#, &[], None);
 }
 
+#[test]
+fn what_was_learnt_of_one_place_is_not_taken_at_another() {
+    let mut decoder = sales();
+    let sale = br#"{"store":"s","item":"i","price":1.5,"ts":7}"#;
+    let syntax = Some((FaultReason::Syntax, None));
+    for payload in [
+        &br#"{"x":1{"store":"s"}"#[..],
+        br#"{"x":1{"store":"s","item":"i","price":1.5,"ts":7}"#,
+        br#"{"store":"s"{"store":"s"}"#,
+        br#","item":"i"}"#,
+        br#"{,"item":"i"}"#,
+        br#"{"store":"s","item":}"#,
+        br#"{"store":"s","item":"#,
+        br#"{"store":"s","ite"#,
+        br#"{"store":"s","item":"i","price":1.5,}"#,
+        b"}",
+    ] {
+        check(&mut decoder, sale, &["s", "i", "1.5", "7"], None);
+        check(&mut decoder, payload, &NULLS, syntax);
+    }
+    let unknown: String = (0..200).map(|number| format!("\"u{number}\":{number},")).collect();
+    let payload = format!("{{{unknown}\"ts\":7}}");
+    check(&mut decoder, payload.as_bytes(), &["NULL", "NULL", "NULL", "7"], None);
+    let payload = format!("{{\"item\":\"i\",{unknown}\"ts\":7}}");
+    check(&mut decoder, payload.as_bytes(), &["NULL", "i", "NULL", "7"], None);
+    assert!(decoder.places.len() <= 2 + SALES.len() + MOST_UNKNOWN_PLACES);
+    let glue = [" ".repeat(40).as_str(), "\"store\":"].concat();
+    for payload in [format!("{{{glue}\"s\"}}"), format!("{{\"ts\":7,{glue}\"s\"}}")] {
+        let ts = if payload.contains("ts") { "7" } else { "NULL" };
+        check(&mut decoder, payload.as_bytes(), &["s", "NULL", "NULL", ts], None);
+    }
+}
+
 /// What the sales schema makes of an object, as Spark does.
 fn expected_row(object: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
     let field = |name: &str| object.get(name).unwrap_or(&serde_json::Value::Null);
@@ -673,6 +706,65 @@ fn near_json() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// How a producer writes records: what stands before, behind and around each name, in its order.
+type Manner = Vec<(&'static str, &'static str, &'static str)>;
+
+fn manner() -> impl Strategy<Value = Manner> {
+    let blanks = || prop::sample::select(vec!["", "", "", " ", "\r\n\t", "                 "]);
+    let name = prop::sample::select(vec![
+        "\"store\"",
+        "'store'",
+        "\"item\"",
+        "\"price\"",
+        "\"ts\"",
+        "\"t\\u0073\"",
+        "\"a_name_that_is_longer_than_sixteen\"",
+        "\"a_name_of_sixteen\"",
+        "\"unknown\"",
+        "store",
+    ]);
+    prop::collection::vec((blanks(), name, blanks()), 0..7)
+}
+
+/// Records of a few producers, some of them damaged.
+fn records_of_producers() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let value = prop::sample::select(vec![
+        "\"s\"",
+        "\"ein Süßes\"",
+        "\"a\\nb\"",
+        "1",
+        "12.34",
+        "1756800005",
+        " 7",
+        "0",
+        "{}",
+        "null",
+        "nul",
+        "",
+    ]);
+    let record = (
+        any::<prop::sample::Index>(),
+        prop::collection::vec(value, 7),
+        prop::option::weighted(0.3, any_damage()),
+    );
+    (prop::collection::vec(manner(), 1..3), prop::collection::vec(record, 1..12)).prop_map(
+        |(manners, records)| {
+            let write =
+                |(which, values, damage): (prop::sample::Index, Vec<&str>, Option<Vec<Damage>>)| {
+                    let fields = which.get(&manners).iter().zip(values);
+                    let fields: Vec<_> = fields
+                        .map(|((before, name, behind), value)| {
+                            format!("{before}{name}{behind}:{behind}{value}")
+                        })
+                        .collect();
+                    let payload = format!("{{{}}}", fields.join(",")).into_bytes();
+                    damaged(payload, &damage.unwrap_or_default())
+                };
+            records.into_iter().map(write).collect()
+        },
+    )
+}
+
 fn spans_lie_inside(decoded: &Decoded<'_>) -> bool {
     let source = decoded.event.source;
     let inside = |span: Span| {
@@ -726,6 +818,24 @@ proptest! {
         // Another reader takes only what this one takes too.
         if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&payload).is_ok() {
             prop_assert!(decoded.fault.is_none_or(|fault| fault.reason > FaultReason::TooLarge));
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_does_not_change_how_a_record_is_read(records in records_of_producers()) {
+        let schema = [&SALES[..], &[
+            ("a_name_that_is_longer_than_sixteen", DataType::String),
+            ("a_name_of_sixteen", DataType::Double),
+        ]].concat();
+        let mut plan = pipeline(&schema, Some((3, TimeFormat::Seconds)));
+        // A column that is not used.
+        plan.output.remove(1);
+        let fresh = Decoder::new(&plan).unwrap();
+        let mut used = fresh.clone();
+        for record in &records {
+            let expected = format!("{:?}", fresh.clone().decode(Some(record)));
+            let found = format!("{:?}", used.decode(Some(record)));
+            prop_assert_eq!(found, expected, "{}", record.escape_ascii());
         }
     }
 
