@@ -34,13 +34,17 @@ pub(super) struct RowWriter {
 #[derive(Debug)]
 enum Fields {
     One(Vec<u8>),
-    /// Times side by side. Rows of one window come one after the other.
-    Times {
-        keys: Vec<Vec<u8>>,
-        /// Those of the row before, as it has them and as they were written.
-        last: Vec<u8>,
-        last_text: Vec<u8>,
-    },
+    Times(Times),
+}
+
+/// Times side by side. Rows of one window come one after the other.
+#[derive(Debug, Default)]
+struct Times {
+    keys: Vec<Vec<u8>>,
+    /// Those of the row before as it has them.
+    last: Vec<u8>,
+    /// The same with their keys as they were written.
+    text: Vec<u8>,
 }
 
 impl RowWriter {
@@ -52,10 +56,9 @@ impl RowWriter {
             push_string(Utf8::from(&*column.name), &mut key);
             key.push(b':');
             match (column.data_type, fields.last_mut()) {
-                (DataType::Timestamp, Some(Fields::Times { keys, .. })) => keys.push(key),
+                (DataType::Timestamp, Some(Fields::Times(times))) => times.keys.push(key),
                 (DataType::Timestamp, _) => {
-                    let (last, last_text) = (Vec::new(), Vec::new());
-                    fields.push(Fields::Times { keys: vec![key], last, last_text });
+                    fields.push(Fields::Times(Times { keys: vec![key], ..Times::default() }));
                 }
                 _ => fields.push(Fields::One(key)),
             }
@@ -98,19 +101,34 @@ impl Fields {
     fn push(&mut self, cells: &mut Cells<'_>, line: &mut Vec<u8>) {
         match self {
             Fields::One(key) => push_field(key, cells.take(), line),
-            Fields::Times { keys, last, last_text } => {
-                if last.is_empty() || !cells.skip(last) {
-                    let (before, begin) = (cells.rest(), line.len());
-                    keys.iter().for_each(|key| push_field(key, cells.take(), line));
-                    last.clear();
-                    last.extend_from_slice(&before[..before.len() - cells.rest().len()]);
-                    last_text.clear();
-                    last_text.extend_from_slice(&line[begin..]);
-                } else {
-                    line.extend_from_slice(last_text);
-                }
+            Fields::Times(times) if times.are_next(cells) => line.extend_from_slice(&times.text),
+            Fields::Times(times) => times.push(cells, line),
+        }
+    }
+}
+
+impl Times {
+    /// Takes the next values if they are those of the row before.
+    #[inline]
+    fn are_next(&self, cells: &mut Cells<'_>) -> bool {
+        !self.last.is_empty() && cells.skip(&self.last)
+    }
+
+    /// Appends keys and values.
+    #[cold]
+    fn push(&mut self, cells: &mut Cells<'_>, line: &mut Vec<u8>) {
+        let (before, begin) = (cells.rest(), line.len());
+        for key in &self.keys {
+            line.extend_from_slice(key);
+            match cells.take() {
+                Stored::Text(text) => push_string(text, line),
+                Stored::Other(value) => push_value(value, line),
             }
         }
+        self.last.clear();
+        self.last.extend_from_slice(&before[..before.len() - cells.rest().len()]);
+        self.text.clear();
+        self.text.extend_from_slice(&line[begin..]);
     }
 }
 
@@ -175,15 +193,13 @@ fn has_escaped(bytes: &[u8]) -> bool {
             (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
         below(word, 0x20) | below(quote, 1) | below(backslash, 1)
     };
-    let last = bytes.last_chunk::<8>().copied().unwrap_or_else(|| {
-        // What fills it needs no escape.
-        let mut last = [b' '; 8];
-        last.iter_mut().zip(bytes).for_each(|(last, byte)| *last = *byte);
-        last
-    });
-    let (words, _) = bytes.as_chunks::<8>();
-    let any =
-        words.iter().chain([&last]).fold(0, |any, word| any | of_word(u64::from_le_bytes(*word)));
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'));
+    };
+    let mut any = of_word(u64::from_le_bytes(*last));
+    for word in bytes.as_chunks::<8>().0 {
+        any |= of_word(u64::from_le_bytes(*word));
+    }
     any & (ONES * 0x80) != 0
 }
 

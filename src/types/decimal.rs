@@ -80,6 +80,7 @@ impl Decimal {
     }
 
     /// How many digits it has; 0 has one.
+    #[inline]
     #[must_use]
     pub fn digits(self) -> u8 {
         let number = self.unscaled.unsigned_abs();
@@ -107,6 +108,23 @@ impl Decimal {
             divide_half_up(self.unscaled, power)
         };
         Some(Decimal { unscaled, scale })
+    }
+
+    /// The same as long as that has at most `precision` digits, of which there is at least one.
+    #[inline]
+    #[must_use]
+    pub fn within(self, precision: u8, scale: u8) -> Option<Decimal> {
+        // Almost all fit 64 bits.
+        if let Ok(short) = i64::try_from(self.unscaled)
+            && let Some(fewer) = self.scale.checked_sub(scale)
+            && let (Some(&power), Some(&limit)) =
+                (POWERS.get(usize::from(fewer)), POWERS.get(usize::from(precision)))
+        {
+            let unscaled = divide_short_half_up(short, power);
+            return (unscaled.unsigned_abs() < limit.unsigned_abs())
+                .then_some(Decimal { unscaled: i128::from(unscaled), scale });
+        }
+        self.at_scale(scale).filter(|value| value.digits() <= precision)
     }
 
     /// The quotient with `scale` digits after the point, rounded half up; `None` on overflow or where
@@ -187,6 +205,27 @@ mod tests {
     }
 
     #[test]
+    fn the_short_way_of_printing_and_the_long_one_agree() {
+        let limits = [0, 1, u128::from(u64::MAX) - 1, u128::from(u64::MAX), 1 << 64];
+        let around = (0..21).flat_map(|power| [10u128.pow(power) - 1, 10u128.pow(power)]);
+        for number in around.chain(limits) {
+            for scale in 0..=20 {
+                let places = usize::from(scale);
+                let mut expected = format!("{number:0>width$}", width = places + 1);
+                if scale > 0 {
+                    expected.insert(expected.len() - places, '.');
+                }
+                let unscaled = number.cast_signed();
+                assert_eq!(Decimal { unscaled, scale }.to_string(), expected);
+                if number > 0 {
+                    let negative = Decimal { unscaled: -unscaled, scale }.to_string();
+                    assert_eq!(negative, format!("-{expected}"));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn half_a_unit_is_rounded_away_from_zero() {
         let check = |unscaled, from, to, expected: Option<i128>| {
             let found = Decimal { unscaled, scale: from }.at_scale(to);
@@ -197,12 +236,31 @@ mod tests {
         check(124, 2, 1, Some(12));
         check(12, 1, 3, Some(1200));
         check(i128::MAX, 0, 1, None);
+        check(i128::from(i64::MIN), 5, 5, Some(i128::from(i64::MIN)));
+        check(i128::from(i64::MAX), 18, 0, Some(9));
+        check(i128::from(i64::MIN), 19, 0, Some(-1));
+        check(i128::from(i64::MIN) - 1, 18, 0, Some(-9));
         let third = Decimal { unscaled: 200, scale: 2 }.divided_by(3, 4).unwrap();
         assert_eq!(third.to_string(), "0.6667");
         assert_eq!(Decimal::of(Value::Double(0.125), 2).unwrap().to_string(), "0.13");
         assert_eq!({ Decimal::of(Value::Double(-1e-60), 2).unwrap().unscaled }, 0);
         assert_eq!(Decimal::of(Value::Double(f64::NAN), 2), None);
         assert_eq!(Decimal { unscaled: -1234, scale: 2 }.digits(), 4);
+        for (unscaled, from, precision, scale) in [
+            (99_949, 3, 4, 2),
+            (99_949, 3, 3, 1),
+            (9995, 3, 3, 2),
+            (-9995, 3, 3, 2),
+            (9994, 3, 3, 2),
+            (i128::from(i64::MAX), 0, 18, 0),
+            (i128::from(i64::MAX), 0, 19, 0),
+            (5, 0, 2, 2),
+            (0, 9, 1, 0),
+        ] {
+            let value = Decimal { unscaled, scale: from };
+            let expected = value.at_scale(scale).filter(|value| value.digits() <= precision);
+            assert_eq!(value.within(precision, scale), expected, "{value}");
+        }
         assert_eq!(Decimal { unscaled: 10i128.pow(30), scale: 31 }.to_double(), 0.1);
     }
 }

@@ -83,10 +83,14 @@ impl<'a> From<&'a str> for Utf8<'a> {
 /// Whether no byte has its top bit set; eight at a time, without a call.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let of_words = words.iter().fold(0, |any, word| any | u64::from_le_bytes(*word));
-    let of_rest = rest.iter().fold(0, |any, byte| any | byte);
-    of_words & 0x8080_8080_8080_8080 == 0 && of_rest < 0x80
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(u8::is_ascii);
+    };
+    let mut any = u64::from_le_bytes(*last);
+    for word in bytes.as_chunks::<8>().0 {
+        any |= u64::from_le_bytes(*word);
+    }
+    any & 0x8080_8080_8080_8080 == 0
 }
 
 /// A value as [`Cells`] give it.
@@ -287,7 +291,6 @@ pub struct NewRow<'a> {
 
 impl NewRow<'_> {
     /// Puts the value of the next column.
-    #[inline]
     pub fn put(&mut self, value: Value<'_>) {
         encode(value, self.next());
     }
@@ -298,7 +301,14 @@ impl NewRow<'_> {
         encode_text(text, self.next());
     }
 
+    /// Puts a time as the value of the next column.
+    #[inline]
+    pub fn put_time(&mut self, time: Timestamp) {
+        encode_time(time, self.next());
+    }
+
     /// Where the next value goes.
+    #[inline]
     fn next(&mut self) -> &mut Vec<u8> {
         self.values += 1;
         self.rows.chunks.last_mut().expect("a row begins in a chunk")
@@ -392,7 +402,6 @@ impl<'a> Cells<'a> {
     }
 }
 
-#[inline]
 fn encode(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(0),
@@ -401,7 +410,7 @@ fn encode(value: Value<'_>, out: &mut Vec<u8>) {
         Value::Long(value) => tagged::<8, 9>(4, value.to_le_bytes(), out),
         Value::Double(value) => tagged::<8, 9>(5, value.to_bits().to_le_bytes(), out),
         Value::String(text) => encode_text(Utf8::from(text), out),
-        Value::Timestamp(value) => tagged::<8, 9>(7, value.0.to_le_bytes(), out),
+        Value::Timestamp(value) => encode_time(value, out),
         Value::Decimal(value) => {
             let mut fields = [value.scale; 17];
             fields[1..].copy_from_slice(&value.unscaled.to_le_bytes());
@@ -415,6 +424,11 @@ fn encode_text(text: Utf8<'_>, out: &mut Vec<u8>) {
     let len = u32::try_from(text.0.len()).expect("a text is shorter than 4 GiB");
     tagged::<4, 5>(6, len.to_le_bytes(), out);
     out.extend_from_slice(text.0);
+}
+
+#[inline]
+fn encode_time(time: Timestamp, out: &mut Vec<u8>) {
+    tagged::<8, 9>(7, time.0.to_le_bytes(), out);
 }
 
 /// Appends a tag and its fields at once; `ALL` is one more than `FIELDS`.
@@ -544,6 +558,41 @@ mod tests {
         let mut wrong = whole.clone();
         wrong[0] = 9;
         assert!(Rows::from_chunks(columns(), vec![wrong]).is_err());
+    }
+
+    #[test]
+    fn only_utf8_is_a_text() {
+        for text in ["", "store-1", "a store named \u{e9}t\u{e9}", "\u{e9}", "a\0b"] {
+            assert_eq!(Utf8::new(text.as_bytes()).map(Utf8::as_str), Some(text));
+        }
+        for bytes in [&b"\xff"[..], b"store-1 \xc3", b"eight to\x80"] {
+            assert_eq!(Utf8::new(bytes), None);
+            let chunk =
+                [&[6][..], &u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes, &[0, 0]];
+            let error = Rows::from_chunks(columns(), vec![chunk.concat()]).unwrap_err();
+            assert_eq!(error.problem, "a text is not UTF-8");
+        }
+    }
+
+    #[test]
+    fn values_that_are_encoded_alike_can_be_passed_over() {
+        let rows = sample();
+        let mut cells = rows.cells();
+        assert!(cells.begin_row());
+        assert_eq!(cells.take(), Stored::Text("store-1".into()));
+        let next = cells.rest();
+        assert!(!cells.skip(&next[1..]));
+        assert!(cells.skip(&next[..18 + 9 + 3]));
+        assert!(!cells.begin_row(), "both rows are passed");
+    }
+
+    #[test]
+    fn a_long_row_does_not_make_chunks_of_one_row() {
+        let mut rows = Rows::with_chunks_of(columns(), 100);
+        for length in [200, 1, 1, 1, 1] {
+            rows.push(&[Value::String(&"x".repeat(length)), Value::Null, Value::Null]);
+        }
+        assert_eq!(rows.chunks().len(), 2);
     }
 
     #[test]

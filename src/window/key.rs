@@ -194,18 +194,27 @@ fn next_piece<'k>(key: &mut &'k [u8]) -> Result<(Utf8<'k>, bool), KeyError> {
 /// Where the first zero byte is; most texts are too short to be worth a call.
 #[inline]
 fn first_zero(bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        if index * 8 >= SHORT_TEXT {
-            return memchr::memchr(0, bytes);
-        }
-        let word = u64::from_le_bytes(*word);
+    let mut at = 0;
+    while let Some(word) = word_at(bytes, at) {
         let zeros = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
         if zeros != 0 {
-            return Some(index * 8 + zeros.trailing_zeros() as usize / 8);
+            let zero = at + zeros.trailing_zeros() as usize / 8;
+            return (zero < bytes.len()).then_some(zero);
         }
+        at += 8;
     }
-    rest.iter().position(|byte| *byte == 0).map(|zero| words.len() * 8 + zero)
+    None
+}
+
+/// Eight bytes, the first of them the lowest, with zeros behind the end; `None` there.
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+    Some(match (rest.first_chunk(), bytes.last_chunk()) {
+        (Some(word), _) => u64::from_le_bytes(*word),
+        (None, Some(last)) => u64::from_le_bytes(*last) >> (8 * (8 - rest.len())),
+        (None, None) => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    })
 }
 
 fn take<const N: usize>(key: &mut &[u8]) -> Result<[u8; N], KeyError> {

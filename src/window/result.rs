@@ -62,6 +62,7 @@ impl WindowPlan {
         self.key_types.iter().try_for_each(|&data_type| key::check(data_type, &mut encoded))
     }
 
+    #[inline]
     fn result<'g>(
         &self,
         group: Group<'g>,
@@ -86,15 +87,14 @@ impl WindowPlan {
         let mut row = rows.begin();
         for column in &self.output {
             match column.source {
-                OutputSource::WindowStart => row.put(Value::Timestamp(group.start)),
-                OutputSource::WindowEnd => row.put(Value::Timestamp(group.end)),
+                OutputSource::WindowStart => row.put_time(group.start),
+                OutputSource::WindowEnd => row.put_time(group.end),
                 OutputSource::Key(index) => match &keys[index] {
                     DecodedKey::Text(text) => row.put_text(*text),
                     DecodedKey::Joined(range) => row.put_text(texts[range.clone()].into()),
                     DecodedKey::Value(value) => row.put(*value),
                 },
                 OutputSource::Aggregate(index) => match &results[index] {
-                    Outcome::Value(Value::Decimal(value)) => row.put(Value::Decimal(*value)),
                     Outcome::Value(value) => row.put(*value),
                     Outcome::Text(text) => row.put_text((&**text).into()),
                     Outcome::Misfit => row.put(Value::Null),
@@ -129,6 +129,7 @@ fn is_inexact(accumulator: &Accumulator) -> bool {
     matches!(accumulator, Accumulator::Sum(Sum { inexact: Some(_), .. }))
 }
 
+#[inline]
 fn finish<'a>(planned: &PlannedAggregate, accumulator: &'a Accumulator) -> Outcome<'a> {
     let output = planned.aggregate.output_type;
     match accumulator {
@@ -144,6 +145,7 @@ fn finish<'a>(planned: &PlannedAggregate, accumulator: &'a Accumulator) -> Outco
 }
 
 /// An exact sum is cast straight from its decimal, so that it is rounded at most once.
+#[inline]
 fn finish_sum(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
     let (result, output) = (planned.aggregate.result_type, planned.aggregate.output_type);
     if sum.inexact.is_some() {
@@ -160,16 +162,11 @@ fn finish_sum(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
         },
         DataType::Decimal { precision, .. } if total.digits() > precision => Outcome::Misfit,
         _ => match output {
-            DataType::Decimal { precision, scale } => as_decimal(total, precision, scale),
+            DataType::Decimal { precision, scale } => total
+                .within(precision, scale)
+                .map_or(Outcome::Misfit, |total| Outcome::Value(Value::Decimal(total))),
             _ => cast(Value::Decimal(total), output),
         },
-    }
-}
-
-fn as_decimal(value: Decimal, precision: u8, scale: u8) -> Outcome<'static> {
-    match value.at_scale(scale) {
-        Some(value) if value.digits() <= precision => Outcome::Value(Value::Decimal(value)),
-        _ => Outcome::Misfit,
     }
 }
 

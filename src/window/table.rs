@@ -311,6 +311,7 @@ impl Table {
         index
     }
 
+    #[inline]
     pub(super) fn group(&self, index: usize) -> Group<'_> {
         let (start, end) = self.windows.of(index);
         Group { start, end, key: self.key(index), accumulators: self.accumulators(index) }
@@ -381,10 +382,12 @@ impl Table {
         self.order.take();
     }
 
+    #[inline]
     fn key(&self, index: usize) -> &[u8] {
         &self.keys[key_range(&self.key_ends, index)]
     }
 
+    #[inline]
     fn accumulators(&self, index: usize) -> &[Accumulator] {
         &self.accumulators[self.range_of(index)]
     }

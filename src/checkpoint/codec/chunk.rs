@@ -246,7 +246,7 @@ impl ChunkWriter {
 
 /// How many bytes both begin with.
 #[inline]
-fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+pub(super) fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     let shorter = one.len().min(other.len());
     let Some(last) = shorter.checked_sub(8) else {
         return one.iter().zip(other).take_while(|(one, other)| one == other).count();
