@@ -23,8 +23,6 @@ pub(super) const LINES_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct RowWriter {
     fields: Vec<Fields>,
-    /// What is behind the last value.
-    end: &'static [u8],
     /// The rows that are not written yet.
     lines: Vec<u8>,
 }
@@ -63,8 +61,7 @@ impl RowWriter {
                 _ => fields.push(Fields::One(key)),
             }
         }
-        let end: &[u8] = if columns.is_empty() { b"{}\n" } else { b"}\n" };
-        RowWriter { fields, end, lines: Vec::new() }
+        RowWriter { fields, lines: Vec::new() }
     }
 
     /// Writes rows of these columns, each with its line end, now or together with others.
@@ -75,8 +72,11 @@ impl RowWriter {
         let mut cells = rows.cells();
         for _ in 0..rows.len() {
             cells.begin_row();
+            if self.fields.is_empty() {
+                self.lines.push(b'{');
+            }
             self.fields.iter_mut().for_each(|fields| fields.push(&mut cells, &mut self.lines));
-            self.lines.extend_from_slice(self.end);
+            self.lines.extend_from_slice(b"}\n");
             if self.lines.len() >= LINES_BYTES {
                 self.finish(out)?;
             }

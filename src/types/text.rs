@@ -86,13 +86,13 @@ const PAIRS: &str = "\
 /// As many decimal digits as 128 bits have.
 const MOST_DIGITS: usize = 39;
 
-/// Where [`digits`] puts them.
+/// Where [`digits`] puts them; zeros are there already.
 #[derive(Debug)]
 pub(super) struct DigitRoom([u8; MOST_DIGITS]);
 
 impl Default for DigitRoom {
     fn default() -> DigitRoom {
-        DigitRoom([0; MOST_DIGITS])
+        DigitRoom([b'0'; MOST_DIGITS])
     }
 }
 
@@ -108,7 +108,6 @@ pub(super) fn digits(number: u128, room: &mut DigitRoom) -> &[u8] {
             Ok(short) => break write_digits(short, &mut room[..end]),
             Err(_) => {
                 let low = u64::try_from(rest % LIMB).expect("a remainder is below its divisor");
-                room[..end].fill(b'0');
                 write_digits(low, &mut room[..end]);
                 (rest, end) = (rest / LIMB, end - 19);
             }
@@ -127,8 +126,7 @@ pub(super) fn short_decimal(number: u64, places: u8, room: &mut DigitRoom) -> &[
         let unit = POWERS[usize::from(places)].unsigned_abs();
         whole = number / unit;
         let point = MOST_DIGITS - 1 - usize::from(places);
-        let first = write_digits(number % unit, room);
-        room[point + 1..first].fill(b'0');
+        write_digits(number % unit, room);
         room[point] = b'.';
         end = point;
     }

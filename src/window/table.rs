@@ -259,8 +259,13 @@ impl Table {
             return 0;
         }
         let first = self.key(0);
+        let first_word = leading(first, 0);
         (1..self.len()).fold(first.len(), |common, group| {
             let key = self.key(group);
+            let alike = (leading(key, 0) ^ first_word).leading_zeros() as usize / 8;
+            if common <= alike && common <= key.len() {
+                return common;
+            }
             if key.get(..common) == Some(&first[..common]) {
                 return common;
             }
