@@ -57,10 +57,7 @@ impl Sink for FileSink {
             let mut writer = RowWriter::new(batch.columns());
             for rows in batch.rows() {
                 let rows = rows?;
-                let mut reader = rows.reader();
-                while let Some(row) = reader.next() {
-                    writer.write(row, out)?;
-                }
+                writer.write(&rows, out)?;
             }
             Ok(writer.finish(out)?)
         })
@@ -76,10 +73,7 @@ impl FileSink {
         let mut writer = RowWriter::new(batch.columns());
         for rows in batch.rows() {
             let rows = rows?;
-            let mut reader = rows.reader();
-            while let Some(row) = reader.next() {
-                writer.write(row, &mut *kept).expect("a vector takes every write");
-            }
+            writer.write(&rows, &mut *kept).expect("a vector takes every write");
         }
         writer.finish(&mut *kept).expect("a vector takes every write");
         if batch.identity().batch.0.is_multiple_of(2) {

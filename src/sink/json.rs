@@ -11,7 +11,10 @@
 
 use std::io::{self, Write};
 
-use crate::types::{Column, Row, Timestamp, Value, double_text, push_number, push_timestamp_iso};
+use crate::types::{
+    Cells, Column, DataType, Rows, Stored, Utf8, Value, double_text, push_number,
+    push_timestamp_iso,
+};
 
 /// Lines are written so many bytes at a time, or a little more.
 pub(super) const LINES_BYTES: usize = 256 << 10;
@@ -19,49 +22,66 @@ pub(super) const LINES_BYTES: usize = 256 << 10;
 /// Writes rows of one set of columns.
 #[derive(Debug)]
 pub(super) struct RowWriter {
-    fields: Vec<Field>,
+    fields: Vec<Fields>,
     /// The rows that are not written yet.
     lines: Vec<u8>,
 }
 
-/// A column.
+/// Columns that are written together. A key is what comes before a value: the bracket or comma, the escaped
+/// name, the colon.
 #[derive(Debug)]
-struct Field {
-    /// What comes before each value: the bracket or comma, the escaped name, the colon.
-    key: Vec<u8>,
-    /// Rows of one window come one after the other.
-    last: Option<Timestamp>,
-    /// The key and that timestamp.
-    last_text: Vec<u8>,
+enum Fields {
+    One(Vec<u8>),
+    Times(Times),
+}
+
+/// Times side by side. Rows of one window come one after the other.
+#[derive(Debug, Default)]
+struct Times {
+    keys: Vec<Vec<u8>>,
+    /// Those of the row before as it has them.
+    last: Vec<u8>,
+    /// The same with their keys as they were written.
+    text: Vec<u8>,
 }
 
 impl RowWriter {
     /// Prepares the keys.
     pub(super) fn new(columns: &[Column]) -> RowWriter {
-        let field = |(index, column): (usize, &Column)| {
+        let mut fields: Vec<Fields> = Vec::new();
+        for (index, column) in columns.iter().enumerate() {
             let mut key = if index == 0 { b"{".to_vec() } else { b",".to_vec() };
-            push_string(&column.name, &mut key);
+            push_string(Utf8::from(&*column.name), &mut key);
             key.push(b':');
-            Field { key, last: None, last_text: Vec::new() }
-        };
-        let fields = columns.iter().enumerate().map(field).collect();
+            match (column.data_type, fields.last_mut()) {
+                (DataType::Timestamp, Some(Fields::Times(times))) => times.keys.push(key),
+                (DataType::Timestamp, _) => {
+                    fields.push(Fields::Times(Times { keys: vec![key], ..Times::default() }));
+                }
+                _ => fields.push(Fields::One(key)),
+            }
+        }
         RowWriter { fields, lines: Vec::new() }
     }
 
-    /// Writes one row and its line end, now or together with others.
+    /// Writes rows of these columns, each with its line end, now or together with others.
     ///
     /// # Errors
     /// What `out` returned.
-    pub(super) fn write(&mut self, row: Row<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
-        let RowWriter { fields, lines } = self;
-        if row.is_empty() {
-            lines.push(b'{');
+    pub(super) fn write(&mut self, rows: &Rows, out: &mut dyn Write) -> io::Result<()> {
+        let mut cells = rows.cells();
+        for _ in 0..rows.len() {
+            cells.begin_row();
+            if self.fields.is_empty() {
+                self.lines.push(b'{');
+            }
+            self.fields.iter_mut().for_each(|fields| fields.push(&mut cells, &mut self.lines));
+            self.lines.extend_from_slice(b"}\n");
+            if self.lines.len() >= LINES_BYTES {
+                self.finish(out)?;
+            }
         }
-        for (field, value) in fields.iter_mut().zip(row) {
-            field.push(value, lines);
-        }
-        lines.extend_from_slice(b"}\n");
-        if lines.len() >= LINES_BYTES { self.finish(out) } else { Ok(()) }
+        Ok(())
     }
 
     /// Writes the rows that are not written yet.
@@ -75,37 +95,70 @@ impl RowWriter {
     }
 }
 
-impl Field {
-    /// Appends key and value.
-    fn push(&mut self, value: &Value<'_>, line: &mut Vec<u8>) {
-        if !matches!(value, Value::Timestamp(_)) {
-            line.extend_from_slice(&self.key);
-        }
-        match *value {
-            Value::Timestamp(time) => line.extend_from_slice(self.with_key(time)),
-            Value::Null => line.extend_from_slice(b"null"),
-            Value::Boolean(true) => line.extend_from_slice(b"true"),
-            Value::Boolean(false) => line.extend_from_slice(b"false"),
-            Value::Int(value) => push_number(i64::from(value), line),
-            Value::Long(value) => push_number(value, line),
-            Value::Double(value) if value.is_finite() => push_json(&value, line),
-            Value::Double(value) => push_string(&double_text(value), line),
-            Value::String(text) => push_string(text, line),
-            Value::Decimal(value) => value.push_to(line),
+impl Fields {
+    /// Appends keys and values.
+    #[inline]
+    fn push(&mut self, cells: &mut Cells<'_>, line: &mut Vec<u8>) {
+        match self {
+            Fields::One(key) => push_field(key, cells.take(), line),
+            Fields::Times(times) if times.are_next(cells) => line.extend_from_slice(&times.text),
+            Fields::Times(times) => times.push(cells, line),
         }
     }
+}
 
-    /// The key and a timestamp.
-    fn with_key(&mut self, time: Timestamp) -> &[u8] {
-        if self.last != Some(time) {
+impl Times {
+    /// Takes the next values if they are those of the row before.
+    #[inline]
+    fn are_next(&self, cells: &mut Cells<'_>) -> bool {
+        !self.last.is_empty() && cells.skip(&self.last)
+    }
+
+    /// Appends keys and values.
+    #[cold]
+    fn push(&mut self, cells: &mut Cells<'_>, line: &mut Vec<u8>) {
+        let (before, begin) = (cells.rest(), line.len());
+        for key in &self.keys {
+            line.extend_from_slice(key);
+            match cells.take() {
+                Stored::Text(text) => push_string(text, line),
+                Stored::Other(value) => push_value(value, line),
+            }
+        }
+        self.last.clear();
+        self.last.extend_from_slice(&before[..before.len() - cells.rest().len()]);
+        self.text.clear();
+        self.text.extend_from_slice(&line[begin..]);
+    }
+}
+
+/// Appends key and value.
+#[inline]
+fn push_field(key: &[u8], value: Stored<'_>, line: &mut Vec<u8>) {
+    line.extend_from_slice(key);
+    match value {
+        Stored::Text(text) => push_string(text, line),
+        Stored::Other(Value::Decimal(value)) => value.push_to(line),
+        Stored::Other(value) => push_value(value, line),
+    }
+}
+
+fn push_value(value: Value<'_>, line: &mut Vec<u8>) {
+    match value {
+        Value::Null => line.extend_from_slice(b"null"),
+        Value::Boolean(true) => line.extend_from_slice(b"true"),
+        Value::Boolean(false) => line.extend_from_slice(b"false"),
+        Value::Int(value) => push_number(i64::from(value), line),
+        Value::Long(value) => push_number(value, line),
+        Value::Double(value) if value.is_finite() => push_json(&value, line),
+        Value::Double(value) => push_string(Utf8::from(&*double_text(value)), line),
+        Value::String(text) => push_string(Utf8::from(text), line),
+        Value::Timestamp(time) => {
             let mut text = String::with_capacity(32);
             push_timestamp_iso(time, &mut text);
-            self.last_text.clear();
-            self.last_text.extend_from_slice(&self.key);
-            push_string(&text, &mut self.last_text);
-            self.last = Some(time);
+            push_string(Utf8::from(&*text), line);
         }
-        &self.last_text
+        Value::Decimal(value) => value.push_to(line),
     }
 }
 
@@ -118,15 +171,36 @@ pub(super) fn write_string(text: &str, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Appends a JSON string with its quotes.
-fn push_string(text: &str, line: &mut Vec<u8>) {
-    let is_escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    // Without a way out of the loop it is done many bytes at a time.
-    if text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
-        return push_json(text, line);
+#[inline]
+fn push_string(text: Utf8<'_>, line: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    if has_escaped(bytes) {
+        return push_json(text.as_str(), line);
     }
     line.push(b'"');
-    line.extend_from_slice(text.as_bytes());
+    line.extend_from_slice(bytes);
     line.push(b'"');
+}
+
+/// Whether a byte is written otherwise than as it is: a control character, a quote, a backslash. Eight at a time.
+#[inline]
+fn has_escaped(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Sets the top bit of bytes below a bound, if there are any; what borrows do above the first one is no matter.
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
+    let of_word = |word: u64| {
+        let (quote, backslash) =
+            (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
+        below(word, 0x20) | below(quote, 1) | below(backslash, 1)
+    };
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().any(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'));
+    };
+    let mut any = of_word(u64::from_le_bytes(*last));
+    for word in bytes.as_chunks::<8>().0 {
+        any |= of_word(u64::from_le_bytes(*word));
+    }
+    any & (ONES * 0x80) != 0
 }
 
 fn push_json<T: serde::Serialize + ?Sized>(value: &T, line: &mut Vec<u8>) {
@@ -135,21 +209,28 @@ fn push_json<T: serde::Serialize + ?Sized>(value: &T, line: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{DataType, Decimal, Timestamp};
+    use crate::types::{Decimal, Row, Timestamp};
 
-    fn line(names: &[&str], row: Row<'_, '_>) -> String {
-        let columns: Vec<Column> = names
-            .iter()
-            .map(|name| Column { name: (*name).to_owned(), data_type: DataType::String })
-            .collect();
-        let mut out = Vec::new();
-        let mut writer = RowWriter::new(&columns);
-        writer.write(row, &mut out).unwrap();
+    fn columns(names: &[&str], data_type: DataType) -> Arc<[Column]> {
+        names.iter().map(|name| Column { name: (*name).to_owned(), data_type }).collect()
+    }
+
+    fn lines(columns: &Arc<[Column]>, rows: &[Row<'_, '_>]) -> String {
+        let mut table = Rows::new(columns.clone());
+        rows.iter().for_each(|row| table.push(row));
+        let (mut writer, mut out) = (RowWriter::new(columns), Vec::new());
+        writer.write(&table, &mut out).unwrap();
         writer.finish(&mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    fn line(names: &[&str], row: Row<'_, '_>) -> String {
+        lines(&columns(names, DataType::String), &[row])
     }
 
     fn value(value: Value<'_>) -> String {
@@ -182,21 +263,23 @@ mod tests {
 
     #[test]
     fn a_timestamp_is_the_one_of_its_row_whatever_the_rows_before_had() {
-        let column = |name: &str| Column { name: name.to_owned(), data_type: DataType::Timestamp };
-        let mut writer = RowWriter::new(&[column("a"), column("b")]);
-        let mut out = Vec::new();
-        let mut write = |a, b| {
-            out.clear();
-            writer.write(&[a, b], &mut out).unwrap();
-            writer.finish(&mut out).unwrap();
-            String::from_utf8(out.clone()).unwrap()
-        };
+        let columns = columns(&["a", "b"], DataType::Timestamp);
         let [zero, one] = [0, 1_000_000].map(|micros| Value::Timestamp(Timestamp(micros)));
         let (zeros, ones) = ("\"1970-01-01T00:00:00Z\"", "\"1970-01-01T00:00:01Z\"");
-        assert_eq!(write(zero, one), format!("{{\"a\":{zeros},\"b\":{ones}}}\n"));
-        assert_eq!(write(zero, zero), format!("{{\"a\":{zeros},\"b\":{zeros}}}\n"));
-        assert_eq!(write(one, Value::Null), format!("{{\"a\":{ones},\"b\":null}}\n"));
-        assert_eq!(write(zero, zero), format!("{{\"a\":{zeros},\"b\":{zeros}}}\n"));
+        let (null, nulls) = (Value::Null, "null");
+        let rows = [
+            ([zero, one], [zeros, ones]),
+            ([zero, one], [zeros, ones]),
+            ([zero, zero], [zeros, zeros]),
+            ([one, null], [ones, nulls]),
+            ([one, null], [ones, nulls]),
+            ([one, one], [ones, ones]),
+            ([null, one], [nulls, ones]),
+        ];
+        let expected: String =
+            rows.iter().map(|(_, [a, b])| format!("{{\"a\":{a},\"b\":{b}}}\n")).collect();
+        let rows: Vec<Row<'_, '_>> = rows.iter().map(|(row, _)| &row[..]).collect();
+        assert_eq!(lines(&columns, &rows), expected);
     }
 
     #[test]
@@ -213,12 +296,28 @@ mod tests {
         }
         let mut out = Counted(Vec::new());
         let mut writer = RowWriter::new(&[]);
-        (0..LINES_BYTES).for_each(|_| writer.write(&[], &mut out).unwrap());
-        writer.write(&[], &mut out).unwrap();
+        let mut rows = Rows::new([].into());
+        (0..LINES_BYTES).for_each(|_| rows.push(&[]));
+        writer.write(&rows, &mut out).unwrap();
+        let mut rows = Rows::new([].into());
+        rows.push(&[]);
+        writer.write(&rows, &mut out).unwrap();
         writer.finish(&mut out).unwrap();
         assert_eq!(out.0.iter().sum::<usize>(), 3 * (LINES_BYTES + 1));
         assert_eq!(out.0.len(), 3);
         assert!(out.0[..2].iter().all(|bytes| (LINES_BYTES..LINES_BYTES + 3).contains(bytes)));
+    }
+
+    #[test]
+    fn every_byte_that_is_escaped_is_noticed_wherever_it_is() {
+        let escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+        for (byte, length) in (0..=255).flat_map(|byte| (0..20).map(move |length| (byte, length))) {
+            for at in 0..length {
+                let mut text = vec![b' '; length];
+                text[at] = byte;
+                assert_eq!(has_escaped(&text), escaped(byte), "{byte} at {at} of {length}");
+            }
+        }
     }
 
     proptest! {

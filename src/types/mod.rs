@@ -26,7 +26,7 @@ pub use ids::{
     Timestamp, Watermark,
 };
 pub use java_double::{DoubleTexts, double_text, java17_double_text};
-pub use rows::{Column, NewRow, Reader, Row, Rows, RowsError, Value};
+pub use rows::{Cells, Column, NewRow, Reader, Row, Rows, RowsError, Stored, Utf8, Value};
 pub use state::{Keeper, OperatorCounts, Place, Verdict, Watch, Work};
 pub use text::{push_number, push_timestamp_iso, timestamp_iso, timestamp_text, timestamp_text_in};
 pub use zone::Zone;

@@ -45,6 +45,63 @@ pub enum Value<'a> {
     Decimal(Decimal),
 }
 
+/// A text by its bytes, which are UTF-8: to find that out costs more than anything else that is done with a
+/// short text, so it is done once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utf8<'a>(&'a [u8]);
+
+impl<'a> Utf8<'a> {
+    /// Takes bytes that are UTF-8; `None` for others.
+    #[inline]
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Option<Utf8<'a>> {
+        (is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()).then_some(Utf8(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The text.
+    ///
+    /// # Panics
+    /// Never: the bytes are UTF-8.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        std::str::from_utf8(self.0).expect("that was made sure of")
+    }
+}
+
+impl<'a> From<&'a str> for Utf8<'a> {
+    fn from(text: &'a str) -> Utf8<'a> {
+        Utf8(text.as_bytes())
+    }
+}
+
+/// Whether no byte has its top bit set; eight at a time, without a call.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(u8::is_ascii);
+    };
+    let mut any = u64::from_le_bytes(*last);
+    for word in bytes.as_chunks::<8>().0 {
+        any |= u64::from_le_bytes(*word);
+    }
+    any & 0x8080_8080_8080_8080 == 0
+}
+
+/// A value as [`Cells`] give it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stored<'a> {
+    /// A text.
+    Text(Utf8<'a>),
+    /// Anything else.
+    Other(Value<'a>),
+}
+
 /// One row, as many values as the table has columns.
 pub type Row<'r, 'a> = &'r [Value<'a>];
 
@@ -67,6 +124,8 @@ pub struct Rows {
     count: u64,
     /// How many of them are in the last chunk.
     count_in_last: u64,
+    /// Bytes of the longest row that was put here.
+    longest: usize,
 }
 
 impl PartialEq for Rows {
@@ -94,7 +153,7 @@ impl Rows {
     /// A table without rows whose chunks are at most this long, unless a single row is longer.
     #[must_use]
     pub fn with_chunks_of(columns: Arc<[Column]>, chunk_bytes: usize) -> Rows {
-        Rows { columns, chunk_bytes, chunks: Vec::new(), count: 0, count_in_last: 0 }
+        Rows { columns, chunk_bytes, chunks: Vec::new(), count: 0, count_in_last: 0, longest: 0 }
     }
 
     /// Takes chunks back that [`Rows::chunks`] once gave.
@@ -107,7 +166,14 @@ impl Rows {
             count_in_last = check_chunk(&columns, chunk)?;
             count += count_in_last;
         }
-        Ok(Rows { columns, chunk_bytes: Rows::CHUNK_BYTES, chunks, count, count_in_last })
+        Ok(Rows {
+            columns,
+            chunk_bytes: Rows::CHUNK_BYTES,
+            chunks,
+            count,
+            count_in_last,
+            longest: 0,
+        })
     }
 
     /// The columns.
@@ -145,12 +211,29 @@ impl Rows {
     }
 
     /// Begins a row, whose values are then put one by one.
+    #[inline]
     pub fn begin(&mut self) -> NewRow<'_> {
-        if self.chunks.is_empty() {
-            self.chunks.push(Vec::new());
+        // A few long ones do not make chunks of one row.
+        let room = self.chunk_bytes - self.longest.min(self.chunk_bytes / 16);
+        if self.chunks.last().is_none_or(|chunk| chunk.len() > room && !chunk.is_empty()) {
+            self.begin_chunk();
         }
         let chunk = self.chunks.last_mut().expect("a chunk was just made sure of");
         NewRow { before: chunk.len(), values: 0, rows: self }
+    }
+
+    /// Begins a chunk; where there was a full one there may be another.
+    #[cold]
+    fn begin_chunk(&mut self) {
+        let room = match self.chunks.last_mut() {
+            Some(full) => {
+                full.shrink_to_fit();
+                self.chunk_bytes
+            }
+            None => 0,
+        };
+        self.chunks.push(Vec::with_capacity(room));
+        self.count_in_last = 0;
     }
 
     /// Takes away the chunks that no row will be added to any more; what is left is the last one.
@@ -186,11 +269,13 @@ impl Rows {
     /// Reads the rows in order.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
-        Reader {
-            chunks: self.chunks.iter(),
-            bytes: &[],
-            row: vec![Value::Null; self.columns.len()],
-        }
+        Reader { cells: self.cells(), row: vec![Value::Null; self.columns.len()] }
+    }
+
+    /// Reads the values of all rows in order.
+    #[must_use]
+    pub fn cells(&self) -> Cells<'_> {
+        Cells { chunks: self.chunks.iter(), bytes: &[] }
     }
 }
 
@@ -207,19 +292,38 @@ pub struct NewRow<'a> {
 impl NewRow<'_> {
     /// Puts the value of the next column.
     pub fn put(&mut self, value: Value<'_>) {
-        let chunk = self.rows.chunks.last_mut().expect("a row begins in a chunk");
-        encode(value, chunk);
+        encode(value, self.next());
+    }
+
+    /// Puts a text as the value of the next column.
+    #[inline]
+    pub fn put_text(&mut self, text: Utf8<'_>) {
+        encode_text(text, self.next());
+    }
+
+    /// Puts a time as the value of the next column.
+    #[inline]
+    pub fn put_time(&mut self, time: Timestamp) {
+        encode_time(time, self.next());
+    }
+
+    /// Where the next value goes.
+    #[inline]
+    fn next(&mut self) -> &mut Vec<u8> {
         self.values += 1;
+        self.rows.chunks.last_mut().expect("a row begins in a chunk")
     }
 
     /// Ends the row.
     ///
     /// # Panics
     /// When the number of values is not the number of columns.
+    #[inline]
     pub fn end(self) {
         let NewRow { rows, before, values } = self;
         assert_eq!(values, rows.columns.len(), "a row has a value for each column");
         let chunk = rows.chunks.last_mut().expect("a row begins in a chunk");
+        rows.longest = rows.longest.max(chunk.len() - before);
         if chunk.len() > rows.chunk_bytes && before > 0 {
             let overflowing = chunk.split_off(before);
             chunk.shrink_to_fit();
@@ -234,8 +338,7 @@ impl NewRow<'_> {
 /// Reads rows one after the other, into one buffer.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    chunks: std::slice::Iter<'a, Vec<u8>>,
-    bytes: &'a [u8],
+    cells: Cells<'a>,
     row: Vec<Value<'a>>,
 }
 
@@ -243,13 +346,59 @@ impl<'a> Reader<'a> {
     /// The next row, until there is none. (Not an `Iterator`: each row borrows the reader.)
     #[expect(clippy::should_implement_trait, reason = "a row borrows the reader's buffer")]
     pub fn next(&mut self) -> Option<Row<'_, 'a>> {
-        while self.bytes.is_empty() {
-            self.bytes = self.chunks.next()?;
+        if !self.cells.begin_row() {
+            return None;
         }
         for value in &mut self.row {
-            decode(&mut self.bytes, value).expect("chunks are checked when they are taken in");
+            *value = match self.cells.take() {
+                Stored::Text(text) => Value::String(text.as_str()),
+                Stored::Other(value) => value,
+            };
         }
         Some(&self.row)
+    }
+}
+
+/// Reads value after value, row after row, for whoever knows how many columns there are.
+#[derive(Debug)]
+pub struct Cells<'a> {
+    chunks: std::slice::Iter<'a, Vec<u8>>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Cells<'a> {
+    /// Goes on to the next row when all values of the one before it are taken; false behind the last one.
+    #[inline]
+    pub fn begin_row(&mut self) -> bool {
+        while self.bytes.is_empty() {
+            let Some(chunk) = self.chunks.next() else { return false };
+            self.bytes = chunk;
+        }
+        true
+    }
+
+    /// Takes the next value of the row.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[inline]
+    #[must_use]
+    pub fn take(&mut self) -> Stored<'a> {
+        decode(&mut self.bytes).expect("chunks are checked when they are taken in")
+    }
+
+    /// What is not taken of this chunk, encoded.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Passes over values that are encoded as these; false where they are not next.
+    #[inline]
+    pub fn skip(&mut self, encoded: &[u8]) -> bool {
+        let rest = self.bytes.strip_prefix(encoded);
+        self.bytes = rest.unwrap_or(self.bytes);
+        rest.is_some()
     }
 }
 
@@ -257,55 +406,65 @@ fn encode(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(0),
         Value::Boolean(value) => out.push(1 + u8::from(value)),
-        Value::Int(value) => tagged(out, 3, &value.to_le_bytes()),
-        Value::Long(value) => tagged(out, 4, &value.to_le_bytes()),
-        Value::Double(value) => tagged(out, 5, &value.to_bits().to_le_bytes()),
-        Value::String(text) => {
-            let len = u32::try_from(text.len()).expect("a text is shorter than 4 GiB");
-            tagged(out, 6, &len.to_le_bytes());
-            out.extend_from_slice(text.as_bytes());
-        }
-        Value::Timestamp(value) => tagged(out, 7, &value.0.to_le_bytes()),
+        Value::Int(value) => tagged::<4, 5>(3, value.to_le_bytes(), out),
+        Value::Long(value) => tagged::<8, 9>(4, value.to_le_bytes(), out),
+        Value::Double(value) => tagged::<8, 9>(5, value.to_bits().to_le_bytes(), out),
+        Value::String(text) => encode_text(Utf8::from(text), out),
+        Value::Timestamp(value) => encode_time(value, out),
         Value::Decimal(value) => {
-            tagged(out, 8, &[value.scale]);
-            out.extend_from_slice(&value.unscaled.to_le_bytes());
+            let mut fields = [value.scale; 17];
+            fields[1..].copy_from_slice(&value.unscaled.to_le_bytes());
+            tagged::<17, 18>(8, fields, out);
         }
     }
 }
 
-fn tagged(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    out.push(tag);
-    out.extend_from_slice(bytes);
+#[inline]
+fn encode_text(text: Utf8<'_>, out: &mut Vec<u8>) {
+    let len = u32::try_from(text.0.len()).expect("a text is shorter than 4 GiB");
+    tagged::<4, 5>(6, len.to_le_bytes(), out);
+    out.extend_from_slice(text.0);
 }
 
-/// Reads into its place: a value that is moved there costs more than reading it.
 #[inline]
-fn decode<'a>(bytes: &mut &'a [u8], value: &mut Value<'a>) -> Result<(), &'static str> {
+fn encode_time(time: Timestamp, out: &mut Vec<u8>) {
+    tagged::<8, 9>(7, time.0.to_le_bytes(), out);
+}
+
+/// Appends a tag and its fields at once; `ALL` is one more than `FIELDS`.
+#[inline]
+fn tagged<const FIELDS: usize, const ALL: usize>(tag: u8, fields: [u8; FIELDS], out: &mut Vec<u8>) {
+    let mut all = [tag; ALL];
+    all[1..].copy_from_slice(&fields);
+    out.extend_from_slice(&all);
+}
+
+/// Takes the next value off. Texts are those of [`encode`]: bytes from elsewhere have to be checked (`check_value`).
+#[inline]
+fn decode<'a>(bytes: &mut &'a [u8]) -> Result<Stored<'a>, &'static str> {
     let [tag] = take(bytes)?;
-    match tag {
-        0 => *value = Value::Null,
-        1 => *value = Value::Boolean(false),
-        2 => *value = Value::Boolean(true),
-        3 => *value = Value::Int(i32::from_le_bytes(take(bytes)?)),
-        4 => *value = Value::Long(i64::from_le_bytes(take(bytes)?)),
-        5 => *value = Value::Double(f64::from_bits(u64::from_le_bytes(take(bytes)?))),
+    Ok(Stored::Other(match tag {
+        0 => Value::Null,
+        1 => Value::Boolean(false),
+        2 => Value::Boolean(true),
+        3 => Value::Int(i32::from_le_bytes(take(bytes)?)),
+        4 => Value::Long(i64::from_le_bytes(take(bytes)?)),
+        5 => Value::Double(f64::from_bits(u64::from_le_bytes(take(bytes)?))),
         6 => {
             let len = u32::from_le_bytes(take(bytes)?);
             let len = usize::try_from(len).map_err(|_| "a text is too long")?;
             let (text, rest) = bytes.split_at_checked(len).ok_or("it ends inside a text")?;
             *bytes = rest;
-            let text = std::str::from_utf8(text).map_err(|_| "a text is not UTF-8")?;
-            *value = Value::String(text);
+            return Ok(Stored::Text(Utf8(text)));
         }
-        7 => *value = Value::Timestamp(Timestamp(i64::from_le_bytes(take(bytes)?))),
+        7 => Value::Timestamp(Timestamp(i64::from_le_bytes(take(bytes)?))),
         8 => {
             let [scale] = take(bytes)?;
             let unscaled = i128::from_le_bytes(take(bytes)?);
-            *value = Value::Decimal(Decimal { unscaled, scale });
+            Value::Decimal(Decimal { unscaled, scale })
         }
         _ => return Err("a value has an unknown tag"),
-    }
-    Ok(())
+    }))
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], &'static str> {
@@ -315,17 +474,26 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], &'static str> {
 }
 
 fn check_chunk(columns: &[Column], mut bytes: &[u8]) -> Result<u64, RowsError> {
-    let (mut row, mut value) = (0, Value::Null);
+    let mut row = 0;
     while !bytes.is_empty() {
         for column in columns {
-            decode(&mut bytes, &mut value).map_err(|problem| RowsError { row, problem })?;
-            if !value_fits(value, column.data_type) {
-                return Err(RowsError { row, problem: "a value is not of its column's type" });
-            }
+            let check = decode(&mut bytes).and_then(|value| check_value(value, column.data_type));
+            check.map_err(|problem| RowsError { row, problem })?;
         }
         row += 1;
     }
     Ok(row)
+}
+
+fn check_value(value: Stored<'_>, data_type: DataType) -> Result<(), &'static str> {
+    let fits = match (value, data_type) {
+        (Stored::Text(text), DataType::String) => {
+            return Utf8::new(text.0).map(|_| ()).ok_or("a text is not UTF-8");
+        }
+        (Stored::Other(value), _) => value_fits(value, data_type),
+        (Stored::Text(_), _) => false,
+    };
+    if fits { Ok(()) } else { Err("a value is not of its column's type") }
 }
 
 fn value_fits(value: Value<'_>, data_type: DataType) -> bool {
@@ -335,7 +503,6 @@ fn value_fits(value: Value<'_>, data_type: DataType) -> bool {
         | (Value::Int(_), DataType::Int)
         | (Value::Long(_), DataType::Long)
         | (Value::Double(_), DataType::Double)
-        | (Value::String(_), DataType::String)
         | (Value::Timestamp(_), DataType::Timestamp) => true,
         (Value::Decimal(decimal), DataType::Decimal { scale, .. }) => decimal.scale == scale,
         _ => false,
@@ -391,6 +558,41 @@ mod tests {
         let mut wrong = whole.clone();
         wrong[0] = 9;
         assert!(Rows::from_chunks(columns(), vec![wrong]).is_err());
+    }
+
+    #[test]
+    fn only_utf8_is_a_text() {
+        for text in ["", "store-1", "a store named \u{e9}t\u{e9}", "\u{e9}", "a\0b"] {
+            assert_eq!(Utf8::new(text.as_bytes()).map(Utf8::as_str), Some(text));
+        }
+        for bytes in [&b"\xff"[..], b"store-1 \xc3", b"eight to\x80"] {
+            assert_eq!(Utf8::new(bytes), None);
+            let chunk =
+                [&[6][..], &u32::try_from(bytes.len()).unwrap().to_le_bytes(), bytes, &[0, 0]];
+            let error = Rows::from_chunks(columns(), vec![chunk.concat()]).unwrap_err();
+            assert_eq!(error.problem, "a text is not UTF-8");
+        }
+    }
+
+    #[test]
+    fn values_that_are_encoded_alike_can_be_passed_over() {
+        let rows = sample();
+        let mut cells = rows.cells();
+        assert!(cells.begin_row());
+        assert_eq!(cells.take(), Stored::Text("store-1".into()));
+        let next = cells.rest();
+        assert!(!cells.skip(&next[1..]));
+        assert!(cells.skip(&next[..18 + 9 + 3]));
+        assert!(!cells.begin_row(), "both rows are passed");
+    }
+
+    #[test]
+    fn a_long_row_does_not_make_chunks_of_one_row() {
+        let mut rows = Rows::with_chunks_of(columns(), 100);
+        for length in [200, 1, 1, 1, 1] {
+            rows.push(&[Value::String(&"x".repeat(length)), Value::Null, Value::Null]);
+        }
+        assert_eq!(rows.chunks().len(), 2);
     }
 
     #[test]

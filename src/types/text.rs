@@ -2,7 +2,7 @@
 //!
 //! Not here: doubles (`java_double`).
 
-use super::{Timestamp, Zone};
+use super::{Timestamp, Zone, decimal::POWERS};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -74,7 +74,7 @@ fn push_digits(number: i64, places: usize, text: &mut String) {
     let mut room = DigitRoom::default();
     let digits = digits(u128::from(number.unsigned_abs()), &mut room);
     (digits.len()..places).for_each(|_| text.push('0'));
-    text.push_str(digits);
+    text.extend(digits.iter().copied().map(char::from));
 }
 
 /// The numbers below a hundred, two digits each.
@@ -86,18 +86,18 @@ const PAIRS: &str = "\
 /// As many decimal digits as 128 bits have.
 const MOST_DIGITS: usize = 39;
 
-/// Where [`digits`] puts them.
+/// Where [`digits`] puts them; zeros are there already.
 #[derive(Debug)]
 pub(super) struct DigitRoom([u8; MOST_DIGITS]);
 
 impl Default for DigitRoom {
     fn default() -> DigitRoom {
-        DigitRoom([0; MOST_DIGITS])
+        DigitRoom([b'0'; MOST_DIGITS])
     }
 }
 
 /// A number's decimal digits, without zeros in front; 0 has one.
-pub(super) fn digits(number: u128, room: &mut DigitRoom) -> &str {
+pub(super) fn digits(number: u128, room: &mut DigitRoom) -> &[u8] {
     /// The largest power of ten in 64 bits.
     const LIMB: u128 = 10u128.pow(19);
     let DigitRoom(room) = room;
@@ -108,13 +108,30 @@ pub(super) fn digits(number: u128, room: &mut DigitRoom) -> &str {
             Ok(short) => break write_digits(short, &mut room[..end]),
             Err(_) => {
                 let low = u64::try_from(rest % LIMB).expect("a remainder is below its divisor");
-                room[..end].fill(b'0');
                 write_digits(low, &mut room[..end]);
                 (rest, end) = (rest / LIMB, end - 19);
             }
         }
     };
-    std::str::from_utf8(&room[first..]).expect("digits are ASCII")
+    &room[first..]
+}
+
+/// A number with so many places, at most 18, behind the point.
+#[inline]
+pub(super) fn short_decimal(number: u64, places: u8, room: &mut DigitRoom) -> &[u8] {
+    let DigitRoom(room) = room;
+    let mut end = MOST_DIGITS;
+    let mut whole = number;
+    if places > 0 {
+        let unit = POWERS[usize::from(places)].unsigned_abs();
+        whole = number / unit;
+        let point = MOST_DIGITS - 1 - usize::from(places);
+        write_digits(number % unit, room);
+        room[point] = b'.';
+        end = point;
+    }
+    let first = write_digits(whole, &mut room[..end]);
+    &room[first..]
 }
 
 /// Writes a number's digits to the end of `room`, two at a time; where they begin.
@@ -143,7 +160,7 @@ pub fn push_number(number: i64, text: &mut Vec<u8>) {
         text.push(b'-');
     }
     let mut room = DigitRoom::default();
-    text.extend_from_slice(digits(u128::from(number.unsigned_abs()), &mut room).as_bytes());
+    text.extend_from_slice(digits(u128::from(number.unsigned_abs()), &mut room));
 }
 
 /// Year, month and day of a day counted from 1970-01-01 in the proleptic Gregorian calendar, for
@@ -188,7 +205,7 @@ mod tests {
         let limbs = [0, 1, 9, 10, 99, 100, 101, 1 << 32, u128::from(u64::MAX), u128::MAX];
         let powers = (0..39).map(|power| 10u128.pow(power));
         for number in powers.flat_map(|power| [power - 1, power, power + 1]).chain(limbs) {
-            assert_eq!(digits(number, &mut DigitRoom::default()), number.to_string());
+            assert_eq!(digits(number, &mut DigitRoom::default()), number.to_string().as_bytes());
         }
         for number in [i64::MIN, -10, -1, 0, 7, 1_234_567, i64::MAX] {
             let mut text = Vec::new();

@@ -54,27 +54,15 @@ impl WindowPlan {
         Ok(true)
     }
 
-    /// The values of a group's key columns as they print, for people.
-    ///
-    /// # Errors
-    /// A key that is not of this plan's key columns.
-    pub fn decode_key(
-        &self,
-        mut encoded: &[u8],
-        texts: &mut String,
-    ) -> Result<Vec<DecodedKey>, KeyError> {
-        let types = self.key_types.iter();
-        types.map(|&data_type| key::decode(data_type, &mut encoded, texts)).collect()
-    }
-
     /// Whether a key is of this plan's key columns, at least in its beginning.
     ///
     /// # Errors
-    /// As [`WindowPlan::decode_key`].
+    /// A key that is not.
     pub fn check_key(&self, mut encoded: &[u8]) -> Result<(), KeyError> {
         self.key_types.iter().try_for_each(|&data_type| key::check(data_type, &mut encoded))
     }
 
+    #[inline]
     fn result<'g>(
         &self,
         group: Group<'g>,
@@ -98,22 +86,23 @@ impl WindowPlan {
         }
         let mut row = rows.begin();
         for column in &self.output {
-            row.put(match column.source {
-                OutputSource::WindowStart => Value::Timestamp(group.start),
-                OutputSource::WindowEnd => Value::Timestamp(group.end),
+            match column.source {
+                OutputSource::WindowStart => row.put_time(group.start),
+                OutputSource::WindowEnd => row.put_time(group.end),
                 OutputSource::Key(index) => match &keys[index] {
-                    DecodedKey::Value(value) => *value,
-                    DecodedKey::Text(range) => Value::String(&texts[range.clone()]),
+                    DecodedKey::Text(text) => row.put_text(*text),
+                    DecodedKey::Joined(range) => row.put_text(texts[range.clone()].into()),
+                    DecodedKey::Value(value) => row.put(*value),
                 },
                 OutputSource::Aggregate(index) => match &results[index] {
-                    Outcome::Value(value) => *value,
-                    Outcome::Text(text) => Value::String(text),
-                    Outcome::Misfit => Value::Null,
+                    Outcome::Value(value) => row.put(*value),
+                    Outcome::Text(text) => row.put_text((&**text).into()),
+                    Outcome::Misfit => row.put(Value::Null),
                 },
                 OutputSource::Column(_) | OutputSource::EventTime | OutputSource::Computed(_) => {
                     unreachable!("a checked aggregation outputs keys, windows and aggregates")
                 }
-            });
+            }
         }
         row.end();
         Ok(())
@@ -124,7 +113,7 @@ impl WindowPlan {
 #[derive(Default)]
 struct Scratch<'g> {
     texts: String,
-    keys: Vec<DecodedKey>,
+    keys: Vec<DecodedKey<'g>>,
     results: Vec<Outcome<'g>>,
 }
 
@@ -140,6 +129,7 @@ fn is_inexact(accumulator: &Accumulator) -> bool {
     matches!(accumulator, Accumulator::Sum(Sum { inexact: Some(_), .. }))
 }
 
+#[inline]
 fn finish<'a>(planned: &PlannedAggregate, accumulator: &'a Accumulator) -> Outcome<'a> {
     let output = planned.aggregate.output_type;
     match accumulator {
@@ -155,6 +145,7 @@ fn finish<'a>(planned: &PlannedAggregate, accumulator: &'a Accumulator) -> Outco
 }
 
 /// An exact sum is cast straight from its decimal, so that it is rounded at most once.
+#[inline]
 fn finish_sum(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
     let (result, output) = (planned.aggregate.result_type, planned.aggregate.output_type);
     if sum.inexact.is_some() {
@@ -170,7 +161,12 @@ fn finish_sum(planned: &PlannedAggregate, sum: &Sum) -> Outcome<'static> {
             Err(_) => Outcome::Misfit,
         },
         DataType::Decimal { precision, .. } if total.digits() > precision => Outcome::Misfit,
-        _ => cast(Value::Decimal(total), output),
+        _ => match output {
+            DataType::Decimal { precision, scale } => total
+                .within(precision, scale)
+                .map_or(Outcome::Misfit, |total| Outcome::Value(Value::Decimal(total))),
+            _ => cast(Value::Decimal(total), output),
+        },
     }
 }
 

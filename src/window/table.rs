@@ -9,6 +9,7 @@
 use foldhash::fast::FixedState;
 use std::{
     hash::{BuildHasher, Hasher as _},
+    mem,
     ops::Range,
     sync::OnceLock,
 };
@@ -185,8 +186,12 @@ impl Table {
             keys.extend_from_slice(self.key(group as usize));
             key_ends.push(keys.len());
         }
-        let accumulators = order.iter().flat_map(|&group| self.accumulators(group as usize));
-        let accumulators = accumulators.cloned().collect();
+        let mut accumulators = Vec::with_capacity(self.accumulators.len());
+        for &group in &order {
+            let range = self.range_of(group as usize);
+            let moved = self.accumulators[range].iter_mut();
+            accumulators.extend(moved.map(|moved| mem::replace(moved, Accumulator::Count(0))));
+        }
         if let GroupWindows::Each(windows) = &mut self.windows {
             *windows = order.iter().map(|&group| windows[group as usize]).collect();
         }
@@ -203,7 +208,7 @@ impl Table {
     /// number, beside the index they belong to.
     fn sort(&self) -> Box<[u32]> {
         let common = self.common_key_bytes();
-        let leading = |group: u32| leading(&self.key(group as usize)[common..]);
+        let leading = |group: u32| leading(self.key(group as usize), common);
         let groups = 0..short(self.len());
         match &self.windows {
             GroupWindows::Same(..) => {
@@ -244,8 +249,13 @@ impl Table {
             return 0;
         }
         let first = self.key(0);
+        let first_word = leading(first, 0);
         (1..self.len()).fold(first.len(), |common, group| {
             let key = self.key(group);
+            let alike = (leading(key, 0) ^ first_word).leading_zeros() as usize / 8;
+            if common <= alike && common <= key.len() {
+                return common;
+            }
             if key.get(..common) == Some(&first[..common]) {
                 return common;
             }
@@ -296,6 +306,7 @@ impl Table {
         index
     }
 
+    #[inline]
     pub(super) fn group(&self, index: usize) -> Group<'_> {
         let (start, end) = self.windows.of(index);
         Group { start, end, key: self.key(index), accumulators: self.accumulators(index) }
@@ -365,10 +376,12 @@ impl Table {
         self.order.take();
     }
 
+    #[inline]
     fn key(&self, index: usize) -> &[u8] {
         &self.keys[key_range(&self.key_ends, index)]
     }
 
+    #[inline]
     fn accumulators(&self, index: usize) -> &[Accumulator] {
         &self.accumulators[self.range_of(index)]
     }
@@ -455,13 +468,24 @@ fn text_bytes(accumulators: &[Accumulator]) -> usize {
     accumulators.iter().map(Accumulator::text_bytes).sum()
 }
 
-/// The first eight bytes as a number that compares as they do; shorter ones are less than longer ones
-/// or equal to them.
-fn leading(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let len = key.len().min(8);
-    bytes[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(bytes)
+/// The eight bytes behind `common` as a number that compares as they do; shorter ones are less than longer
+/// ones or equal to them.
+#[inline]
+fn leading(key: &[u8], common: usize) -> u64 {
+    let rest = &key[common..];
+    match (rest.first_chunk(), key.last_chunk()) {
+        (Some(first), _) => u64::from_be_bytes(*first),
+        // What they have in common is shifted out.
+        (None, Some(last)) => {
+            let bits = 8 * (8 - rest.len() as u32);
+            u64::from_be_bytes(*last).checked_shl(bits).unwrap_or(0)
+        }
+        (None, None) => {
+            let mut bytes = [0; 8];
+            bytes[..rest.len()].copy_from_slice(rest);
+            u64::from_be_bytes(bytes)
+        }
+    }
 }
 
 #[cfg(test)]

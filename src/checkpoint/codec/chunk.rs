@@ -245,19 +245,28 @@ impl ChunkWriter {
 }
 
 /// How many bytes both begin with.
-fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    let mut alike = 0;
-    while let (Some(one), Some(other)) = (word_at(one, alike), word_at(other, alike)) {
+#[inline]
+pub(super) fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    let shorter = one.len().min(other.len());
+    let Some(last) = shorter.checked_sub(8) else {
+        return one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    };
+    let mut at = 0;
+    while let (Some(one), Some(other)) = (word_at(one, at), word_at(other, at)) {
         if one != other {
-            return alike + ((one ^ other).trailing_zeros() / 8) as usize;
+            return at + ((one ^ other).trailing_zeros() / 8) as usize;
         }
-        alike += 8;
+        if at == last {
+            break;
+        }
+        // The last word may begin inside the one before it.
+        at = last.min(at + 8);
     }
-    let rest = one[alike..].iter().zip(&other[alike..]);
-    alike + rest.take_while(|(one, other)| one == other).count()
+    shorter
 }
 
 /// Eight bytes, the first of them the lowest.
+#[inline]
 fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk::<8>().map(|word| u64::from_le_bytes(*word))
 }

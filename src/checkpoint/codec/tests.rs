@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{chunk::decode_row, chunk::encode_row, *};
+use super::{chunk::common_prefix, chunk::decode_row, chunk::encode_row, *};
 use crate::{
     batch::{BatchRecord, Begun, Chunks, DeadLetter, DeadLetterReason, Genesis, Mark, Superseded},
     checkpoint::trials::{self, Trial},
@@ -410,6 +410,15 @@ proptest! {
             }
         }
         prop_assert_eq!(left.next(), None);
+    }
+
+    #[test]
+    fn what_keys_have_in_common_is_all_of_it(
+        alike in prop::collection::vec(any::<u8>(), 0..30), one in "[ab]{0,20}", other in "[ab]{0,20}",
+    ) {
+        let [one, other] = [one, other].map(|rest| [&alike, rest.as_bytes()].concat());
+        let expected = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+        prop_assert_eq!(common_prefix(&one, &other), expected);
     }
 
     #[test]
