@@ -32,7 +32,8 @@ with up to 20 s of disorder. All systems read the same topics. Before a run's ti
 with sums recounted from the topic, to the cent; a run that is wrong is called WRONG, and this script then fails.
 
 Options
-  --peers LIST       none (default), all, or of: flink kafka-streams spark bytewax polars, with commas between them
+  --peers LIST       none (default), all, or of: flink kafka-streams spark bytewax polars, with commas between them;
+                     flink is both of its backends, flink:heap and flink:rocksdb
   --stores LIST      numbers of stores, each a workload (default 100,100000)
   --events N         events of a workload (default 10000000; 1.1 GB of disk for each workload)
   --rounds N         rounds; in each every system runs once on every workload (default 3)
@@ -260,10 +261,10 @@ main() {
     make_places ''
     RUNS=$OUT/runs.jsonl
     [ ! -s "$RUNS" ] || misuse "$RUNS is there already: choose another --out."
-    for name in "${PEER_NAMES[@]}"; do "prepare_$name"; done
+    for name in "${PEER_NAMES[@]}"; do "prepare_${name%%:*}"; done
     write_environment "$@"
     {
-        for name in "${PEER_NAMES[@]}"; do "version_$name"; done
+        for name in "${PEER_NAMES[@]}"; do "version_${name%%:*}"; done
         printf 'java options: %s\n' "${BENCH_JAVA_OPTS:-none}"
     } >>"$OUT/environment.txt"
     start_kafka

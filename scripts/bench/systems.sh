@@ -18,9 +18,10 @@
 #
 # Invariant: what is printed on stdout is for the scripts. Not here: measuring and checking (bench/parts.sh), rounds.
 
-# What a peer is called in --peers, and the names of its variants in the table.
+# What a peer is called in --peers, and the names of its variants in the table; NAME:VARIANT is one of them.
 variants_of() {
     case $1 in
+        flink:heap | flink:rocksdb) printf '%s\n' "${1/:/ }" ;;
         sales-stream) printf '%s\n' "sales-stream files" "sales-stream none" ;;
         probe) printf '%s\n' "probe source" "probe consume" "probe parse" "probe aggregate" "probe checkpoint" ;;
         flink) printf '%s\n' "flink heap" "flink rocksdb" ;;

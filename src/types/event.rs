@@ -5,18 +5,7 @@
 //!
 //! Not here: how bytes become cells (`decode`); what is done with them (`window`, `batch`).
 
-use super::{Decimal, Timestamp, Value};
-
-/// 10^0 to 10^18: as many digits as a short number has.
-const POWERS_OF_TEN: [i64; 19] = {
-    let mut powers = [1; 19];
-    let mut at = 1;
-    while at < powers.len() {
-        powers[at] = powers[at - 1] * 10;
-        at += 1;
-    }
-    powers
-};
+use super::{Decimal, Timestamp, Value, decimal::POWERS};
 
 /// Which buffer a [`Span`] points into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +51,7 @@ impl Number {
     pub fn short_nanos(self) -> Option<i128> {
         match self {
             Number::Short { mantissa, scale } if scale <= EXACT_SCALE => {
-                let power = POWERS_OF_TEN[usize::from(EXACT_SCALE - scale)];
+                let power = POWERS[usize::from(EXACT_SCALE - scale)];
                 Some(i128::from(mantissa) * i128::from(power))
             }
             _ => None,
@@ -168,7 +157,7 @@ impl<'a> Event<'a> {
                 if let Some(nanos) = number.short_nanos() {
                     return Some(nanos);
                 }
-                let power = *POWERS_OF_TEN.get(usize::from(scale - EXACT_SCALE))?;
+                let power = *POWERS.get(usize::from(scale - EXACT_SCALE))?;
                 (mantissa % power == 0).then(|| i128::from(mantissa / power))
             }
             Number::Text(span) => {
@@ -326,11 +315,11 @@ fn signed(text: &[u8]) -> Option<i64> {
 /// standard library parses the rest.
 fn short_to_double(mantissa: i64, scale: u8) -> f64 {
     const EXACT: u64 = 1 << 53;
-    const POWERS: [f64; 19] = [
+    const DOUBLES: [f64; 19] = [
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
         1e17, 1e18,
     ];
-    match POWERS.get(usize::from(scale)) {
+    match DOUBLES.get(usize::from(scale)) {
         Some(power) if mantissa.unsigned_abs() <= EXACT => mantissa as f64 / power,
         _ => format!("{mantissa}e-{scale}")
             .parse()

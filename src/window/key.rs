@@ -51,9 +51,8 @@ fn encode_text(text: &[u8], key: &mut Vec<u8>) {
         // In pieces of a fixed length, which needs no call.
         Some(word) => {
             let end = key.len() + text.len() + 3;
-            key.push(1);
-            key.extend_from_slice(&word.to_le_bytes());
-            key.extend_from_slice(&[0, 0]);
+            key.extend_from_slice(&(word << 8 | 1).to_le_bytes());
+            key.extend_from_slice(&[word.to_le_bytes()[15], 0, 0]);
             key.truncate(end);
         }
         None => encode_long_text(text, key),
