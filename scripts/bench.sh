@@ -225,18 +225,23 @@ summary() {
             user + kernel, wall, peak, events / 1000 / (user + kernel) }'
 }
 
-# The systems of this run in the order of the table, one a line.
+# The systems of this run in the order of the table, one a line: what is compared most closely runs side by side, because
+# a machine's speed drifts.
 systems() {
     local name
     variants_of sales-stream
-    for name in "${PEER_NAMES[@]}"; do variants_of "$name"; done
     [ -z "$PROBES" ] || variants_of probe
+    for name in "${PEER_NAMES[@]}"; do variants_of "$name"; done
 }
+
+# Reads the workload of $1 stores once, so that the broker has it in memory for the first system as for the last.
+warm_up() { in_background "$TOOL" probe --step source --brokers "$BROKERS" --topic "$(topic_of "$1")" --dir "$WORK" >/dev/null; }
 
 run_rounds() {
     local stores rate
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
         for stores in "${STORES_NAMES[@]}"; do
+            warm_up "$stores"
             for SYSTEM in "${SYSTEMS[@]}"; do
                 if ! can_do "${SYSTEM%% *}" "$stores"; then
                     say "round $ROUND of $ROUNDS, $stores stores: $SYSTEM is left out (benches/peers/${SYSTEM%% *}/README.md)"
