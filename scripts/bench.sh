@@ -238,11 +238,13 @@ systems() {
 warm_up() { in_background "$TOOL" probe --step source --brokers "$BROKERS" --topic "$(topic_of "$1")" --dir "$WORK" >/dev/null; }
 
 run_rounds() {
-    local stores rate
+    local stores rate order
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
+        # Back and forth: whoever runs later finds the machine as the others left it, its memory above all.
+        mapfile -t order < <(if [ $((ROUND % 2)) -eq 1 ]; then systems; else systems | tac; fi)
         for stores in "${STORES_NAMES[@]}"; do
             warm_up "$stores"
-            for SYSTEM in "${SYSTEMS[@]}"; do
+            for SYSTEM in "${order[@]}"; do
                 if ! can_do "${SYSTEM%% *}" "$stores"; then
                     say "round $ROUND of $ROUNDS, $stores stores: $SYSTEM is left out (benches/peers/${SYSTEM%% *}/README.md)"
                     continue
@@ -274,7 +276,6 @@ main() {
     } >>"$OUT/environment.txt"
     start_kafka
     for stores in "${STORES_NAMES[@]}"; do load_workload "$stores"; done
-    mapfile -t SYSTEMS < <(systems)
     FAILURES=0 STAMP=$(date -u +%s)
     run_rounds
     {

@@ -199,9 +199,14 @@ fn print_latencies(latencies: &BTreeMap<u32, Vec<Latency>>, wrong: usize) {
     println!();
 }
 
-/// The ratio of two medians, where both were measured.
+/// How two systems compare, where both were measured: the median of the rounds' ratios, because a machine's speed
+/// drifts from round to round; of the medians where a round is missing.
 fn ratio(of: &[f64], to: &[f64]) -> Option<f64> {
-    Some(median(of)? / median(to)?)
+    if of.len() != to.len() {
+        return Some(median(of)? / median(to)?);
+    }
+    let of_rounds: Vec<f64> = of.iter().zip(to).map(|(of, to)| of / to).collect();
+    median(&of_rounds)
 }
 
 impl Row {
@@ -250,7 +255,14 @@ fn shown(values: &[f64], places: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{median, shown};
+    use super::{median, ratio, shown};
+
+    #[test]
+    fn systems_are_compared_round_by_round() {
+        assert_eq!(ratio(&[1.0, 20.0, 3.0], &[2.0, 10.0, 6.0]), Some(0.5));
+        assert_eq!(ratio(&[1.0, 3.0], &[2.0]), Some(1.0));
+        assert_eq!(ratio(&[], &[]), None);
+    }
 
     #[test]
     fn the_median_is_the_middle_or_between_the_two_middle_ones() {

@@ -30,7 +30,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 // but its own weak one.
 #[unsafe(export_name = "malloc_conf")]
 pub static ALLOCATOR_SETTINGS: Option<&'static u8> = Some(&SETTINGS[0]);
-static SETTINGS: [u8; 41] = *b"narenas:2,dirty_decay_ms:1000,thp:always\0";
+static SETTINGS: [u8; 41] = *b"narenas:2,dirty_decay_ms:3000,thp:always\0";
 
 /// What goes wrong is told to whoever runs the bench; nothing decides by its kind.
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
