@@ -39,8 +39,8 @@ pub(super) struct Parts {
 /// Divides a limit.
 pub(super) fn divide(limit: MemoryLimit) -> Parts {
     let limit = limit.bytes();
-    let queue = (limit / 32).clamp(2 * MIB, 16 * MIB);
-    let write_buffers = (limit / 32).clamp(4 * MIB, 32 * MIB);
+    let queue = (limit / 32).clamp(2 * MIB, 12 * MIB);
+    let write_buffers = (limit / 32).clamp(4 * MIB, 24 * MIB);
     let block_cache = (limit / 128).clamp(MIB, 8 * MIB);
     let batch = (limit / 2).min(DEFAULT_MAX_OFFSETS * RECORD_BYTES);
     // A record that waits takes about as much again besides its bytes, and a buffer that is being flushed is

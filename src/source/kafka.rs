@@ -77,7 +77,7 @@ pub struct KafkaSourceConfig {
 
 impl KafkaSourceConfig {
     /// As many bytes wait where memory is not short.
-    pub const QUEUE_BYTES: usize = 16 << 20;
+    pub const QUEUE_BYTES: usize = 12 << 20;
 }
 
 /// A topic of a Kafka cluster.

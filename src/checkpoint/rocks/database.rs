@@ -40,7 +40,7 @@ pub struct DatabaseRoom {
 
 impl Default for DatabaseRoom {
     fn default() -> DatabaseRoom {
-        DatabaseRoom { write_buffer_bytes: 32 << 20, block_cache_bytes: 8 << 20 }
+        DatabaseRoom { write_buffer_bytes: 24 << 20, block_cache_bytes: 8 << 20 }
     }
 }
 
