@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures how the cost of an event, a checkpoint and a recovery grows, and draws the curves. `--help` teaches it.
 #
-# Invariants: a point counts only if its results were right; both systems of a point read the same topic; nothing is left
+# Invariants: a point counts only if its results were right; both systems of a point read the same topic, in turn; nothing is left
 # running and nothing outside the run's directory, and docs/ where asked, is changed. Start at `main`. The parts:
 # bench/parts.sh (building, the broker, one measured run), bench/systems.sh (how each system is started), benches/tool
 # (workload, recount, checks, measuring, held states, pictures).
@@ -34,7 +34,7 @@ Curves
 
 Options
   --curves LIST      which, with commas between them (default: all)
-  --rounds N         rounds of each point (default 3)
+  --rounds N         rounds of each point (default 5)
   --events N         events of a point of the first three curves (default 3000000)
   --backlog MINUTES  the longest backlog (default 360, which is 43 million events and 5 GB)
   --held GROUPS      the most groups of a recovery (default 20000000: 2 GB of memory)
@@ -45,10 +45,11 @@ Options
   --port N           port of the broker (default 29792)
   --timeout S        most seconds of one run (default 900)
 
-The cost of an event is the CPU time of the process, less that of a start on the topic while it was empty, by the number
-of events. For the first three curves all groups stay open while it is measured; then a record far ahead in each
-partition closes their windows, each run is started again from its checkpoint, and its results are compared with sums
-recounted from the topic, to the cent. Checkpoints and recoveries are measured without Kafka, by the product's own
+The cost of an event is the CPU time of the process, less that of a start on an empty topic just before, by the number
+of events. In a round all points of a curve are measured, back and forth, those of few events several times; they are
+compared within rounds. For the first three curves all groups stay open while it is measured; then a record far ahead in
+each partition closes their windows, each run is started again from its checkpoint, and its results are compared with
+sums recounted from the topic, to the cent. Checkpoints and recoveries are measured without Kafka, by the product's own
 code in a process of its own for each point; what is read back must be what was written, to the cent.
 USAGE
 }
@@ -56,7 +57,7 @@ USAGE
 readonly ALL_CURVES=partitions,windows,groups,backlog,changed,held,recovery
 
 parse_options() {
-    CURVES_LIST=$ALL_CURVES ROUNDS=3 EVENTS=3000000 BACKLOG=360 HELD=20000000 DOCS='' QUICK=''
+    CURVES_LIST=$ALL_CURVES ROUNDS=5 EVENTS=3000000 BACKLOG=360 HELD=20000000 DOCS='' QUICK=''
     OUT='' DIR='' PORT=29792 TIMEOUT=900
     while [ $# -gt 0 ]; do
         case $1 in
@@ -130,73 +131,117 @@ set_run() {
     FAILURE='' VERDICT=''
 }
 
-# What the systems cost with nothing to read, into the variables START_…
-measure_starts() {
-    ROUND=0
-    for SYSTEM in "sales-stream files" "probe checkpoint"; do
-        set_run start
-        run_phase whole
-        [ -z "$FAILURE" ] || die "$SYSTEM on an empty topic: $FAILURE"
-        case $SYSTEM in
-            probe*) START_PROBE=$(figures whole) ;;
-            *) START_OURS=$(figures whole) ;;
-        esac
-        rm -rf "$RUN_DIR"
-    done
+# Sets what point X of a curve of events is: its topic, one beside it that stays empty, what is due of it.
+set_point() {
+    TOPIC=growth-$CURVE-$X-$STAMP EMPTY=$TOPIC-empty TRUTH=$DIR/recounts/growth-$CURVE-$X
+    PARTITIONS=3
+    case $CURVE in
+        partitions) PARTITIONS=$X && open_windows 1000 10 ;;
+        windows) open_windows $((WINDOW_GROUPS / X)) "$X" ;;
+        groups) open_windows $((X / 10)) 10 ;;
+        backlog)
+            WATERMARK_S=30
+            LOAD=(--events $((X * 60 * 2000)) --stores 100 --span $((X * 60)))
+            ;;
+    esac
 }
 
-# Measures both systems on a topic of $1 partitions that is loaded by the options that follow, with its watermark
-# WATERMARK_S behind, and checks what they did.
-measure_events() {
-    local partitions=$1 events
-    shift
-    TOPIC=growth-$CURVE-$X-$STAMP TRUTH=$DIR/recounts/growth-$CURVE-$X
-    make_topic "$TOPIC" "$partitions"
-    measure_starts
-    in_background "$TOOL" load --brokers "$BROKERS" --topic "$TOPIC" "$@"
+# The load of a point: events of $1 stores in $2 windows that stay open.
+open_windows() {
+    WATERMARK_S=$(($2 * 30 + 30))
+    # All in the seconds before a full window's begin.
+    LOAD=(--events "$EVENTS" --stores "$1" --span 1 --disorder $(($2 * 30)) --start 1756799999)
+}
+
+load_point() {
+    say "loading $CURVE: $X"
+    make_topic "$EMPTY" "$PARTITIONS"
+    make_topic "$TOPIC" "$PARTITIONS"
+    in_background "$TOOL" load --brokers "$BROKERS" --topic "$TOPIC" "${LOAD[@]}"
     in_background "$TOOL" recount --brokers "$BROKERS" --topic "$TOPIC" --watermark "$WATERMARK_S" --out "$TRUTH" >"$TRUTH.summary"
-    events=$(sed -n 's/.*"events":\([0-9]*\).*/\1/p' "$TRUTH.summary")
+    COUNTED[$X]=$(sed -n 's/.*"events":\([0-9]*\).*/\1/p' "$TRUTH.summary")
+}
+
+# Measures a curve of events: in each round all its points, back and forth, so that a machine that becomes faster or
+# slower does so for all of them.
+measure_events() {
+    local points there back
+    points=$(points_of "$CURVE")
+    for X in $points; do set_point && load_point; done
+    there=$points back=$(tac <<<"$points")
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
-        SYSTEM="probe checkpoint"
-        set_run run
-        run_phase whole
-        # What is due is in its file; that the rest is right too, its sum says.
-        RESULTS=counted:%LOG
-        [ -n "$FAILURE" ] || check whole
-        [ -n "$FAILURE" ] || VERDICT="$SYSTEM: $(cost_summary)"
-        tell_point "\"system\":\"$SYSTEM\",\"events\":$events,\"figures\":$(figures whole),\"start\":$START_PROBE"
-        rm -rf "$RUN_DIR"
-        SYSTEM="sales-stream files"
-        set_run run
-        run_phase whole
-        printf '%s' "$FAILURE" >"$RUN_DIR/failure"
+        for X in $there; do
+            say "$CURVE: $X"
+            set_point
+            for ((RUN = 1; RUN <= $(runs_of_round); RUN++)); do measure_both; done
+        done
+        points=$there there=$back back=$points
     done
+    for X in $there; do set_point && close_point; done
+}
+
+# How often a point is measured in a round: what takes milliseconds, more often.
+runs_of_round() { printf '%s\n' $(((MANY_EVENTS - 1) / ${COUNTED[$X]} + 1)); }
+
+# One run of each system on the point; the results of sales-stream are there when the windows are closed.
+measure_both() {
+    SYSTEM="probe checkpoint"
+    measure_start
+    set_run "run-$RUN"
+    run_phase whole
+    # What is due is in its file; that the rest is right too, its sum says.
+    RESULTS=counted:%LOG
+    [ -n "$FAILURE" ] || check whole
+    [ -n "$FAILURE" ] || VERDICT="$SYSTEM: $(cost_summary)"
+    tell_cost
+    rm -rf "$RUN_DIR"
+    SYSTEM="sales-stream files"
+    measure_start
+    set_run "run-$RUN"
+    printf '%s' "$START" >"$RUN_DIR/start-figures"
+    run_phase whole
+    printf '%s' "$FAILURE" >"$RUN_DIR/failure"
+}
+
+# What SYSTEM costs with nothing to read, into START.
+measure_start() {
+    local topic=$TOPIC
+    TOPIC=$EMPTY
+    set_run "start-$RUN"
+    run_phase whole
+    [ -z "$FAILURE" ] || die "$SYSTEM on an empty topic: $FAILURE"
+    START=$(figures whole) TOPIC=$topic
+    rm -rf "$RUN_DIR"
+}
+
+tell_cost() {
+    tell_point "\"system\":\"$SYSTEM\",\"events\":${COUNTED[$X]},\"figures\":$(figures whole),\"start\":$START"
+}
+
+# Closes the windows of the point, lets each run of sales-stream go on to the end, and checks its results.
+close_point() {
+    say "closing $CURVE: $X"
     in_background "$TOOL" close --brokers "$BROKERS" --topic "$TOPIC"
+    SYSTEM="sales-stream files"
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
-        set_run run
-        FAILURE=$(<"$RUN_DIR/failure")
-        run_phase rest
-        RESULTS=closed:$RUN_DIR/results
-        [ -n "$FAILURE" ] || check rest
-        [ -n "$FAILURE" ] || VERDICT="$VERDICT; $SYSTEM: $(cost_summary)"
-        tell_point "\"system\":\"$SYSTEM\",\"events\":$events,\"figures\":$(figures whole),\"start\":$START_OURS"
-        rm -rf "$RUN_DIR"
+        for ((RUN = 1; RUN <= $(runs_of_round); RUN++)); do
+            set_run "run-$RUN"
+            START=$(<"$RUN_DIR/start-figures") FAILURE=$(<"$RUN_DIR/failure")
+            run_phase rest
+            RESULTS=closed:$RUN_DIR/results
+            [ -n "$FAILURE" ] || check rest
+            [ -n "$FAILURE" ] || VERDICT="$VERDICT; $SYSTEM: $(cost_summary)"
+            tell_cost
+            rm -rf "$RUN_DIR"
+        done
     done
-    delete_topics "$TOPIC"
+    delete_topics "$TOPIC" "$EMPTY"
     rm -f "$TRUTH" "$TRUTH.summary"
 }
 
 cost_summary() {
     awk -v user="$(figure whole user_s)" -v kernel="$(figure whole system_s)" -v wall="$(figure whole wall_s)" \
         'BEGIN { printf "%.2f CPU-seconds, %.2f s", user + kernel, wall }'
-}
-
-# Events of $1 stores in $2 windows that stay open, in a topic of $3 partitions.
-measure_open_windows() {
-    local stores=$1 windows=$2 partitions=$3
-    WATERMARK_S=$((windows * 30 + 30))
-    # All in the seconds before a full window's begin.
-    measure_events "$partitions" --events "$EVENTS" --stores "$stores" --span 1 --disorder $((windows * 30)) --start 1756799999
 }
 
 # A checkpoint of $1 groups with batches that change $2 of them.
@@ -244,14 +289,17 @@ measure_recovery() {
     rm -rf "$RUN_DIR"
 }
 
+measure_curve() {
+    case $CURVE in
+        partitions | windows | groups | backlog) measure_events ;;
+        *) for X in $(points_of "$CURVE"); do measure_point; done ;;
+    esac
+}
+
+# Measures a point of a curve that needs no topic.
 measure_point() {
     say "$CURVE: $X"
-    WATERMARK_S=30
     case $CURVE in
-        partitions) measure_open_windows 1000 10 "$X" ;;
-        windows) measure_open_windows $((WINDOW_GROUPS / X)) "$X" 3 ;;
-        groups) measure_open_windows $((X / 10)) 10 3 ;;
-        backlog) measure_events 3 --events $((X * 60 * 2000)) --stores 100 --span $((X * 60)) ;;
         changed) measure_checkpoints "$CHANGED_HELD" "$X" ;;
         held) measure_checkpoints "$X" "$HELD_CHANGED" ;;
         recovery) measure_recovery "$X" ;;
@@ -276,11 +324,10 @@ main() {
     write_environment "$@"
     WINDOW_GROUPS=100000 CHANGED_HELD=1000000 HELD_CHANGED=10000
     [ -z "$QUICK" ] || WINDOW_GROUPS=1000 CHANGED_HELD=100000 HELD_CHANGED=1000
-    FAILURES=0 STAMP=$(date -u +%s)
+    FAILURES=0 STAMP=$(date -u +%s) MANY_EVENTS=1000000
+    declare -gA COUNTED=()
     [[ ,$CURVES_LIST, != *,@(partitions|windows|groups|backlog),* ]] || start_kafka
-    for CURVE in "${CURVES[@]}"; do
-        for X in $(points_of "$CURVE"); do measure_point; done
-    done
+    for CURVE in "${CURVES[@]}"; do measure_curve; done
     draw "$OUT/growth.md" "$OUT/growth"
     [ -z "$DOCS" ] || draw docs/growth.md docs/growth
     grep -E '^(Flat|At least|From|With the most|A gigabyte)' "$OUT/growth.md" || true

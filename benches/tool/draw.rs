@@ -2,15 +2,16 @@
 //!
 //! Invariants: only points whose results were right are drawn, and a curve with wrong ones says so; a point is the
 //! median of its rounds, its bar goes from the least to the most; what is claimed to be flat or proportional is
-//! computed here from the same points, with the tolerance named, and said whether it holds or not. Colours, markers
-//! and names tell series apart, on light paper and on dark.
+//! computed here from the same points, with the tolerance named, and said whether it holds or not; costs of events are
+//! compared within rounds, for the machine is not equally fast in all of them. Colours, markers and names tell series
+//! apart, on light paper and on dark.
 //!
 //! Start at [`Draw::run`]. Not here: where points come from (`scripts/growth.sh`).
 
 mod picture;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -57,6 +58,7 @@ pub struct Draw {
 struct Point {
     curve: String,
     x: f64,
+    round: u32,
     right: bool,
     #[serde(default)]
     system: String,
@@ -181,8 +183,34 @@ const CURVES: [Curve; 7] = [
     },
 ];
 
-/// Values of the rounds by series and x.
-type Lines = BTreeMap<String, Vec<(f64, Vec<f64>)>>;
+/// What was measured, by series; in each the points in the order of x.
+type Lines = BTreeMap<String, Vec<Measured>>;
+
+/// What was measured of a series at one x.
+#[derive(Debug, PartialEq)]
+struct Measured {
+    x: f64,
+    /// By round; of a small point there are several in each.
+    rounds: BTreeMap<u32, Vec<f64>>,
+}
+
+impl Measured {
+    fn values(&self) -> Vec<f64> {
+        self.rounds.values().flatten().copied().collect()
+    }
+
+    fn of_round(&self, round: u32) -> Option<f64> {
+        median(self.rounds.get(&round)?)
+    }
+
+    /// x with least, median and most.
+    fn spread(&self) -> Option<picture::Spread> {
+        let values = self.values();
+        let least = values.iter().copied().reduce(f64::min)?;
+        let most = values.iter().copied().reduce(f64::max)?;
+        Some(picture::Spread { x: self.x, least, median: median(&values)?, most })
+    }
+}
 
 impl Draw {
     pub fn run(&self) -> Outcome<()> {
@@ -223,7 +251,7 @@ impl Draw {
                 OURS | "mean" | "open and read" => Mark::First,
                 _ => Mark::Second,
             },
-            points: points.iter().filter_map(|(x, values)| summary(*x, values)).collect(),
+            points: points.iter().filter_map(Measured::spread).collect(),
         });
         Picture { title: curve.title, note, x: curve.x, y: curve.y, series: series.collect() }
             .draw()
@@ -241,9 +269,12 @@ impl Draw {
              Each point is the median of its rounds, its bar goes from the least to the most; a point counts only \
              if its results were right.\n\n\
              The cost of an event is the CPU time of the process, user and system, less that of a start with nothing \
-             to read, divided by the number of events. `sales-stream files` checkpoints every 250,000 events and \
-             writes results to files; `probe checkpoint` is the limit that it is compared with: the least work that \
-             reads, adds up, and writes a checkpoint every million events (`benches/tool/probe.rs`).\n\n\
+             to read just before, divided by the number of events. A round measures all points of a curve, back and \
+             forth, those of less than a million events several times; what is said of them below is the median of \
+             what the rounds say, for the machine is not equally fast in all of them. `sales-stream files` checkpoints \
+             every million events, as by default, and writes results to files; `probe checkpoint` is the limit that \
+             it is compared with: the least work that reads, adds up, and writes a checkpoint every million events \
+             (`benches/tool/probe.rs`).\n\n\
              ```text\n{}\n```\n",
             environment.trim_end()
         )
@@ -262,26 +293,23 @@ fn value_of<'a>(environment: &'a str, key: &str) -> Option<&'a str> {
     environment.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
 }
 
-/// Brings points into order; those of the rounds of one x together.
+/// Brings points into order; those of one x together.
 fn lines<'a>(points: impl Iterator<Item = &'a Point>) -> Lines {
     let mut lines = Lines::new();
-    for (x, series, value) in points.flat_map(Point::places) {
-        let line = lines.entry(series.to_owned()).or_default();
-        // The sizes of one state on disk differ a little from round to round.
-        match line.iter_mut().find(|(there, _)| (there - x).abs() <= 0.02 * x) {
-            Some((_, values)) => values.push(value),
-            None => line.push((x, vec![value])),
+    for point in points {
+        for (x, series, value) in point.places() {
+            let line = lines.entry(series.to_owned()).or_default();
+            // The sizes of one state on disk differ a little from round to round.
+            let there = line.iter().position(|it| (it.x - x).abs() <= 0.02 * x);
+            let at = there.unwrap_or_else(|| {
+                line.push(Measured { x, rounds: BTreeMap::new() });
+                line.len() - 1
+            });
+            line[at].rounds.entry(point.round).or_default().push(value);
         }
     }
-    lines.values_mut().for_each(|line| line.sort_by(|one, other| one.0.total_cmp(&other.0)));
+    lines.values_mut().for_each(|line| line.sort_by(|one, other| one.x.total_cmp(&other.x)));
     lines
-}
-
-/// x with least, median and most.
-fn summary(x: f64, values: &[f64]) -> Option<picture::Spread> {
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    Some(picture::Spread { x, least, median: median(values)?, most })
 }
 
 /// What the page says of a curve.
@@ -307,11 +335,10 @@ fn rows(curve: &Curve, lines: &Lines) -> String {
         rule += "---|";
     }
     let mut text = format!("{head}\n{rule}\n");
-    for (x, _) in lines.values().next().into_iter().flatten() {
+    for Measured { x, .. } in lines.values().next().into_iter().flatten() {
         let _ = write!(text, "| {} |", picture::short(*x));
         for line in lines.values() {
-            let values = line.iter().find(|(there, _)| there == x).map(|(_, values)| &**values);
-            let _ = write!(text, " {} |", shown(values.unwrap_or_default()));
+            let _ = write!(text, " {} |", shown(line.iter().find(|it| it.x == *x)));
         }
         text.push('\n');
     }
@@ -319,10 +346,10 @@ fn rows(curve: &Curve, lines: &Lines) -> String {
 }
 
 /// The median with its spread.
-fn shown(values: &[f64]) -> String {
-    let Some(spread) = summary(0.0, values) else { return "–".to_owned() };
+fn shown(measured: Option<&Measured>) -> String {
+    let Some(spread) = measured.and_then(Measured::spread) else { return "–".to_owned() };
     let digits = picture::short;
-    if values.len() == 1 {
+    if spread.least == spread.most {
         return digits(spread.median);
     }
     let (least, most) = (digits(spread.least), digits(spread.most));
@@ -332,7 +359,23 @@ fn shown(values: &[f64]) -> String {
 /// The medians of a series, by x.
 fn medians(lines: &Lines, series: &str) -> Vec<(f64, f64)> {
     let line = lines.get(series).into_iter().flatten();
-    line.filter_map(|(x, values)| Some((*x, median(values)?))).collect()
+    line.filter_map(|it| Some((it.x, median(&it.values())?))).collect()
+}
+
+/// What each point of a series costs by the mean of all its points, by x: the median of what the rounds say that have
+/// measured all of them.
+fn relative(lines: &Lines, series: &str) -> Vec<(f64, f64)> {
+    let line = lines.get(series).map(Vec::as_slice).unwrap_or_default();
+    let mut parts = vec![Vec::new(); line.len()];
+    for round in line.iter().flat_map(|it| it.rounds.keys()).collect::<BTreeSet<_>>() {
+        let Some(values) = line.iter().map(|it| it.of_round(*round)).collect::<Option<Vec<_>>>()
+        else {
+            continue;
+        };
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        parts.iter_mut().zip(values).for_each(|(parts, value)| parts.push(value / mean));
+    }
+    line.iter().zip(parts).filter_map(|(it, parts)| Some((it.x, median(&parts)?))).collect()
 }
 
 fn holds(holds: bool) -> &'static str {
@@ -347,7 +390,7 @@ fn rise(points: &[(f64, f64)]) -> Option<f64> {
 }
 
 fn is_flat(lines: &Lines) -> Option<String> {
-    let rise = rise(&medians(lines, OURS))?;
+    let rise = rise(&relative(lines, OURS))?;
     Some(format!(
         "Flat within {:.0} %: {}; the dearest point of {OURS} costs {:.1} % more than the cheapest.",
         FLAT * 100.0,
@@ -357,10 +400,11 @@ fn is_flat(lines: &Lines) -> Option<String> {
 }
 
 fn is_near_probe(lines: &Lines) -> Option<String> {
-    let (ours, probe) = (medians(lines, OURS), medians(lines, PROBE));
-    let parts = ours.iter().filter_map(|(x, cost)| {
-        let (_, limit) = probe.iter().find(|(there, _)| there == x)?;
-        Some((*x, limit / cost))
+    let probe = lines.get(PROBE)?;
+    let parts = lines.get(OURS)?.iter().filter_map(|ours| {
+        let probe = probe.iter().find(|it| it.x == ours.x)?;
+        let of_round = |round: &u32| Some(probe.of_round(*round)? / ours.of_round(*round)?);
+        Some((ours.x, median(&ours.rounds.keys().filter_map(of_round).collect::<Vec<_>>())?))
     });
     let (x, least) = parts.reduce(|one, other| if other.1 < one.1 { other } else { one })?;
     Some(format!(
@@ -410,11 +454,18 @@ fn is_soon_back(lines: &Lines) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{
-        Lines, OURS, PROBE, is_flat, is_free_of_held, is_near_probe, is_soon_back, lines, section,
+        Lines, Measured, OURS, PROBE, is_flat, is_free_of_held, is_near_probe, is_soon_back, lines,
+        section,
     };
 
-    fn line(points: &[(f64, f64)]) -> Vec<(f64, Vec<f64>)> {
-        points.iter().map(|(x, value)| (*x, vec![*value])).collect()
+    /// A point with one value in each round.
+    fn measured(x: f64, values: &[f64]) -> Measured {
+        let rounds = (1..).zip(values.iter().map(|value| vec![*value])).collect();
+        Measured { x, rounds }
+    }
+
+    fn line(points: &[(f64, f64)]) -> Vec<Measured> {
+        points.iter().map(|(x, value)| measured(*x, &[*value])).collect()
     }
 
     fn check(verdict: fn(&Lines) -> Option<String>, lines: Lines, expected: bool) {
@@ -428,6 +479,17 @@ mod tests {
         check(is_flat, of(1.14), true);
         check(is_flat, of(1.16), false);
         check(is_flat, of(0.80), false);
+    }
+
+    #[test]
+    fn costs_are_compared_within_rounds() {
+        // The machine was half as fast in the second round, and slower still in a third that was not ended.
+        let ours = vec![measured(1.0, &[1.0, 2.0]), measured(9.0, &[1.1, 2.2, 9.0])];
+        let probe = vec![measured(1.0, &[0.9, 1.8]), measured(9.0, &[0.99, 1.98])];
+        let lines = Lines::from([(OURS.to_owned(), ours), (PROBE.to_owned(), probe)]);
+        let (flat, near) = (is_flat(&lines).unwrap(), is_near_probe(&lines).unwrap());
+        assert!(flat.contains(" 10.0 % more"), "{flat}");
+        assert!(near.contains("the least is 90 %"), "{near}");
     }
 
     #[test]
@@ -454,18 +516,18 @@ mod tests {
 
     #[test]
     fn only_right_points_are_shown_and_the_start_is_not_part_of_an_events_cost() {
-        let point = |x: u32, right: bool| {
+        let point = |x: u32, round: u32, right: bool| {
             let text = format!(
-                r#"{{"curve":"groups","x":{x},"right":{right},"system":"{OURS}","events":1000000,
+                r#"{{"curve":"groups","x":{x},"round":{round},"right":{right},"system":"{OURS}","events":1000000,
                 "figures":{{"user_s":1.0,"system_s":0.5}},"start":{{"user_s":0.2,"system_s":0.05}}}}"#
             );
             serde_json::from_str::<super::Point>(&text).unwrap()
         };
-        let points = [point(10, true), point(10, true), point(100, false)];
+        let points = [point(10, 1, true), point(10, 2, true), point(100, 1, false)];
         let found = lines(points.iter().filter(|point| point.right));
-        assert_eq!(found, Lines::from([(OURS.to_owned(), vec![(10.0, vec![1.25, 1.25])])]));
+        assert_eq!(found, Lines::from([(OURS.to_owned(), vec![measured(10.0, &[1.25, 1.25])])]));
         let text = section(&super::CURVES[2], &found, 1, "groups.svg");
         assert!(text.contains("**1 points were WRONG"), "{text}");
-        assert!(text.contains("| 10 | 1.25 (1.25 to 1.25) |"), "{text}");
+        assert!(text.contains("| 10 | 1.25 |"), "{text}");
     }
 }
