@@ -189,13 +189,14 @@ impl Progress {
     }
 }
 
-/// What every line begins with.
-const BEGINNING: &[u8] = b"{\"id\":\"";
+/// What every line begins with; an x stands for any hexadecimal digit.
+const BEGINNING: &[u8] = b"{\"id\":\"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\",\"runId\":\"";
 /// More than a line is long.
 const LONGEST_LINE: u64 = 1 << 20;
 
 /// Makes a file that lines were written to one that lines can be added to: of a last line that a kill tore
-/// nothing stays, and after something else that has no end of line there is one.
+/// nothing stays, and after anything else that has no end of line there is one. The file is open for reading
+/// and appending.
 ///
 /// # Errors
 /// The system's, for a file that cannot be read or written.
@@ -210,13 +211,20 @@ pub fn end_at_a_line(file: &mut File) -> io::Result<()> {
     if open.is_empty() {
         return Ok(());
     }
-    let is_torn = open.iter().zip(BEGINNING).all(|(has, begins)| has == begins);
     // Without an end of line in sight it is no line of ours.
-    if is_torn && (ended > 0 || from == 0) {
-        return file.set_len(from + ended as u64);
+    let is_in_sight = ended > 0 || from == 0;
+    // A file that may only grow keeps it.
+    if is_in_sight && is_torn(open) && file.set_len(from + ended as u64).is_ok() {
+        return Ok(());
     }
-    file.seek(SeekFrom::End(0))?;
     file.write_all(b"\n")
+}
+
+/// Whether this is a line of ours that is not whole.
+fn is_torn(line: &[u8]) -> bool {
+    let begins = |(has, is): (&u8, &u8)| has == is || (*is == b'x' && has.is_ascii_hexdigit());
+    line.iter().zip(BEGINNING).all(begins)
+        && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err()
 }
 
 /// Writes each line down; where that fails it says so once and goes on without.
@@ -507,13 +515,26 @@ mod tests {
             file.read_to_string(&mut text).unwrap();
             text
         };
-        let whole = "{\"id\":\"1\"}\n";
-        for torn in ["", "{", "{\"id\":", "{\"id\":\"2\",\"runId"] {
+        let begun = "{\"id\":\"00112233-4455-6677-8899-aabbccddeeff\",\"runId\":\"";
+        let whole = format!("{begun}0\"}}\n");
+        for torn in [
+            "",
+            "{",
+            "{\"id\":",
+            &begun[..20],
+            &format!("{begun}00"),
+            whole.trim_end_matches("}\n"),
+        ] {
             assert_eq!(ends_as(&format!("{whole}{torn}")), whole);
             assert_eq!(ends_as(torn), "");
         }
+        // Whole, but for its end; begun by somebody else.
+        for other in [whole.trim_end(), "{\"id\":\"some\",\"runId", "{\"id\":\"1\"}"] {
+            assert_eq!(ends_as(&format!("{whole}{other}")), format!("{whole}{other}\n"));
+            assert_eq!(ends_as(other), format!("{other}\n"));
+        }
         assert_eq!(ends_as(&format!("{whole}a note")), format!("{whole}a note\n"));
-        let long = format!("{{\"id\":\"{}", "x".repeat(2 << 20));
+        let long = format!("{begun}{}", "0".repeat(2 << 20));
         assert_eq!(ends_as(&long), format!("{long}\n"));
         assert_eq!(ends_as(&format!("{whole}{long}")), format!("{whole}{long}\n"));
     }
@@ -568,7 +589,8 @@ mod tests {
         let identity = Identity { lineage, incarnation, batch, digest: record.digest };
         let report = Report { identity, record: &record, timing: &timing, way_out };
         let line = Progress::new(&pipeline, 0, "console".to_owned()).line(&report);
-        assert!(line.as_bytes().starts_with(BEGINNING));
+        assert!((1..line.len()).all(|end| is_torn(&line.as_bytes()[..end])));
+        assert!(!is_torn(line.as_bytes()));
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         let expected = serde_json::json!({
             "addBatch": 8 + 16 + 128, "commitOffsets": 256, "getBatch": 4, "latestOffset": 1,

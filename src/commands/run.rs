@@ -191,12 +191,14 @@ fn open_progress(path: &Path) -> io::Result<File> {
     match File::options().create_new(true).append(true).open(path) {
         Ok(made) => umask::share(&made, 0o666).map(|()| made),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let file = File::options().create(true).append(true).open(path)?;
-            // A pipe or a terminal has no last line.
-            if file.metadata()?.is_file() {
-                progress::end_at_a_line(&mut File::options().read(true).write(true).open(path)?)?;
+            // A pipe or a terminal has no last line, and a file that we may not read keeps its.
+            if std::fs::metadata(path).is_ok_and(|it| it.is_file())
+                && let Ok(mut file) = File::options().read(true).append(true).open(path)
+            {
+                progress::end_at_a_line(&mut file)?;
+                return Ok(file);
             }
-            Ok(file)
+            File::options().create(true).append(true).open(path)
         }
         Err(error) => Err(error),
     }

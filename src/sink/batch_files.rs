@@ -18,7 +18,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter, Read, Write},
+    io::{self, BufReader, Read, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -34,7 +34,7 @@ use crate::{
     batch::{MarkerFact, Shared},
     checkpoint::CheckpointError,
     faults::{Mutant, Point, is_planted, reach},
-    sink::SinkError,
+    sink::{SinkError, blocks::Blocks},
     types::{BatchId, Lineage},
     umask,
 };
@@ -605,11 +605,11 @@ fn write_synced(
     let file =
         fs::openat(directory, name, flags, Mode::from_raw_mode(0o666)).map_err(io::Error::from)?;
     umask::share(&file, 0o666)?;
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::from(file));
+    let mut out = Blocks::new(File::from(file));
     #[cfg(feature = "faults")]
     let write = |out: &mut dyn Write| write_half(name, write, out);
     write(&mut out)?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let file = out.into_file()?;
     reach(Point::FileWritten);
     file.sync_all()?;
     reach(Point::FileSynced);

@@ -7,6 +7,7 @@
 //! Not here: the order of a batch's steps (`engine`), how a row is computed (`window`).
 
 mod batch_files;
+mod blocks;
 pub mod console;
 pub mod dead_letter;
 pub mod files;

@@ -34,6 +34,8 @@ pub struct Delta {
     key: Vec<u8>,
     /// What the batch before touched.
     before: Extent,
+    /// So many groups the tables were made for.
+    room_given: usize,
     /// The groups of all windows together, until they are parted into `tables`.
     together: Option<Table>,
 }
@@ -73,6 +75,7 @@ impl Delta {
             latest: (Timestamp(0), Timestamp(0)),
             key: Vec::new(),
             before,
+            room_given: 0,
             together: before
                 .is_of_many_small_windows()
                 .then(|| Table::with_room_for(before.groups, stride)),
@@ -206,16 +209,24 @@ impl Delta {
 
     fn other_table(&mut self, closing: Timestamp) -> usize {
         let next = self.tables.len();
-        let before = self.recent;
         self.recent = *self.places.entry(closing).or_insert(next);
         if self.recent == next {
-            // Windows of a batch are much alike.
-            let room = self.tables.get(before).map_or(0, |(_, table)| table.len());
-            let room = room.max(self.before.groups_a_window());
+            let room = self.room_of_next();
+            self.room_given += room;
             let table = Table::with_room_for(room, self.plan.stride());
             self.tables.push((closing, table));
         }
         self.recent
+    }
+
+    /// How many groups the next window is made for: windows of a batch are much alike, and so are batches. But
+    /// stragglers may open many windows of one group each, so that the room of all stays in proportion to the groups
+    /// there are, or were in the batch before.
+    fn room_of_next(&self) -> usize {
+        let few = self.tables.len().min(Extent::MANY_WINDOWS);
+        let of_few: usize = self.tables[..few].iter().map(|(_, table)| table.len()).sum();
+        let left = (2 * self.before.groups).saturating_sub(self.room_given);
+        (of_few / self.tables.len().max(1)).max(self.before.groups_a_window().min(left))
     }
 }
 
@@ -312,6 +323,39 @@ mod tests {
             rows.collect::<Vec<_>>()
         };
         assert_eq!(rows(together), rows(apart));
+    }
+
+    #[test]
+    fn many_windows_of_stragglers_take_no_room_of_large_ones() {
+        let sales_spec = spec::preset("sales").expect("the preset is there");
+        let pipeline = spec::parse(sales_spec, "sales").expect("it is right").pipeline;
+        let mut windows = Windows::new(Arc::new(WindowPlan::new(&pipeline).expect("it has some")));
+        for before in [Extent::default(), Extent { windows: 2, groups: 20_000 }] {
+            windows.touched = before;
+            let mut delta = Delta::new(&windows, Watermark(i64::MIN));
+            let mut add = |store: usize, seconds: i64| {
+                let name = format!("store-{store}");
+                let payload = name.as_bytes();
+                let len = payload.len() as u32;
+                let cells = [
+                    Cell::String(Span { source: TextSource::Payload, start: 0, len }),
+                    Cell::Null,
+                    Cell::Double(Number::Short { mantissa: 1, scale: 0 }),
+                    Cell::Null,
+                ];
+                let time = Some(Timestamp(seconds * 1_000_000));
+                let source = Source { payload, scratch: &[] };
+                delta.add(&Event { time, has_data: true, cells: &cells, source });
+            };
+            (0..10_000).for_each(|store| add(store, 0));
+            for straggler in 1..200 {
+                add(0, -30 * straggler);
+                add(0, 0);
+            }
+            let of_a_group = 150;
+            let most = (10_000 * 8 + 20_000 * 3) * of_a_group;
+            assert!(delta.memory_bytes() < most, "{} bytes", delta.memory_bytes());
+        }
     }
 
     #[test]
