@@ -564,10 +564,10 @@ impl TimeReader {
                 from_whole(i64::from(value), *unit, rules)
             }
             (Cell::Double(number), TimeReader::Number(unit)) if rules.is_compat => {
-                time::from_java_double(event.double(number), *unit)
+                time::from_java_double(event.source.double(number), *unit)
             }
             (Cell::Double(number), TimeReader::Number(unit)) => {
-                time::from_double(event.double(number), *unit)
+                time::from_double(event.source.double(number), *unit)
             }
             (Cell::Decimal(value), TimeReader::Number(unit)) => {
                 Some(time::from_decimal(value, *unit))

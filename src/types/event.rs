@@ -80,6 +80,15 @@ pub enum Cell {
     Decimal(Decimal),
 }
 
+impl Cell {
+    /// Whether it is a value without a text somewhere else.
+    #[must_use]
+    #[inline]
+    pub fn is_whole(self) -> bool {
+        !matches!(self, Cell::String(_) | Cell::Double(Number::Text(_)))
+    }
+}
+
 /// The two buffers that an event's spans point into.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
@@ -124,13 +133,24 @@ impl<'a> Event<'a> {
     /// The typed value of one column; a double is parsed here, from its shortest form.
     #[must_use]
     pub fn value(&self, column: usize) -> Value<'a> {
-        match self.cells[column] {
+        self.source.value(self.cells[column])
+    }
+}
+
+impl<'a> Source<'a> {
+    /// Without any text.
+    pub const NONE: Source<'static> = Source { payload: &[], scratch: &[] };
+
+    /// The typed value of a cell; a double is parsed here, from its shortest form.
+    #[must_use]
+    pub fn value(&self, cell: Cell) -> Value<'a> {
+        match cell {
             Cell::Null => Value::Null,
             Cell::Boolean(value) => Value::Boolean(value),
             Cell::Int(value) => Value::Int(value),
             Cell::Long(value) => Value::Long(value),
             Cell::Double(number) => Value::Double(self.double(number)),
-            Cell::String(span) => Value::String(self.source.text(span)),
+            Cell::String(span) => Value::String(self.text(span)),
             Cell::Timestamp(value) => Value::Timestamp(value),
             Cell::Decimal(value) => Value::Decimal(value),
         }
@@ -142,7 +162,7 @@ impl<'a> Event<'a> {
         match number {
             Number::Short { mantissa, scale } => short_to_double(mantissa, scale),
             // A JSON number is always a Rust float literal; beyond the range it becomes ±infinity.
-            Number::Text(span) => self.source.text(span).parse().unwrap_or(f64::NAN),
+            Number::Text(span) => self.text(span).parse().unwrap_or(f64::NAN),
             Number::Value(value) => value,
         }
     }
@@ -161,7 +181,7 @@ impl<'a> Event<'a> {
                 (mantissa % power == 0).then(|| i128::from(mantissa / power))
             }
             Number::Text(span) => {
-                DecimalText::parse(self.source.bytes(span))?.exact(i64::from(EXACT_SCALE))
+                DecimalText::parse(self.bytes(span))?.exact(i64::from(EXACT_SCALE))
             }
             Number::Value(value) => (value == 0.0).then_some(0),
         }
@@ -415,7 +435,7 @@ mod tests {
     fn numbers_are_exact_in_billionths_or_not_at_all() {
         let exact = |number, payload: &str| {
             let source = Source { payload: payload.as_bytes(), scratch: b"" };
-            Event { time: None, has_data: true, cells: &[], source }.exact_nanos(number)
+            source.exact_nanos(number)
         };
         let short = |mantissa, scale| exact(Number::Short { mantissa, scale }, "");
         assert_eq!(short(1234, 2), Some(12_340_000_000));

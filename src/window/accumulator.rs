@@ -7,7 +7,7 @@
 
 use crate::{
     faults::{Mutant, is_planted},
-    types::{Cell, Decimal, Event, Timestamp, Value},
+    types::{Cell, Decimal, Source, Timestamp, Value},
 };
 
 /// One aggregate of one group.
@@ -101,11 +101,10 @@ impl Accumulator {
         }
     }
 
-    /// Adds one event's cell. `scale` is the unit of sums.
+    /// Adds one event's cell; none where events alone are counted. `scale` is the unit of sums.
     #[inline(always)]
-    pub fn add(&mut self, event: &Event<'_>, column: Option<usize>, scale: u8, keep_greater: bool) {
-        if let (Accumulator::Sum(sum), Some(column)) = (&mut *self, column)
-            && let Cell::Double(number) = event.cells[column]
+    pub fn add(&mut self, source: Source<'_>, cell: Option<Cell>, scale: u8, keep_greater: bool) {
+        if let (Accumulator::Sum(sum), Some(Cell::Double(number))) = (&mut *self, cell)
             && let Some(nanos) = number.short_nanos()
             && !is_planted(Mutant::SumAsDouble)
             && !is_planted(Mutant::TruncateBeforeSum)
@@ -113,26 +112,25 @@ impl Accumulator {
         {
             return;
         }
-        self.add_any(event, column, scale, keep_greater);
+        self.add_any(source, cell, scale, keep_greater);
     }
 
     #[inline(never)]
-    fn add_any(&mut self, event: &Event<'_>, column: Option<usize>, scale: u8, keep_greater: bool) {
-        let Some(column) = column else {
+    fn add_any(&mut self, source: Source<'_>, cell: Option<Cell>, scale: u8, keep_greater: bool) {
+        let Some(cell) = cell else {
             if let Accumulator::Count(count) = self {
                 *count += 1;
             }
             return;
         };
-        let cell = event.cells[column];
         if cell == Cell::Null {
             return;
         }
         match self {
             Accumulator::Count(count) => *count += 1,
-            Accumulator::Sum(sum) => add_to_sum(sum, event, cell, scale),
+            Accumulator::Sum(sum) => add_to_sum(sum, source, cell, scale),
             Accumulator::Extreme(extreme) => {
-                let value = event.value(column);
+                let value = source.value(cell);
                 if extreme.as_ref().is_none_or(|kept| replaces(value, kept, keep_greater)) {
                     *extreme = Scalar::from_value(value);
                 }
@@ -156,10 +154,10 @@ impl Accumulator {
     }
 }
 
-fn add_to_sum(sum: &mut Sum, event: &Event<'_>, cell: Cell, scale: u8) {
+fn add_to_sum(sum: &mut Sum, source: Source<'_>, cell: Cell, scale: u8) {
     match cell {
         Cell::Double(number) => {
-            let exact = event.exact_nanos(number);
+            let exact = source.exact_nanos(number);
             let exact = if is_planted(Mutant::SumAsDouble) {
                 None
             } else if is_planted(Mutant::TruncateBeforeSum) {
@@ -167,7 +165,7 @@ fn add_to_sum(sum: &mut Sum, event: &Event<'_>, cell: Cell, scale: u8) {
             } else {
                 exact
             };
-            sum.add(exact, || event.double(number), scale);
+            sum.add(exact, || source.double(number), scale);
         }
         Cell::Long(value) => sum.add(Some(i128::from(value)), || value as f64, scale),
         Cell::Int(value) => sum.add(Some(i128::from(value)), || f64::from(value), scale),

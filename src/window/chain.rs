@@ -407,7 +407,7 @@ impl Groups {
         watch(Work::Updates(Keeper::Groups));
         match (self, delta) {
             (Groups::Windows(windows), GroupsDelta::Windows(mut delta)) => {
-                delta.touch_global();
+                delta.end();
                 closed.groups_touched = delta.groups();
                 let bound = watermarks.closing_bound;
                 let merged = windows.merge(delta, bound, shelf.as_deref_mut())?;

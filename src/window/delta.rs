@@ -4,15 +4,15 @@
 //! it is planned. Each window has a table of its own, unless there are many small ones: then an event would find
 //! its way to another corner of memory each time, so that all are gathered in one table and parted at the end.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, hint::black_box, sync::Arc};
 
 use foldhash::fast::FixedState;
 
 use crate::{
     faults::{Mutant, is_planted},
     spec::SlidingWindow,
-    types::{Event, Place, Timestamp, Verdict, Watermark},
-    window::{Table, WindowPlan, Windows, key, plan::Windowing},
+    types::{Cell, Event, Place, Timestamp, Verdict, Watermark},
+    window::{Table, WindowPlan, Windows, key, plan::Windowing, table},
 };
 
 /// The window of groups of keys alone, which no output column shows.
@@ -32,12 +32,42 @@ pub struct Delta {
     /// The tumbling window of the event last added: most of its neighbours are in it too.
     latest: (Timestamp, Timestamp),
     key: Vec<u8>,
+    pending: Pending,
     /// What the batch before touched.
     before: Extent,
     /// So many groups the tables were made for.
     room_given: usize,
     /// The groups of all windows together, until they are parted into `tables`.
     together: Option<Table>,
+}
+
+/// Events that are added together, in the order they came.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Their keys, one behind the other.
+    keys: Vec<u8>,
+    /// What the aggregates take of each.
+    cells: Vec<Option<Cell>>,
+    events: Vec<PendingEvent>,
+}
+
+#[derive(Debug)]
+struct PendingEvent {
+    /// Index into the tables of a delta that does not gather them together.
+    place: usize,
+    window: (Timestamp, Timestamp),
+    hash: u32,
+    /// Where its key ends in `keys`.
+    key_end: usize,
+    /// The group that it most likely belongs to; known while they are added.
+    likely: u32,
+}
+
+impl Pending {
+    /// As many as the processor can wait for at once, and some.
+    const MOST: usize = 32;
+    /// A table of so many groups does not fit in the nearest caches.
+    const FROM_GROUPS: usize = 4096;
 }
 
 /// How much a batch touched.
@@ -74,6 +104,7 @@ impl Delta {
             recent: 0,
             latest: (Timestamp(0), Timestamp(0)),
             key: Vec::new(),
+            pending: Pending::default(),
             before,
             room_given: 0,
             together: before
@@ -142,26 +173,91 @@ impl Delta {
 
     #[inline(always)]
     fn add_to(&mut self, window: (Timestamp, Timestamp), event: &Event<'_>) {
-        let table = match &mut self.together {
-            Some(table) => table,
+        let (place, groups) = match &self.together {
+            Some(table) => (0, table.len()),
             None => {
-                let table = self.table(self.plan.closing(window.1));
-                &mut self.tables[table].1
+                let place = self.table(self.plan.closing(window.1));
+                (place, self.tables[place].1.len())
             }
         };
+        if groups >= Pending::FROM_GROUPS && self.add_later(place, window, event) {
+            return;
+        }
+        let table = self.together.as_mut().unwrap_or_else(|| &mut self.tables[place].1);
         let group = table.find_or_insert(&self.key, window, &self.plan);
         table.change(group, |accumulators| self.plan.add_event(accumulators, event));
     }
 
-    /// Touches the one group that is there even without events, where the plan has such a one.
-    pub(super) fn touch_global(&mut self) {
+    /// Adds an event, together with others, to a table that is farther away than the processor's nearest caches. Not
+    /// one with texts that it would outlive: then all before it are added, and it is to be added now.
+    #[inline]
+    fn add_later(
+        &mut self,
+        place: usize,
+        window: (Timestamp, Timestamp),
+        event: &Event<'_>,
+    ) -> bool {
+        let Delta { plan, pending, key, .. } = self;
+        let mut is_whole = true;
+        for planned in &plan.aggregates {
+            let cell = planned.aggregate.column.map(|column| event.cells[column]);
+            is_whole &= cell.is_none_or(Cell::is_whole);
+            pending.cells.push(cell);
+        }
+        if !is_whole {
+            self.add_pending();
+            return false;
+        }
+        pending.keys.extend_from_slice(key);
+        let hash = table::hash(window.0, key);
+        let key_end = pending.keys.len();
+        pending.events.push(PendingEvent { place, window, hash, key_end, likely: 0 });
+        if pending.events.len() == Pending::MOST {
+            self.add_pending();
+        }
+        true
+    }
+
+    /// Adds what was to be added later, in its order. First everything is looked at that it needs: the processor waits
+    /// for the memory of all of them at once, instead of for that of each.
+    #[inline(never)]
+    fn add_pending(&mut self) {
+        let Delta { plan, pending, tables, together, .. } = self;
+        let Pending { keys, cells, events } = pending;
+        let table = |place: usize| together.as_ref().unwrap_or_else(|| &tables[place].1);
+        for event in events.iter_mut() {
+            event.likely = table(event.place).likely(event.hash);
+        }
+        let mut looks = 0;
+        for event in events.iter() {
+            looks += table(event.place).look_at(event.likely);
+        }
+        black_box(looks);
+        let mut begin = 0;
+        for (at, PendingEvent { place, window, hash, key_end, .. }) in events.iter().enumerate() {
+            let table = together.as_mut().unwrap_or_else(|| &mut tables[*place].1);
+            let key = &keys[begin..*key_end];
+            begin = *key_end;
+            let group = table.find_or_insert_hashed(*hash, key, *window, plan);
+            let cells = &cells[at * plan.stride()..][..plan.stride()];
+            table.change(group, |accumulators| plan.add_cells(accumulators, cells));
+        }
+        keys.clear();
+        cells.clear();
+        events.clear();
+    }
+
+    /// The batch has all its events: those that were to be added later are, and the one group is touched that is
+    /// there even without events, where the plan has such a one.
+    pub(super) fn end(&mut self) {
+        self.add_pending();
         if self.plan.is_global() {
             let table = self.table(Place::NEVER);
             self.tables[table].1.find_or_insert(&[], ALWAYS, &self.plan);
         }
     }
 
-    /// How many groups the batch touched.
+    /// How many groups the batch touched, once it has ended.
     #[must_use]
     pub fn groups(&self) -> u64 {
         self.all_tables().map(|table| table.len() as u64).sum()
@@ -185,6 +281,7 @@ impl Delta {
 
     /// Gives each window a table of its own. What is added later finds it there.
     pub(super) fn part(&mut self) {
+        self.add_pending();
         let Some(together) = self.together.take() else { return };
         let mut groups = together.sorted().peekable();
         while let Some(group) = groups.next() {
@@ -325,6 +422,72 @@ mod tests {
         assert_eq!(rows(together), rows(apart));
     }
 
+    /// An event of a store, `text` being its name and then its price.
+    fn sale<'a>(
+        text: &'a str,
+        name: usize,
+        price: Number,
+        seconds: i64,
+        cells: &'a mut Vec<Cell>,
+    ) -> Event<'a> {
+        let name = Span { source: TextSource::Payload, start: 0, len: name as u32 };
+        cells.clear();
+        cells.extend([Cell::String(name), Cell::Null, Cell::Double(price), Cell::Null]);
+        let source = Source { payload: text.as_bytes(), scratch: &[] };
+        Event { time: Some(Timestamp(seconds * 1_000_000)), has_data: true, cells, source }
+    }
+
+    #[test]
+    fn events_that_are_added_together_add_up_as_those_that_are_added_one_by_one() {
+        let sales_spec = spec::preset("sales").expect("the preset is there");
+        let pipeline = spec::parse(sales_spec, "sales").expect("it is right").pipeline;
+        let plan = WindowPlan::new(&pipeline).expect("it has windows");
+        let mut windows = Windows::new(Arc::new(plan.clone()));
+        for before in [Extent::default(), Extent { windows: 100, groups: 500 }] {
+            windows.touched = before;
+            let mut delta = Delta::new(&windows, Watermark(i64::MIN));
+            assert_eq!(delta.together.is_some(), before.windows > 0);
+            let (mut one_by_one, mut cells) = (Table::new(plan.stride()), Vec::new());
+            for at in 0..40_000_i64 {
+                // Some are met again while others of theirs are still to be added.
+                let store = if at % 2 == 0 { 0 } else { at * 7919 % 9001 };
+                let name = format!("store-{store}");
+                let seconds = (at % 3) * 30;
+                // Sums of such prices are inexact: the order counts.
+                let text = format!(
+                    "{name}{}",
+                    ["1e300", "0.1234567890123", "-1e300"][at as usize / 11 % 3]
+                );
+                let (start, len) = (name.len() as u32, (text.len() - name.len()) as u32);
+                let price = match at % 11 {
+                    0 => Number::Text(Span { source: TextSource::Payload, start, len }),
+                    1 => Number::Value(0.1),
+                    _ => Number::Short { mantissa: at, scale: 2 },
+                };
+                let event = sale(&text, name.len(), price, seconds, &mut cells);
+                assert_eq!(delta.add(&event), Verdict::Counted);
+                let mut key = Vec::new();
+                key::encode_column(&event, plan.key_columns[0], &mut key);
+                let window = windows_of(
+                    Timestamp(seconds * 1_000_000),
+                    SlidingWindow { duration_us: 30_000_000, slide_us: 30_000_000, offset_us: 0 },
+                );
+                let group = one_by_one.find_or_insert(&key, window.last().expect("one"), &plan);
+                one_by_one.change(group, |totals| plan.add_event(totals, &event));
+            }
+            delta.end();
+            assert_eq!(delta.groups(), one_by_one.len() as u64);
+            delta.part();
+            delta.tables.sort_by_key(|(closing, _)| *closing);
+            let together = delta.tables.iter().flat_map(|(_, table)| table.sorted());
+            assert!(
+                together
+                    .map(|group| format!("{group:?}"))
+                    .eq(one_by_one.sorted().map(|group| format!("{group:?}")))
+            );
+        }
+    }
+
     #[test]
     fn many_windows_of_stragglers_take_no_room_of_large_ones() {
         let sales_spec = spec::preset("sales").expect("the preset is there");
@@ -333,19 +496,11 @@ mod tests {
         for before in [Extent::default(), Extent { windows: 2, groups: 20_000 }] {
             windows.touched = before;
             let mut delta = Delta::new(&windows, Watermark(i64::MIN));
+            let mut cells = Vec::new();
             let mut add = |store: usize, seconds: i64| {
                 let name = format!("store-{store}");
-                let payload = name.as_bytes();
-                let len = payload.len() as u32;
-                let cells = [
-                    Cell::String(Span { source: TextSource::Payload, start: 0, len }),
-                    Cell::Null,
-                    Cell::Double(Number::Short { mantissa: 1, scale: 0 }),
-                    Cell::Null,
-                ];
-                let time = Some(Timestamp(seconds * 1_000_000));
-                let source = Source { payload, scratch: &[] };
-                delta.add(&Event { time, has_data: true, cells: &cells, source });
+                let price = Number::Short { mantissa: 1, scale: 0 };
+                delta.add(&sale(&name, name.len(), price, seconds, &mut cells));
             };
             (0..10_000).for_each(|store| add(store, 0));
             for straggler in 1..200 {

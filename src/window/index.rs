@@ -65,6 +65,12 @@ impl Index {
         }
     }
 
+    /// The group that is looked at first for this hash, if there is one: nearly always the one that has it.
+    #[inline(always)]
+    pub(super) fn likely(&self, hash: u32) -> u32 {
+        self.slots.get(self.first(hash)).map_or(FREE, |slot| slot.group)
+    }
+
     /// Adds a group that is not there.
     pub(super) fn insert(&mut self, hash: u32, group: u32) {
         self.reserve(1);

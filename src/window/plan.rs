@@ -5,7 +5,7 @@ use crate::{
         Aggregate, AggregateFunction, OutputColumn, OutputMode, Pipeline, Query, SlidingWindow,
         Window,
     },
-    types::{DataType, Event, Place, Timestamp},
+    types::{Cell, DataType, Event, Place, Source, Timestamp},
     window::{Accumulator, Sum},
 };
 
@@ -120,8 +120,18 @@ impl WindowPlan {
     #[inline(always)]
     pub(super) fn add_event(&self, accumulators: &mut [Accumulator], event: &Event<'_>) {
         for (accumulator, planned) in accumulators.iter_mut().zip(&self.aggregates) {
-            let column = planned.aggregate.column;
-            accumulator.add(event, column, planned.scale, planned.keep_greater);
+            let cell = planned.aggregate.column.map(|column| event.cells[column]);
+            accumulator.add(event.source, cell, planned.scale, planned.keep_greater);
+        }
+    }
+
+    /// The same as adding the event that has these cells, one for each aggregate, all of them whole.
+    #[inline(always)]
+    pub(super) fn add_cells(&self, accumulators: &mut [Accumulator], cells: &[Option<Cell>]) {
+        for ((accumulator, planned), cell) in
+            accumulators.iter_mut().zip(&self.aggregates).zip(cells)
+        {
+            accumulator.add(Source::NONE, *cell, planned.scale, planned.keep_greater);
         }
     }
 

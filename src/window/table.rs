@@ -25,7 +25,7 @@ const HASHER: FixedState = FixedState::with_seed(0x5a1e_5057_4e55_7ea7);
 
 /// What a group is found by.
 #[inline(always)]
-fn hash(start: Timestamp, key: &[u8]) -> u32 {
+pub(super) fn hash(start: Timestamp, key: &[u8]) -> u32 {
     // Starts differ in few bits; an odd factor spreads them over all.
     let mut hasher = HASHER.build_hasher();
     // Without its length, which the hash of bytes takes in anyway.
@@ -278,7 +278,8 @@ impl Table {
             self.in_order = self.len();
             return;
         }
-        let (index, is_new) = self.find_or_push(group.key, (group.start, group.end));
+        let window = (group.start, group.end);
+        let (index, is_new) = self.find_or_push(hash(group.start, group.key), group.key, window);
         if is_new {
             self.add_accumulators(group.accumulators);
             return;
@@ -298,12 +299,41 @@ impl Table {
         window: (Timestamp, Timestamp),
         plan: &WindowPlan,
     ) -> usize {
-        let (index, is_new) = self.find_or_push(key, window);
+        self.find_or_insert_hashed(hash(window.0, key), key, window, plan)
+    }
+
+    /// The same of a key whose hash is known.
+    #[inline(always)]
+    pub(super) fn find_or_insert_hashed(
+        &mut self,
+        hash: u32,
+        key: &[u8],
+        window: (Timestamp, Timestamp),
+        plan: &WindowPlan,
+    ) -> usize {
+        let (index, is_new) = self.find_or_push(hash, key, window);
         if is_new {
             self.accumulators.extend(plan.fresh());
             self.has_texts |= plan.keeps_texts;
         }
         index
+    }
+
+    /// The group that a hash most likely belongs to, to be looked at by [`Table::look_at`].
+    #[inline(always)]
+    pub(super) fn likely(&self, hash: u32) -> u32 {
+        self.index.likely(hash)
+    }
+
+    /// Reads a byte of all that is kept of a group, so that it is near when it is worked on; what it gives means
+    /// nothing.
+    #[inline(always)]
+    pub(super) fn look_at(&self, group: u32) -> usize {
+        let group = group as usize;
+        let Some(end) = self.key_ends.get(group) else { return 0 };
+        let key = self.keys.get(end.wrapping_sub(1)).map_or(0, |byte| usize::from(*byte));
+        let first = self.accumulators.get(group * self.stride);
+        key + first.map_or(0, |first| usize::from(matches!(first, Accumulator::Count(_))))
     }
 
     #[inline]
@@ -332,11 +362,15 @@ impl Table {
     }
 
     /// Index of the group with this window and key, and whether it was made now, still without accumulators.
-    fn find_or_push(&mut self, key: &[u8], window: (Timestamp, Timestamp)) -> (usize, bool) {
+    fn find_or_push(
+        &mut self,
+        hash: u32,
+        key: &[u8],
+        window: (Timestamp, Timestamp),
+    ) -> (usize, bool) {
         if self.index.len() < self.len() {
             self.catch_up();
         }
-        let hash = hash(window.0, key);
         let Table { index, windows, key_ends, keys, .. } = self;
         let is_it = |group: u32| {
             let group = group as usize;
