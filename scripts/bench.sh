@@ -195,7 +195,7 @@ run_latency() {
     FAILURE='' VERDICT=''
     make_topic "$TOPIC"
     "command_$NAME" "$VARIANT" latency
-    in_background "$TOOL" latency --brokers "$BROKERS" --topic "$TOPIC" --rate "$rate" --seconds "$LATENCY_SECONDS" \
+    in_background "$TOOL" "${PLACES[@]}" latency --brokers "$BROKERS" --topic "$TOPIC" --rate "$rate" --seconds "$LATENCY_SECONDS" \
         --warm-up "$warm_up" --stores "$STORES" --out "$RUN_DIR/latency.json" --log "$OUT/logs/$RUN_ID.log" \
         -- "${COMMAND[@]}" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
     if [ -z "$FAILURE" ]; then
@@ -282,6 +282,7 @@ main() {
         printf 'Median (least to most) of %s rounds; %s\n\n' "$ROUNDS" "$(sed -n 's/^\(processor\|commit\): //p' "$OUT/environment.txt" | paste -sd ';' | sed 's/;/; /g')"
         "$TOOL" table "$RUNS"
     } | tee "$OUT/table.md"
+    tell_places
     say "Raw figures and logs: $OUT"
     [ "$FAILURES" -eq 0 ] || die "$FAILURES runs were wrong or failed; their times do not count."
 }

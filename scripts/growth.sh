@@ -252,7 +252,7 @@ measure_checkpoints() {
         rm -rf "$RUN_DIR"
         mkdir -p "$RUN_DIR"
         FAILURE='' VERDICT=''
-        in_background "$TOOL" hold --dir "$RUN_DIR/state" --held "$held" --changed "$changed" --batches "$batches" \
+        in_background "$TOOL" "${PLACES[@]}" hold --dir "$RUN_DIR/state" --held "$held" --changed "$changed" --batches "$batches" \
             >"$RUN_DIR/hold.json" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
         read_back "$held" "$(figure hold cents)"
         [ -n "$FAILURE" ] || VERDICT="$(figure hold mean_ms) ms, at most $(figure hold most_ms) ms"
@@ -264,7 +264,7 @@ measure_checkpoints() {
 # Reads the state of RUN_DIR back, which must hold $1 groups with $2 cents.
 read_back() {
     [ -z "$FAILURE" ] || return 0
-    in_background "$TOOL" recover --dir "$RUN_DIR/state" --held "$1" --cents "$2" >"$RUN_DIR/recover.json" 2>"$RUN_DIR/said" ||
+    in_background "$TOOL" "${PLACES[@]}" recover --dir "$RUN_DIR/state" --held "$1" --cents "$2" >"$RUN_DIR/recover.json" 2>"$RUN_DIR/said" ||
         FAILURE="FAILED: $(<"$RUN_DIR/said")"
 }
 
@@ -274,7 +274,7 @@ measure_recovery() {
     rm -rf "$RUN_DIR"
     mkdir -p "$RUN_DIR"
     FAILURE=''
-    in_background "$TOOL" hold --dir "$RUN_DIR/state" --held "$1" >"$RUN_DIR/hold.json" 2>"$RUN_DIR/said" ||
+    in_background "$TOOL" "${PLACES[@]}" hold --dir "$RUN_DIR/state" --held "$1" >"$RUN_DIR/hold.json" 2>"$RUN_DIR/said" ||
         die "a state of $1 groups could not be made: $(<"$RUN_DIR/said")"
     mv "$RUN_DIR/state" "$RUN_DIR/made"
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
@@ -331,6 +331,7 @@ main() {
     draw "$OUT/growth.md" "$OUT/growth"
     [ -z "$DOCS" ] || draw docs/growth.md docs/growth
     grep -E '^(Flat|At least|From|With the most|A gigabyte)' "$OUT/growth.md" || true
+    tell_places
     say "Points, page and pictures: $OUT"
     [ "$FAILURES" -eq 0 ] || die "$FAILURES points were wrong or failed; they do not count."
 }
