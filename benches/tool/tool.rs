@@ -13,6 +13,7 @@ mod latency;
 mod measure;
 mod places;
 mod probe;
+mod rounds;
 mod state;
 mod table;
 mod truth;
