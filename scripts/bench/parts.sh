@@ -110,8 +110,13 @@ start_kafka() {
 make_topic() {
     local said
     if ! said=$("$BINARY" topics create "$1" --partitions "${2:-3}" --brokers "$BROKERS" 2>&1); then
-        "$BINARY" topics list --brokers "$BROKERS" 2>/dev/null | grep -qw -- "$1" || die "$said"
+        has_topic "$1" || die "$said"
     fi
+}
+
+# True where there is a topic $1: a line of the list begins with its name.
+has_topic() {
+    "$BINARY" topics list --brokers "$BROKERS" 2>/dev/null | awk -v topic="$1" '$1 == topic { there = 1 } END { exit !there }'
 }
 
 # Deletes the named topics, which nobody needs any more.
@@ -120,6 +125,11 @@ delete_topics() {
     for topic in "$@"; do
         scripts/kafka.sh topics --dir "$DIR/kafka" --port "$PORT" --delete "$topic" >/dev/null 2>&1 || true
     done
+}
+
+# Reads topic $1 once, so that the broker has it in memory for the first system as for the last.
+warm_up() {
+    in_background "$TOOL" probe --step source --brokers "$BROKERS" --topic "$1" --dir "$WORK" >/dev/null
 }
 
 # Runs a command so that a signal to this script ends both at once.

@@ -18,7 +18,10 @@
 #
 # Invariant: what is printed on stdout is for the scripts. Not here: measuring and checking (bench/parts.sh), rounds.
 
-# What a peer is called in --peers, and the names of its variants in the table; NAME:VARIANT is one of them.
+# True where $1 is what a peer is called in --peers: sales-stream and the probes are no peers.
+is_peer() { [ "$1" != sales-stream ] && [ "$1" != probe ] && variants_of "$1" >/dev/null; }
+
+# What a system is called in --peers, and the names of its variants in the table; NAME:VARIANT is one of them.
 variants_of() {
     case $1 in
         flink:heap | flink:rocksdb) printf '%s\n' "${1/:/ }" ;;
