@@ -310,7 +310,7 @@ main() {
     } | tee "$OUT/table.md"
     tell_places
     say "Raw figures and logs: $OUT"
-    [ "$FAILURES" -eq 0 ] || die "$FAILURES runs were wrong or failed; their times do not count."
+    [ "$FAILURES" -eq 0 ] || die "runs that were wrong or failed, and whose times do not count: $FAILURES."
 }
 
 main "$@"

@@ -375,7 +375,7 @@ main() {
     grep -E '^(Flat|At least|From|With the most|A gigabyte)' "$OUT/growth.md" || true
     tell_places
     say "Points, page and pictures: $OUT"
-    [ "$FAILURES" -eq 0 ] || die "$FAILURES points were wrong or failed; they do not count."
+    [ "$FAILURES" -eq 0 ] || die "runs that were wrong or failed, and do not count: $FAILURES."
 }
 
 main "$@"
