@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154  # set here and used in the scripts, or the other way round
+# shellcheck disable=SC2034,SC2153,SC2154  # set here and used in the scripts, or the other way round
 # What scripts/bench.sh and scripts/growth.sh have in common: building, directories, the broker, one measured run.
 #
 # A script sets OUT, DIR, PORT and TIMEOUT, has a function `usage`, sources this file and traps `cleanup` at EXIT. It gets:
