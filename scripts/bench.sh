@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Measures sales-stream beside other stream processors on one machine, in one run. `--help` teaches it.
 #
-# Invariants: a run's time counts only if its results were right; what is compared was measured in the same call, in
-# turn; nothing is left running and nothing outside the run's directory is changed. Start at `main`. The parts:
+# Invariants: a run's time counts only if its results were right, as far as they can be compared, and the table says how far
+# that is; what is compared was measured in the same call, in turn; nothing is left running and nothing outside the run's
+# directory is changed. Start at `main`. The parts:
 # bench/parts.sh (building, the broker, one measured run), bench/systems.sh (how each system is started), benches/tool
 # (workload, recount, checks, measuring, probes, table), benches/peers (the other systems' programs), kafka.sh (the
 # broker), lib/install.sh (Java and Maven).
@@ -29,7 +30,14 @@ Measures sales-stream, and other stream processors beside it, on this machine.
 The work: JSON sales of 74 bytes in one topic of 3 partitions on one Kafka broker on this machine; parse, sum by store
 in windows of 30 s of event time, watermark 30 s, each closed window once, state durable. Event time covers an hour
 with up to 20 s of disorder. All systems read the same topics. Before a run's time counts, its results are compared
-with sums recounted from the topic, to the cent; a run that is wrong is called WRONG, and this script then fails.
+with sums recounted from the topic: each of them, to the cent, where the system keeps its results (sales-stream files,
+flink, kafka-streams, bytewax, polars, probe checkpoint). Of one that keeps none (sales-stream none, spark, the other
+probes) the numbers of records and results are compared that it tells, and of most probes the sum of all; the table
+marks these rows. A run that is wrong is called WRONG, and this script then fails.
+
+Results go where each system is at home: those of sales-stream into synced files, for it has no Kafka sink, those of
+Flink and Kafka Streams into a topic, in transactions, those of Bytewax and Polars into a file; Spark's nowhere. What
+keeps no results is compared with sales-stream none, the rest with sales-stream files.
 
 Options
   --peers LIST       none (default), all, or of: flink kafka-streams spark bytewax polars, with commas between them;
@@ -50,10 +58,15 @@ Options
   --timeout S        most seconds of one run (default 900)
 
 Measured for each run: user and system CPU seconds of the process and its children, peak resident memory, wall time from
-launch to exit, or to the last record read for Flink and Kafka Streams, whose last commit may wait for its interval. Once a round each system is also started with small batches, killed with SIGKILL after its first one,
-and started again; the times to the first batch are those of these starts. After another SIGKILL it runs to the end,
-and its results are checked like the others. Flink and Kafka Streams have no batches: their first *record* counts; they
-are killed once, behind a checkpoint, and their second start is the one that runs to the end.
+launch to exit, or to the last record read for Flink and Kafka Streams, whose last commit may wait for its interval. CPU
+is that of the whole process from its launch on: it includes starting and, in a JVM, compiling (some seconds, for Spark
+about twenty: the fewer events, the more it weighs), and not what the broker spends.
+
+Once a round each system is also started with small batches, killed with SIGKILL after its first one, and started again;
+the times to the first batch are those of these starts. After another SIGKILL it runs to the end, and its results are
+compared like the others, but for those of a system that keeps none: a killed process takes its counts with it. Flink
+and Kafka Streams have no batches: their first *record* counts; they are killed once, behind a checkpoint, and their
+second start is the one that runs to the end.
 
 Latency, once a round at each rate: from the moment a record's acknowledgement by the broker reaches its producer to the
 moment sales-stream tells, in its line of progress, that the batch with the record is out: durable, its file of running
@@ -62,7 +75,13 @@ records behind the warm-up count. "From due" counts from when the record was to 
 that is slow does not hide. The totals are compared with a recount as well; a rate that was not kept is a failure.
 
 The table goes to stdout; raw figures, logs, versions and the table go to --out. The first run of a peer fetches it:
-Java and Maven for the JVM's, Python with venv for spark, bytewax and polars, into ~/.cache/sales-stream.
+Java and Maven for the JVM's, Python with venv for spark, bytewax and polars, into ~/.cache/sales-stream; all of them
+are about a gigabyte.
+
+Environment
+  BENCH_JAVA_OPTS    options of the JVM of Flink and Kafka Streams (default: none, so that their heap may grow to a
+                     quarter of the machine's memory; Spark's driver has 4 GB), as in BENCH_JAVA_OPTS=-Xmx1g
+  KAFKA_HEAP_OPTS    those of the broker (default -Xms1g -Xmx1g)
 USAGE
 }
 
@@ -104,9 +123,19 @@ parse_options() {
     [ -n "$LATENCY" ] || RATES=()
     [ -n "$WORKLOADS$LATENCY" ] || misuse "--latency and --no-latency leave nothing to measure."
     local name
-    for name in "${PEER_NAMES[@]}"; do variants_of "$name" >/dev/null || misuse "--peers: there is no '$name'."; done
+    check_peers
     for name in "${STORES_NAMES[@]}"; do require_number --stores "$name"; done
     for name in "${RATES[@]}"; do require_number --rates "$name"; done
+}
+
+# Refuses peers that are none, and those that would be measured twice.
+check_peers() {
+    local name twice
+    for name in "${PEER_NAMES[@]}"; do
+        is_peer "$name" || misuse "--peers: there is no '$name'."
+    done
+    twice=$(for name in "${PEER_NAMES[@]}"; do variants_of "$name"; done | sort | uniq -d | paste -sd , -)
+    [ -z "$twice" ] || misuse "--peers $PEERS: $twice would be measured twice."
 }
 
 topic_of() { printf 'bench-%s-%s\n' "$EVENTS" "$1"; }
@@ -195,7 +224,7 @@ run_latency() {
     FAILURE='' VERDICT=''
     make_topic "$TOPIC"
     "command_$NAME" "$VARIANT" latency
-    in_background "$TOOL" latency --brokers "$BROKERS" --topic "$TOPIC" --rate "$rate" --seconds "$LATENCY_SECONDS" \
+    in_background "$TOOL" "${PLACES[@]}" latency --brokers "$BROKERS" --topic "$TOPIC" --rate "$rate" --seconds "$LATENCY_SECONDS" \
         --warm-up "$warm_up" --stores "$STORES" --out "$RUN_DIR/latency.json" --log "$OUT/logs/$RUN_ID.log" \
         -- "${COMMAND[@]}" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
     if [ -z "$FAILURE" ]; then
@@ -234,16 +263,13 @@ systems() {
     for name in "${PEER_NAMES[@]}"; do variants_of "$name"; done
 }
 
-# Reads the workload of $1 stores once, so that the broker has it in memory for the first system as for the last.
-warm_up() { in_background "$TOOL" probe --step source --brokers "$BROKERS" --topic "$(topic_of "$1")" --dir "$WORK" >/dev/null; }
-
 run_rounds() {
     local stores rate order
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
-        # Back and forth: whoever runs later finds the machine as the others left it, its memory above all.
+        # Back and forth: who runs later finds the machine as the others left it, its memory above all.
         mapfile -t order < <(if [ $((ROUND % 2)) -eq 1 ]; then systems; else systems | tac; fi)
         for stores in "${STORES_NAMES[@]}"; do
-            warm_up "$stores"
+            warm_up "$(topic_of "$stores")"
             for SYSTEM in "${order[@]}"; do
                 if ! can_do "${SYSTEM%% *}" "$stores"; then
                     say "round $ROUND of $ROUNDS, $stores stores: $SYSTEM is left out (benches/peers/${SYSTEM%% *}/README.md)"
@@ -272,7 +298,7 @@ main() {
     write_environment "$@"
     {
         for name in "${PEER_NAMES[@]}"; do "version_${name%%:*}"; done
-        printf 'java options: %s\n' "${BENCH_JAVA_OPTS:-none}"
+        printf 'java options of flink and kafka-streams: %s\n' "${BENCH_JAVA_OPTS:-none}"
     } >>"$OUT/environment.txt"
     start_kafka
     for stores in "${STORES_NAMES[@]}"; do load_workload "$stores"; done
@@ -282,8 +308,9 @@ main() {
         printf 'Median (least to most) of %s rounds; %s\n\n' "$ROUNDS" "$(sed -n 's/^\(processor\|commit\): //p' "$OUT/environment.txt" | paste -sd ';' | sed 's/;/; /g')"
         "$TOOL" table "$RUNS"
     } | tee "$OUT/table.md"
+    tell_places
     say "Raw figures and logs: $OUT"
-    [ "$FAILURES" -eq 0 ] || die "$FAILURES runs were wrong or failed; their times do not count."
+    [ "$FAILURES" -eq 0 ] || die "runs that were wrong or failed, and whose times do not count: $FAILURES."
 }
 
 main "$@"

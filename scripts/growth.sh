@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Measures how the cost of an event, a checkpoint and a recovery grows, and draws the curves. `--help` teaches it.
 #
-# Invariants: a point counts only if its results were right; both systems of a point read the same topic, in turn; nothing is left
-# running and nothing outside the run's directory, and docs/ where asked, is changed. Start at `main`. The parts:
+# Invariants: a point counts only if its results were right; a round measures all points of a curve, and both systems of a
+# point, in turn; nothing is left running and nothing outside the run's directory, and docs/ where asked, is changed. Start
+# at `main`. The parts:
 # bench/parts.sh (building, the broker, one measured run), bench/systems.sh (how each system is started), benches/tool
 # (workload, recount, checks, measuring, held states, pictures).
 set -euo pipefail
@@ -38,19 +39,21 @@ Options
   --events N         events of a point of the first three curves (default 3000000)
   --backlog MINUTES  the longest backlog (default 360, which is 43 million events and 5 GB)
   --held GROUPS      the most groups of a recovery (default 20000000: 2 GB of memory)
-  --docs             put the page and the pictures into docs/ too
-  --quick            a round of few small points; pictures say that they are no measurement
+  --docs             put the page and the pictures into docs/ too; only with all curves
+  --quick            a round of few small points, each once; pictures say that they are no measurement
   --out DIR          where points, logs, page and pictures go (default benches/runs/DATE-COMMIT-growth)
   --dir DIR          where Kafka and the systems keep their data (default: a temporary directory, deleted at the end)
   --port N           port of the broker (default 29792)
   --timeout S        most seconds of one run (default 900)
 
 The cost of an event is the CPU time of the process, less that of a start on an empty topic just before, by the number
-of events. In a round all points of a curve are measured, back and forth, those of few events several times; they are
-compared within rounds. For the first three curves all groups stay open while it is measured; then a record far ahead in
-each partition closes their windows, each run is started again from its checkpoint, and its results are compared with
-sums recounted from the topic, to the cent. Checkpoints and recoveries are measured without Kafka, by the product's own
-code in a process of its own for each point; what is read back must be what was written, to the cent.
+of events. A round measures all points of a curve, back and forth, and points are compared within rounds. Of the first
+four curves points of few events are measured several times a round, and sales-stream and the probe take turns in being
+first; a topic is read once before. For the first three curves all groups stay open while it is measured; then a record
+far ahead in each partition closes their windows, each run is started again from its checkpoint, and its results are
+compared with sums recounted from the topic, to the cent. Of the probe what it counted is compared, and the sum of all.
+Checkpoints and recoveries are measured without Kafka, by the product's own code in a process of its own for each point;
+what is read back must be what was written, in number and sum.
 USAGE
 }
 
@@ -86,6 +89,7 @@ parse_options() {
     for name in "${CURVES[@]}"; do
         [[ ,$ALL_CURVES, == *,$name,* ]] || misuse "--curves: there is no '$name'."
     done
+    [ -z "$DOCS" ] || [ "$CURVES_LIST" = "$ALL_CURVES" ] || misuse "--docs is for all curves: without --curves."
 }
 
 # The numbers that follow, up to $1, with $1 itself at the end.
@@ -136,7 +140,10 @@ set_point() {
     TOPIC=growth-$CURVE-$X-$STAMP EMPTY=$TOPIC-empty TRUTH=$DIR/recounts/growth-$CURVE-$X
     PARTITIONS=3
     case $CURVE in
-        partitions) PARTITIONS=$X && open_windows 1000 10 ;;
+        partitions)
+            PARTITIONS=$X
+            open_windows 1000 10
+            ;;
         windows) open_windows $((WINDOW_GROUPS / X)) "$X" ;;
         groups) open_windows $((X / 10)) 10 ;;
         backlog)
@@ -160,34 +167,60 @@ load_point() {
     in_background "$TOOL" load --brokers "$BROKERS" --topic "$TOPIC" "${LOAD[@]}"
     in_background "$TOOL" recount --brokers "$BROKERS" --topic "$TOPIC" --watermark "$WATERMARK_S" --out "$TRUTH" >"$TRUTH.summary"
     COUNTED[$X]=$(sed -n 's/.*"events":\([0-9]*\).*/\1/p' "$TRUTH.summary")
+    [[ ${COUNTED[$X]} =~ ^[1-9][0-9]*$ ]] || die "the recount of topic $TOPIC names no number of events: $(<"$TRUTH.summary")"
 }
 
-# Measures a curve of events: in each round all its points, back and forth, so that a machine that becomes faster or
-# slower does so for all of them.
-measure_events() {
-    local points there back
-    points=$(points_of "$CURVE")
-    for X in $points; do set_point && load_point; done
-    there=$points back=$(tac <<<"$points")
+# Runs $1 for every point of the curve in every round, back and forth, so that a machine that becomes faster or slower
+# does so for all of them.
+in_rounds() {
+    local there back now
+    there=$(points_of "$CURVE")
+    back=$(tac <<<"$there")
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
-        for X in $there; do
-            say "$CURVE: $X"
-            set_point
-            for ((RUN = 1; RUN <= $(runs_of_round); RUN++)); do measure_both; done
-        done
-        points=$there there=$back back=$points
+        now=$there
+        [ $((ROUND % 2)) -eq 1 ] || now=$back
+        for X in $now; do "$1"; done
     done
-    for X in $there; do set_point && close_point; done
 }
 
-# How often a point is measured in a round: what takes milliseconds, more often.
-runs_of_round() { printf '%s\n' $(((MANY_EVENTS - 1) / ${COUNTED[$X]} + 1)); }
+# Measures a curve of events.
+measure_events() {
+    for X in $(points_of "$CURVE"); do
+        set_point
+        load_point
+    done
+    in_rounds measure_round
+    for X in $(points_of "$CURVE"); do
+        set_point
+        close_point
+    done
+}
 
-# One run of each system on the point; the results of sales-stream are there when the windows are closed.
-measure_both() {
+# A point of a curve of events in a round: each system, as often as makes up for few events, and in turn the first.
+measure_round() {
+    say "$CURVE: $X"
+    set_point
+    set_runs
+    warm_up "$TOPIC"
+    for ((RUN = 1; RUN <= RUNS; RUN++)); do
+        if [ $(((ROUND + RUN) % 2)) -eq 0 ]; then
+            measure_probe
+            measure_ours
+        else
+            measure_ours
+            measure_probe
+        fi
+    done
+}
+
+# Sets how often a point is measured in a round: what takes milliseconds, more often.
+set_runs() { RUNS=$(((MANY_EVENTS - 1) / COUNTED[$X] + 1)); }
+
+measure_probe() {
     SYSTEM="probe checkpoint"
     measure_start
     set_run "run-$RUN"
+    FAILURE=$START_FAILURE
     run_phase whole
     # What is due is in its file; that the rest is right too, its sum says.
     RESULTS=counted:%LOG
@@ -195,21 +228,26 @@ measure_both() {
     [ -n "$FAILURE" ] || VERDICT="$SYSTEM: $(cost_summary)"
     tell_cost
     rm -rf "$RUN_DIR"
+}
+
+# Its results are there when the windows are closed: `close_point` goes on with what is kept here.
+measure_ours() {
     SYSTEM="sales-stream files"
     measure_start
     set_run "run-$RUN"
-    printf '%s' "$START" >"$RUN_DIR/start-figures"
+    FAILURE=$START_FAILURE
     run_phase whole
+    printf '%s' "$START" >"$RUN_DIR/start-figures"
     printf '%s' "$FAILURE" >"$RUN_DIR/failure"
 }
 
-# What SYSTEM costs with nothing to read, into START.
+# What SYSTEM costs with nothing to read, into START; START_FAILURE says why where that failed.
 measure_start() {
     local topic=$TOPIC
     TOPIC=$EMPTY
     set_run "start-$RUN"
     run_phase whole
-    [ -z "$FAILURE" ] || die "$SYSTEM on an empty topic: $FAILURE"
+    START_FAILURE=${FAILURE:+"on an empty topic: $FAILURE"}
     START=$(figures whole) TOPIC=$topic
     rm -rf "$RUN_DIR"
 }
@@ -223,8 +261,9 @@ close_point() {
     say "closing $CURVE: $X"
     in_background "$TOOL" close --brokers "$BROKERS" --topic "$TOPIC"
     SYSTEM="sales-stream files"
+    set_runs
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
-        for ((RUN = 1; RUN <= $(runs_of_round); RUN++)); do
+        for ((RUN = 1; RUN <= RUNS; RUN++)); do
             set_run "run-$RUN"
             START=$(<"$RUN_DIR/start-figures") FAILURE=$(<"$RUN_DIR/failure")
             run_phase rest
@@ -245,64 +284,67 @@ cost_summary() {
 }
 
 # A checkpoint of $1 groups with batches that change $2 of them.
-measure_checkpoints() {
+measure_checkpoint() {
     local held=$1 changed=$2 batches=40
+    say "$CURVE: $X"
     RUN_DIR=$WORK/hold
-    for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
-        rm -rf "$RUN_DIR"
-        mkdir -p "$RUN_DIR"
-        FAILURE='' VERDICT=''
-        in_background "$TOOL" hold --dir "$RUN_DIR/state" --held "$held" --changed "$changed" --batches "$batches" \
-            >"$RUN_DIR/hold.json" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
-        read_back "$held" "$(figure hold cents)"
-        [ -n "$FAILURE" ] || VERDICT="$(figure hold mean_ms) ms, at most $(figure hold most_ms) ms"
-        tell_point "\"hold\":$(figures hold)"
-    done
+    rm -rf "$RUN_DIR"
+    mkdir -p "$RUN_DIR"
+    FAILURE='' VERDICT=''
+    in_background "$TOOL" "${PLACES[@]}" hold --dir "$RUN_DIR/state" --held "$held" --changed "$changed" \
+        --batches "$batches" >"$RUN_DIR/hold.json" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
+    read_back "$held" "$(figure hold cents)"
+    [ -n "$FAILURE" ] || VERDICT="$(figure hold mean_ms) ms, at most $(figure hold most_ms) ms"
+    tell_point "\"hold\":$(figures hold)"
     rm -rf "$RUN_DIR"
 }
+
+measure_changed() { measure_checkpoint "$CHANGED_HELD" "$X"; }
+measure_held() { measure_checkpoint "$X" "$HELD_CHANGED"; }
 
 # Reads the state of RUN_DIR back, which must hold $1 groups with $2 cents.
 read_back() {
     [ -z "$FAILURE" ] || return 0
-    in_background "$TOOL" recover --dir "$RUN_DIR/state" --held "$1" --cents "$2" >"$RUN_DIR/recover.json" 2>"$RUN_DIR/said" ||
-        FAILURE="FAILED: $(<"$RUN_DIR/said")"
+    in_background "$TOOL" "${PLACES[@]}" recover --dir "$RUN_DIR/state" --held "$1" --cents "$2" \
+        >"$RUN_DIR/recover.json" 2>"$RUN_DIR/said" || FAILURE="FAILED: $(<"$RUN_DIR/said")"
 }
 
-# Reading $1 groups back.
+# Makes the states that are read back, each once.
+make_states() {
+    local made said=$WORK/said
+    for X in $(points_of "$CURVE"); do
+        say "making $CURVE: $X"
+        made=$WORK/made-$X
+        in_background "$TOOL" "${PLACES[@]}" hold --dir "$made" --held "$X" >/dev/null 2>"$said" ||
+            die "a state of $X groups could not be made: $(<"$said")"
+    done
+}
+
+# Reading X groups back.
 measure_recovery() {
+    say "$CURVE: $X"
     RUN_DIR=$WORK/hold
     rm -rf "$RUN_DIR"
     mkdir -p "$RUN_DIR"
-    FAILURE=''
-    in_background "$TOOL" hold --dir "$RUN_DIR/state" --held "$1" >"$RUN_DIR/hold.json" 2>"$RUN_DIR/said" ||
-        die "a state of $1 groups could not be made: $(<"$RUN_DIR/said")"
-    mv "$RUN_DIR/state" "$RUN_DIR/made"
-    for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
-        FAILURE='' VERDICT=''
-        rm -rf "$RUN_DIR/recover.json" "$RUN_DIR/state"
-        # Opening one moves what is in its log: the next round is to find it there too.
-        cp -r "$RUN_DIR/made" "$RUN_DIR/state"
-        read_back "$1" "$1"
-        [ -n "$FAILURE" ] || VERDICT="$(figure recover seconds) s for $(figure recover state_bytes) bytes"
-        tell_point "\"recover\":$(figures recover)"
-    done
+    FAILURE='' VERDICT=''
+    # Opening one moves what is in its log: the next round is to find it there too.
+    cp -r "$WORK/made-$X" "$RUN_DIR/state"
+    read_back "$X" "$X"
+    [ -n "$FAILURE" ] || VERDICT="$(figure recover seconds) s for $(figure recover state_bytes) bytes"
+    tell_point "\"recover\":$(figures recover)"
     rm -rf "$RUN_DIR"
 }
 
 measure_curve() {
     case $CURVE in
         partitions | windows | groups | backlog) measure_events ;;
-        *) for X in $(points_of "$CURVE"); do measure_point; done ;;
-    esac
-}
-
-# Measures a point of a curve that needs no topic.
-measure_point() {
-    say "$CURVE: $X"
-    case $CURVE in
-        changed) measure_checkpoints "$CHANGED_HELD" "$X" ;;
-        held) measure_checkpoints "$X" "$HELD_CHANGED" ;;
-        recovery) measure_recovery "$X" ;;
+        changed) in_rounds measure_changed ;;
+        held) in_rounds measure_held ;;
+        recovery)
+            make_states
+            in_rounds measure_recovery
+            rm -rf "$WORK"/made-*
+            ;;
     esac
 }
 
@@ -323,16 +365,17 @@ main() {
     [ ! -s "$POINTS" ] || misuse "$POINTS is there already: choose another --out."
     write_environment "$@"
     WINDOW_GROUPS=100000 CHANGED_HELD=1000000 HELD_CHANGED=10000
-    [ -z "$QUICK" ] || WINDOW_GROUPS=1000 CHANGED_HELD=100000 HELD_CHANGED=1000
     FAILURES=0 STAMP=$(date -u +%s) MANY_EVENTS=1000000
+    [ -z "$QUICK" ] || WINDOW_GROUPS=1000 CHANGED_HELD=100000 HELD_CHANGED=1000 MANY_EVENTS=1
     declare -gA COUNTED=()
     [[ ,$CURVES_LIST, != *,@(partitions|windows|groups|backlog),* ]] || start_kafka
     for CURVE in "${CURVES[@]}"; do measure_curve; done
     draw "$OUT/growth.md" "$OUT/growth"
     [ -z "$DOCS" ] || draw docs/growth.md docs/growth
     grep -E '^(Flat|At least|From|With the most|A gigabyte)' "$OUT/growth.md" || true
+    tell_places
     say "Points, page and pictures: $OUT"
-    [ "$FAILURES" -eq 0 ] || die "$FAILURES points were wrong or failed; they do not count."
+    [ "$FAILURES" -eq 0 ] || die "runs that were wrong or failed, and do not count: $FAILURES."
 }
 
 main "$@"

@@ -23,6 +23,9 @@ use crate::{
     truth::{self, Sums, Truth, WINDOW_S},
 };
 
+/// How the verdict on counts begins, which says less than one on results.
+pub const COUNTED_ONLY: &str = "counted only";
+
 /// How many wrong groups are shown.
 const SHOWN: usize = 5;
 
@@ -277,7 +280,7 @@ impl Counts {
 
     fn verdict(&self, truth: &Truth) -> Outcome<()> {
         let summary = &truth.summary;
-        let mut said = format!("counted only: {} of {} records", self.rows, summary.events);
+        let mut said = format!("{COUNTED_ONLY}: {} of {} records", self.rows, summary.events);
         let mut is_right = self.rows == summary.events && self.late == 0;
         if let Some(results) = self.results {
             said += &format!(", {results} results, {} due, {} late", summary.due_groups, self.late);

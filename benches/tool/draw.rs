@@ -1,10 +1,11 @@
 //! Curves: how the cost of an event, a checkpoint and a recovery grow; as pictures and as a page around them.
 //!
-//! Invariants: only points whose results were right are drawn, and a curve with wrong ones says so; a point is the
-//! median of its rounds, its bar goes from the least to the most; what is claimed to be flat or proportional is
-//! computed here from the same points, with the tolerance named, and said whether it holds or not; costs of events are
-//! compared within rounds, for the machine is not equally fast in all of them. Colours, markers and names tell series
-//! apart, on light paper and on dark.
+//! Invariants: only runs whose results were right are drawn, and a curve with wrong ones says so; a point is the median of
+//! its runs, its bar goes from the least to the most; what a curve is to be (flat, near the probe, free of what is held,
+//! soon back) is computed here from the same runs, with the tolerance named, and said whether it holds, does not, or cannot
+//! be said, because a run was wrong or a point is missing; the times of checkpoints by what changed are told without such a
+//! claim. Points are compared within rounds (`rounds`). Colours, markers and names tell series apart, on light paper and on
+//! dark.
 //!
 //! Start at [`Draw::run`]. Not here: where points come from (`scripts/growth.sh`).
 
@@ -14,13 +15,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use clap::Args;
 use serde::Deserialize;
 
-use crate::{Outcome, table::median};
+use crate::{Outcome, rounds::Rounds};
 use picture::{Mark, Picture, Scale, Series};
 
 const OURS: &str = "sales-stream files";
@@ -117,7 +118,7 @@ struct Curve {
     x: (&'static str, Scale),
     y: (&'static str, Scale),
     about: &'static str,
-    verdict: fn(&Lines) -> Option<String>,
+    verdict: fn(&Found) -> String,
 }
 
 const COST: (&str, Scale) = ("CPU, µs an event", Scale::FromZero);
@@ -162,7 +163,7 @@ const CURVES: [Curve; 7] = [
         x: ("groups changed by the batch", Scale::Logarithmic),
         y: ("ms", Scale::Logarithmic),
         about: "One synced write and one synced announcement, while a fixed number of groups is held.",
-        verdict: is_proportional,
+        verdict: a_group_more,
     },
     Curve {
         name: "held",
@@ -183,34 +184,96 @@ const CURVES: [Curve; 7] = [
     },
 ];
 
-/// What was measured, by series; in each the points in the order of x.
-type Lines = BTreeMap<String, Vec<Measured>>;
+/// What was found of a curve.
+struct Found {
+    /// By series; in each the points in the order of x.
+    lines: BTreeMap<String, Vec<Measured>>,
+    /// How many runs were wrong or failed, by system; without a name those of points that are of no system.
+    failed: BTreeMap<String, usize>,
+}
 
 /// What was measured of a series at one x.
 #[derive(Debug, PartialEq)]
 struct Measured {
     x: f64,
-    /// By round; of a small point there are several in each.
-    rounds: BTreeMap<u32, Vec<f64>>,
+    /// Of a small point there are several values in each round.
+    rounds: Rounds,
 }
 
 impl Measured {
-    fn values(&self) -> Vec<f64> {
-        self.rounds.values().flatten().copied().collect()
-    }
-
-    fn of_round(&self, round: u32) -> Option<f64> {
-        median(self.rounds.get(&round)?)
-    }
-
     /// x with least, median and most.
     fn spread(&self) -> Option<picture::Spread> {
-        let values = self.values();
-        let least = values.iter().copied().reduce(f64::min)?;
-        let most = values.iter().copied().reduce(f64::max)?;
-        Some(picture::Spread { x: self.x, least, median: median(&values)?, most })
+        let (least, most) = self.rounds.range()?;
+        Some(picture::Spread { x: self.x, least, median: self.rounds.median()?, most })
     }
 }
+
+impl Found {
+    /// Brings points into order; those of one x together.
+    fn of<'a>(points: impl Iterator<Item = &'a Point>) -> Found {
+        let mut found = Found { lines: BTreeMap::new(), failed: BTreeMap::new() };
+        for point in points {
+            if !point.right {
+                *found.failed.entry(point.system.clone()).or_default() += 1;
+                continue;
+            }
+            for (x, series, value) in point.places() {
+                let line = found.lines.entry(series.to_owned()).or_default();
+                // The memory that one state takes may differ a little from round to round.
+                let there = line.iter().position(|it| (it.x - x).abs() <= 0.02 * x);
+                let at = there.unwrap_or_else(|| {
+                    line.push(Measured { x, rounds: Rounds::default() });
+                    line.len() - 1
+                });
+                line[at].rounds.push(point.round, value);
+            }
+        }
+        let lines = found.lines.values_mut();
+        lines.for_each(|line| line.sort_by(|one, other| one.x.total_cmp(&other.x)));
+        found
+    }
+
+    fn failures(&self) -> usize {
+        self.failed.values().sum()
+    }
+
+    /// Every x at which anything was measured, in order.
+    fn xs(&self) -> Vec<f64> {
+        let mut xs: Vec<f64> = self.lines.values().flatten().map(|it| it.x).collect();
+        xs.sort_by(f64::total_cmp);
+        xs.dedup();
+        xs
+    }
+
+    /// A series of which something can be said: all of its runs were right, and it has every point.
+    fn line(&self, series: &str) -> Result<&[Measured], String> {
+        let of_series = |system: &&String| system.is_empty() || *system == series;
+        let failed = self.failed.iter().filter(|(system, _)| of_series(system));
+        match failed.map(|(_, count)| count).sum() {
+            0 => (),
+            1 => return Err("one of its runs was wrong or failed".to_owned()),
+            count => return Err(format!("{count} of its runs were wrong or failed")),
+        }
+        let line = self.lines.get(series).map(Vec::as_slice).unwrap_or_default();
+        let lacks = |x: &f64| line.iter().all(|it| it.x != *x);
+        match self.xs().into_iter().find(lacks) {
+            Some(x) => Err(format!("{series} was not measured at {}", picture::short(x))),
+            None if line.is_empty() => Err(NOTHING.to_owned()),
+            None => Ok(line),
+        }
+    }
+
+    /// The first and the last point of a series.
+    fn ends(&self, series: &str) -> Result<(&Measured, &Measured), String> {
+        match self.line(series)? {
+            [first, .., last] => Ok((first, last)),
+            _ => Err(ONE_POINT.to_owned()),
+        }
+    }
+}
+
+const NOTHING: &str = "nothing was measured";
+const ONE_POINT: &str = "it was measured at one point alone";
 
 impl Draw {
     pub fn run(&self) -> Outcome<()> {
@@ -223,21 +286,20 @@ impl Draw {
         let mut page = self.head(&environment);
         for curve in &CURVES {
             let of_curve = || points.iter().filter(|point| point.curve == curve.name);
-            let wrong = of_curve().filter(|point| !point.right).count();
-            let lines = lines(of_curve().filter(|point| point.right));
-            if lines.is_empty() && wrong == 0 {
+            let found = Found::of(of_curve());
+            if found.lines.is_empty() && found.failed.is_empty() {
                 continue;
             }
             let file = self.pictures.join(format!("{}.svg", curve.name));
-            if !lines.is_empty() {
-                fs::write(&file, self.picture(curve, &lines, &environment)?)?;
+            if !found.lines.is_empty() {
+                fs::write(&file, self.picture(curve, &found, &environment)?)?;
             }
-            page += &section(curve, &lines, wrong, &self.link(&file)?);
+            page += &section(curve, &found, &self.link(&file)?);
         }
         Ok(fs::write(&self.page, page)?)
     }
 
-    fn picture(&self, curve: &Curve, lines: &Lines, environment: &str) -> Outcome<String> {
+    fn picture(&self, curve: &Curve, found: &Found, environment: &str) -> Outcome<String> {
         let trial = if self.trial { "A TRIAL, no measurement · " } else { "" };
         let said = |key| value_of(environment, key).unwrap_or("?");
         // The commit by its first letters; what was changed besides stays.
@@ -245,7 +307,7 @@ impl Draw {
         let (hash, changes) = commit.split_at_checked(40).unwrap_or((commit, ""));
         let hash = hash.get(..8).unwrap_or(hash);
         let note = format!("{trial}{} · {hash}{changes} · {}", said("date"), said("processor"));
-        let series = lines.iter().map(|(name, points)| Series {
+        let series = found.lines.iter().map(|(name, points)| Series {
             name: name.clone(),
             mark: match name.as_str() {
                 OURS | "mean" | "open and read" => Mark::First,
@@ -265,19 +327,39 @@ impl Draw {
             ""
         };
         format!(
-            "# How cost grows\n\n{trial}Made by `{command}`, which measures these curves anew on your machine. \
-             Each point is the median of its rounds, its bar goes from the least to the most; a point counts only \
-             if its results were right.\n\n\
+            "# How cost grows\n\n{trial}Made by `{command}`, which measures these curves anew on your machine, from {}. \
+             A point is the median of its runs, its bar goes from the least to the most; a run counts only if its results \
+             were right.\n\n\
+             A round measures all points of a curve, back and forth. What is said of a curve is the median of what the \
+             rounds say, for the machine is not equally fast in all of them; where a run was wrong or a point is missing, \
+             nothing can be said.\n\n\
              The cost of an event is the CPU time of the process, user and system, less that of a start with nothing \
-             to read just before, divided by the number of events. A round measures all points of a curve, back and \
-             forth, those of less than a million events several times; what is said of them below is the median of \
-             what the rounds say, for the machine is not equally fast in all of them. `sales-stream files` checkpoints \
-             every million events, as by default, and writes results to files; `probe checkpoint` is the limit that \
-             it is compared with: the least work that reads, adds up, and writes a checkpoint every million events \
-             (`benches/tool/probe.rs`).\n\n\
+             to read just before, divided by the number of events; points of less than a million events are measured \
+             several times a round. `sales-stream files` checkpoints every million events, as by default, and writes \
+             results to files; `probe checkpoint` is the limit that it is compared with: the least work that reads, adds \
+             up, and writes a checkpoint every million events (`benches/tool/probe.rs`). The two take turns in being \
+             first.\n\n\
              ```text\n{}\n```\n",
+            self.raw(),
             environment.trim_end()
         )
+    }
+
+    /// Where the figures are from: a link, or the directory's name where the page cannot know the way to it.
+    fn raw(&self) -> String {
+        let is_below = |path: &Path| path.components().all(|it| matches!(it, Component::Normal(_)));
+        let file = self.points.file_name().unwrap_or_default().display();
+        let (page, points) = (self.page.parent(), self.points.parent());
+        if page == points {
+            return format!("[{file}]({file})");
+        }
+        if let Some(page) = page.filter(|page| is_below(page) && is_below(&self.points)) {
+            let up = "../".repeat(page.components().count());
+            let points = self.points.display();
+            return format!("[{points}]({up}{points})");
+        }
+        let directory = points.and_then(Path::file_name).unwrap_or_default().display();
+        format!("`{file}` of the run `{directory}`")
     }
 
     /// The picture as the page names it.
@@ -293,52 +375,35 @@ fn value_of<'a>(environment: &'a str, key: &str) -> Option<&'a str> {
     environment.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
 }
 
-/// Brings points into order; those of one x together.
-fn lines<'a>(points: impl Iterator<Item = &'a Point>) -> Lines {
-    let mut lines = Lines::new();
-    for point in points {
-        for (x, series, value) in point.places() {
-            let line = lines.entry(series.to_owned()).or_default();
-            // The sizes of one state on disk differ a little from round to round.
-            let there = line.iter().position(|it| (it.x - x).abs() <= 0.02 * x);
-            let at = there.unwrap_or_else(|| {
-                line.push(Measured { x, rounds: BTreeMap::new() });
-                line.len() - 1
-            });
-            line[at].rounds.entry(point.round).or_default().push(value);
-        }
-    }
-    lines.values_mut().for_each(|line| line.sort_by(|one, other| one.x.total_cmp(&other.x)));
-    lines
-}
-
 /// What the page says of a curve.
-fn section(curve: &Curve, lines: &Lines, wrong: usize, link: &str) -> String {
+fn section(curve: &Curve, found: &Found, link: &str) -> String {
     let mut text = format!("\n## {}\n\n{}\n\n", curve.title, curve.about);
-    if !lines.is_empty() {
+    if !found.lines.is_empty() {
         let _ = writeln!(text, "![{}]({link})\n", curve.title);
-        text += &rows(curve, lines);
+        text += &rows(curve, found);
     }
-    if let Some(verdict) = (curve.verdict)(lines) {
-        let _ = writeln!(text, "\n{verdict}");
-    }
-    if wrong > 0 {
-        let _ = writeln!(text, "\n**{wrong} points were WRONG or failed and are left out.**");
+    let _ = writeln!(text, "\n{}", (curve.verdict)(found));
+    match found.failures() {
+        0 => (),
+        1 => text += "\n**One run was WRONG or failed and is left out.**\n",
+        count => {
+            let _ = writeln!(text, "\n**{count} runs were WRONG or failed and are left out.**");
+        }
     }
     text
 }
 
-fn rows(curve: &Curve, lines: &Lines) -> String {
+fn rows(curve: &Curve, found: &Found) -> String {
     let (mut head, mut rule) = (format!("| {} |", curve.x.0), "|---|".to_owned());
-    for name in lines.keys() {
+    for name in found.lines.keys() {
         let _ = write!(head, " {name}, {} |", curve.y.0);
         rule += "---|";
     }
     let mut text = format!("{head}\n{rule}\n");
-    for Measured { x, .. } in lines.values().next().into_iter().flatten() {
-        let _ = write!(text, "| {} |", picture::short(*x));
-        for line in lines.values() {
-            let _ = write!(text, " {} |", shown(line.iter().find(|it| it.x == *x)));
+    for x in found.xs() {
+        let _ = write!(text, "| {} |", picture::short(x));
+        for line in found.lines.values() {
+            let _ = write!(text, " {} |", shown(line.iter().find(|it| it.x == x)));
         }
         text.push('\n');
     }
@@ -356,129 +421,155 @@ fn shown(measured: Option<&Measured>) -> String {
     format!("{} ({least} to {most})", digits(spread.median))
 }
 
-/// The medians of a series, by x.
-fn medians(lines: &Lines, series: &str) -> Vec<(f64, f64)> {
-    let line = lines.get(series).into_iter().flatten();
-    line.filter_map(|it| Some((it.x, median(&it.values())?))).collect()
-}
-
-/// What each point of a series costs by the mean of all its points, by x: the median of what the rounds say that have
-/// measured all of them.
-fn relative(lines: &Lines, series: &str) -> Vec<(f64, f64)> {
-    let line = lines.get(series).map(Vec::as_slice).unwrap_or_default();
-    let mut parts = vec![Vec::new(); line.len()];
-    for round in line.iter().flat_map(|it| it.rounds.keys()).collect::<BTreeSet<_>>() {
-        let Some(values) = line.iter().map(|it| it.of_round(*round)).collect::<Option<Vec<_>>>()
-        else {
-            continue;
-        };
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        parts.iter_mut().zip(values).for_each(|(parts, value)| parts.push(value / mean));
+/// A claim and whether it holds, with the figures that say so; or why it cannot be said.
+fn judged(claim: &str, outcome: Result<(bool, String), String>) -> String {
+    match outcome {
+        Ok((true, figures)) => format!("{claim}: holds; {figures}."),
+        Ok((false, figures)) => format!("{claim}: **does not hold**; {figures}."),
+        Err(reason) => format!("{claim}: **cannot be said**, for {reason}."),
     }
-    line.iter().zip(parts).filter_map(|(it, parts)| Some((it.x, median(&parts)?))).collect()
 }
 
-fn holds(holds: bool) -> &'static str {
-    if holds { "Holds" } else { "**Does not hold**" }
+/// What each point of a series costs by the mean of all its points: the median of what the rounds say that have measured
+/// all of them.
+fn relative(line: &[Measured]) -> Result<Vec<f64>, String> {
+    if line.len() < 2 {
+        return Err(ONE_POINT.to_owned());
+    }
+    let mut parts = vec![Rounds::default(); line.len()];
+    for round in line.iter().flat_map(|it| it.rounds.numbers()).collect::<BTreeSet<_>>() {
+        let values = line.iter().map(|it| it.rounds.of_round(round)).collect::<Option<Vec<_>>>();
+        let Some(values) = values else { continue };
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        parts.iter_mut().zip(values).for_each(|(parts, value)| parts.push(round, value / mean));
+    }
+    let medians = parts.iter().map(Rounds::median).collect::<Option<_>>();
+    medians.ok_or_else(|| "no round has measured all points".to_owned())
 }
 
-/// By how much the dearest point costs more than the cheapest.
-fn rise(points: &[(f64, f64)]) -> Option<f64> {
-    let values = || points.iter().map(|(_, value)| *value);
-    let (least, most) = (values().reduce(f64::min)?, values().reduce(f64::max)?);
-    Some(most / least - 1.0)
+fn is_flat(found: &Found) -> String {
+    let judge = || {
+        let points = relative(found.line(OURS)?)?;
+        let (least, most) =
+            (points.iter().copied().reduce(f64::min), points.into_iter().reduce(f64::max));
+        let rise = most.unwrap_or_default() / least.unwrap_or_default() - 1.0;
+        let figures = format!(
+            "the dearest point of {OURS} costs {:.1} % more than the cheapest",
+            rise * 100.0
+        );
+        Ok((rise <= FLAT, figures))
+    };
+    judged(&format!("Flat within {:.0} %", FLAT * 100.0), judge())
 }
 
-fn is_flat(lines: &Lines) -> Option<String> {
-    let rise = rise(&relative(lines, OURS))?;
-    Some(format!(
-        "Flat within {:.0} %: {}; the dearest point of {OURS} costs {:.1} % more than the cheapest.",
-        FLAT * 100.0,
-        holds(rise <= FLAT).to_lowercase(),
-        rise * 100.0
-    ))
+fn is_near_probe(found: &Found) -> String {
+    let judge = || {
+        let (ours, probe) = (found.line(OURS)?, found.line(PROBE)?);
+        let mut least = (0.0, f64::INFINITY);
+        for (ours, probe) in ours.iter().zip(probe) {
+            let part = probe.rounds.by(&ours.rounds).median();
+            let part = part.ok_or("at one point no round has measured both")?;
+            if part < least.1 {
+                least = (ours.x, part);
+            }
+        }
+        let (x, part) = (picture::short(least.0), least.1 * 100.0);
+        Ok((least.1 >= OF_PROBE, format!("the least is {part:.0} %, with {x} groups")))
+    };
+    let claim = format!(
+        "At least {:.0} % of the probe's events per CPU-second at each point",
+        OF_PROBE * 100.0
+    );
+    judged(&claim, judge())
 }
 
-fn is_near_probe(lines: &Lines) -> Option<String> {
-    let probe = lines.get(PROBE)?;
-    let parts = lines.get(OURS)?.iter().filter_map(|ours| {
-        let probe = probe.iter().find(|it| it.x == ours.x)?;
-        let of_round = |round: &u32| Some(probe.of_round(*round)? / ours.of_round(*round)?);
-        Some((ours.x, median(&ours.rounds.keys().filter_map(of_round).collect::<Vec<_>>())?))
-    });
-    let (x, least) = parts.reduce(|one, other| if other.1 < one.1 { other } else { one })?;
-    Some(format!(
-        "At least {:.0} % of the probe's events per CPU-second at each point: {}; the least is {:.0} %, with {} groups.",
-        OF_PROBE * 100.0,
-        holds(least >= OF_PROBE).to_lowercase(),
-        least * 100.0,
-        picture::short(x)
-    ))
+/// No claim: what a group costs besides what a checkpoint of few takes.
+fn a_group_more(found: &Found) -> String {
+    let tell = || {
+        let (few, many) = found.ends("mean")?;
+        let (few, many) = (few.spread().ok_or(NOTHING)?, many.spread().ok_or(NOTHING)?);
+        let nanos = (many.median - few.median) / (many.x - few.x) * 1e6;
+        let [from, to, least, most] = [few.x, many.x, few.median, many.median].map(picture::short);
+        Ok(format!(
+            "From {from} to {to} changed groups a checkpoint takes {least} to {most} ms: {nanos:.0} ns for each group more."
+        ))
+    };
+    tell().unwrap_or_else(|reason: String| {
+        format!("From few to many changed groups: **cannot be said**, for {reason}.")
+    })
 }
 
-fn is_proportional(lines: &Lines) -> Option<String> {
-    let mean = medians(lines, "mean");
-    let ((few, few_ms), (many, many_ms)) = (*mean.first()?, *mean.last()?);
-    let a_group = (many_ms - few_ms) / (many - few) * 1e6;
-    Some(format!(
-        "From {} to {} changed groups a checkpoint takes {} to {} ms: {a_group:.0} ns for each group more.",
-        picture::short(few),
-        picture::short(many),
-        picture::short(few_ms),
-        picture::short(many_ms)
-    ))
+fn is_free_of_held(found: &Found) -> String {
+    let judge = || {
+        let (least, most) = found.ends("mean")?;
+        let rise = most.rounds.by(&least.rounds).median();
+        let rise = rise.ok_or("no round has measured both of them")? - 1.0;
+        Ok((rise <= HELD, format!("it is {:.0} %", rise * 100.0)))
+    };
+    let claim = format!(
+        "With the most that is held a checkpoint takes at most {:.0} % longer than with the least",
+        HELD * 100.0
+    );
+    judged(&claim, judge())
 }
 
-fn is_free_of_held(lines: &Lines) -> Option<String> {
-    let mean = medians(lines, "mean");
-    let ((_, few_ms), (_, many_ms)) = (*mean.first()?, *mean.last()?);
-    let rise = many_ms / few_ms - 1.0;
-    Some(format!(
-        "With the most that is held a checkpoint takes at most {:.0} % longer than with the least: {}; it is {:.0} %.",
-        HELD * 100.0,
-        holds(rise <= HELD).to_lowercase(),
-        rise * 100.0
-    ))
-}
-
-fn is_soon_back(lines: &Lines) -> Option<String> {
-    let (megabytes, seconds) = *medians(lines, "open and read").last()?;
-    let a_gigabyte = seconds / megabytes * 1000.0;
-    Some(format!(
-        "A gigabyte in less than {SECONDS_A_GB:.0} s: {}; the largest state, {megabytes:.0} MB, took {seconds:.2} s, \
-         which is {a_gigabyte:.2} s a gigabyte.",
-        holds(a_gigabyte < SECONDS_A_GB).to_lowercase()
-    ))
+fn is_soon_back(found: &Found) -> String {
+    let judge = || {
+        let largest = found.line("open and read")?.last().and_then(Measured::spread);
+        let largest = largest.ok_or(NOTHING)?;
+        let (megabytes, seconds) = (largest.x, largest.median);
+        if megabytes < 1000.0 {
+            return Err(format!("the largest state has {megabytes:.0} MB"));
+        }
+        let a_gigabyte = seconds / megabytes * 1000.0;
+        let figures = format!(
+            "the largest state, {megabytes:.0} MB, took {seconds:.2} s, which is {a_gigabyte:.2} s a gigabyte"
+        );
+        Ok((a_gigabyte < SECONDS_A_GB, figures))
+    };
+    judged(&format!("A gigabyte in less than {SECONDS_A_GB:.0} s"), judge())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::{
-        Lines, Measured, OURS, PROBE, is_flat, is_free_of_held, is_near_probe, is_soon_back, lines,
-        section,
+        CURVES, Draw, Found, Measured, OURS, PROBE, a_group_more, is_flat, is_free_of_held,
+        is_near_probe, is_soon_back, section,
     };
+    use crate::rounds::tests::rounds;
 
     /// A point with one value in each round.
     fn measured(x: f64, values: &[f64]) -> Measured {
-        let rounds = (1..).zip(values.iter().map(|value| vec![*value])).collect();
-        Measured { x, rounds }
+        let values: Vec<_> = (1..).zip(values.iter().copied()).collect();
+        Measured { x, rounds: rounds(&values) }
     }
 
     fn line(points: &[(f64, f64)]) -> Vec<Measured> {
         points.iter().map(|(x, value)| measured(*x, &[*value])).collect()
     }
 
-    fn check(verdict: fn(&Lines) -> Option<String>, lines: Lines, expected: bool) {
-        let said = verdict(&lines).unwrap();
-        assert_eq!(!said.contains("does not hold"), expected, "{said}");
+    fn found<const N: usize>(lines: [(&str, Vec<Measured>); N]) -> Found {
+        let lines = lines.into_iter().map(|(series, line)| (series.to_owned(), line));
+        Found { lines: lines.collect(), failed: BTreeMap::new() }
     }
+
+    fn check(verdict: fn(&Found) -> String, found: &Found, expected: &str) {
+        let said = verdict(found);
+        assert!(said.contains(expected), "{said}");
+    }
+
+    const HOLDS: &str = ": holds;";
+    const FAILS: &str = ": **does not hold**;";
+    const UNSAID: &str = ": **cannot be said**, for ";
 
     #[test]
     fn a_curve_is_flat_up_to_the_tolerance_and_no_further() {
-        let of = |dearest| Lines::from([(OURS.to_owned(), line(&[(1.0, 1.0), (9.0, dearest)]))]);
-        check(is_flat, of(1.14), true);
-        check(is_flat, of(1.16), false);
-        check(is_flat, of(0.80), false);
+        let of = |dearest| found([(OURS, line(&[(1.0, 1.0), (9.0, dearest)]))]);
+        check(is_flat, &of(1.14), HOLDS);
+        check(is_flat, &of(1.16), FAILS);
+        check(is_flat, &of(0.80), FAILS);
     }
 
     #[test]
@@ -486,36 +577,86 @@ mod tests {
         // The machine was half as fast in the second round, and slower still in a third that was not ended.
         let ours = vec![measured(1.0, &[1.0, 2.0]), measured(9.0, &[1.1, 2.2, 9.0])];
         let probe = vec![measured(1.0, &[0.9, 1.8]), measured(9.0, &[0.99, 1.98])];
-        let lines = Lines::from([(OURS.to_owned(), ours), (PROBE.to_owned(), probe)]);
-        let (flat, near) = (is_flat(&lines).unwrap(), is_near_probe(&lines).unwrap());
-        assert!(flat.contains(" 10.0 % more"), "{flat}");
-        assert!(near.contains("the least is 90 %"), "{near}");
+        let found = found([(OURS, ours), (PROBE, probe)]);
+        check(is_flat, &found, " 10.0 % more");
+        check(is_near_probe, &found, "the least is 90 %");
+    }
+
+    #[test]
+    fn several_values_of_a_round_are_one_in_what_is_said() {
+        let ours = |x, values: [f64; 3]| Measured { x, rounds: rounds(&values.map(|it| (1, it))) };
+        let line = vec![ours(1.0, [1.0, 1.0, 5.0]), ours(9.0, [1.05, 1.05, 0.1])];
+        check(is_flat, &found([(OURS, line)]), " 5.0 % more");
     }
 
     #[test]
     fn every_point_has_to_be_near_the_probe() {
         let of = |ours| {
-            Lines::from([
-                (OURS.to_owned(), line(&[(1.0, 1.0), (9.0, ours)])),
-                (PROBE.to_owned(), line(&[(1.0, 0.9), (9.0, 0.9)])),
+            found([
+                (OURS, line(&[(1.0, 1.0), (9.0, ours)])),
+                (PROBE, line(&[(1.0, 0.9), (9.0, 0.9)])),
             ])
         };
-        check(is_near_probe, of(1.05), true);
-        check(is_near_probe, of(1.07), false);
+        check(is_near_probe, &of(1.05), HOLDS);
+        check(is_near_probe, &of(1.07), FAILS);
     }
 
     #[test]
     fn checkpoints_and_recoveries_are_held_to_their_limits() {
-        let mean = |most| Lines::from([("mean".to_owned(), line(&[(1.0, 2.0), (9.0, most)]))]);
-        check(is_free_of_held, mean(2.9), true);
-        check(is_free_of_held, mean(3.1), false);
-        let back = |s| Lines::from([("open and read".to_owned(), line(&[(500.0, s)]))]);
-        check(is_soon_back, back(0.9), true);
-        check(is_soon_back, back(1.1), false);
+        let mean =
+            |most: &[f64]| found([("mean", vec![measured(1.0, &[2.0, 4.0]), measured(9.0, most)])]);
+        check(is_free_of_held, &mean(&[2.9, 5.8]), HOLDS);
+        check(is_free_of_held, &mean(&[3.1, 6.2]), FAILS);
+        // The machine was slower in the second round.
+        check(is_free_of_held, &mean(&[2.0, 4.0]), "it is 0 %");
+        let back = |seconds| found([("open and read", line(&[(2000.0, seconds)]))]);
+        check(is_soon_back, &back(3.9), HOLDS);
+        check(is_soon_back, &back(4.1), FAILS);
     }
 
     #[test]
-    fn only_right_points_are_shown_and_the_start_is_not_part_of_an_events_cost() {
+    fn nothing_is_said_of_a_curve_that_lacks_a_point() {
+        let flat = |points| found([(OURS, line(points)), (PROBE, line(&[(1.0, 1.0), (9.0, 1.0)]))]);
+        let whole = flat(&[(1.0, 1.0), (9.0, 1.0)]);
+        check(is_flat, &whole, HOLDS);
+        check(is_near_probe, &whole, HOLDS);
+        let part = flat(&[(1.0, 1.0)]);
+        check(is_flat, &part, &format!("{UNSAID}{OURS} was not measured at 9"));
+        check(is_near_probe, &part, UNSAID);
+        check(is_flat, &found([(OURS, line(&[(1.0, 1.0)]))]), UNSAID);
+        check(is_flat, &found([]), UNSAID);
+        let one = found([("mean", line(&[(1.0, 1.0)]))]);
+        check(is_free_of_held, &one, UNSAID);
+        check(a_group_more, &one, UNSAID);
+        check(is_soon_back, &found([("open and read", line(&[(999.0, 0.1)]))]), UNSAID);
+        // Each point in a round of its own.
+        let torn = vec![measured(1.0, &[1.0]), Measured { x: 9.0, rounds: rounds(&[(2, 1.0)]) }];
+        check(is_flat, &found([(OURS, torn)]), UNSAID);
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_curve_with_a_wrong_run() {
+        let points = || line(&[(1.0, 1.0), (9.0, 1.0)]);
+        let with = |system: &str| {
+            let mut found = found([(OURS, points()), (PROBE, points()), ("mean", points())]);
+            found.failed.insert(system.to_owned(), 1);
+            found
+        };
+        check(is_flat, &with(OURS), UNSAID);
+        check(is_near_probe, &with(PROBE), UNSAID);
+        check(is_flat, &with(PROBE), HOLDS);
+        check(is_free_of_held, &with(""), UNSAID);
+    }
+
+    #[test]
+    fn a_point_that_one_series_lacks_is_in_the_table() {
+        let found = found([(OURS, line(&[(1.0, 2.0), (9.0, 3.0)])), (PROBE, line(&[(9.0, 1.0)]))]);
+        let text = section(&CURVES[2], &found, "groups.svg");
+        assert!(text.contains("| 1 | – | 2 |\n| 9 | 1 | 3 |"), "{text}");
+    }
+
+    #[test]
+    fn only_right_runs_are_shown_and_the_start_is_not_part_of_an_events_cost() {
         let point = |x: u32, round: u32, right: bool| {
             let text = format!(
                 r#"{{"curve":"groups","x":{x},"round":{round},"right":{right},"system":"{OURS}","events":1000000,
@@ -524,10 +665,31 @@ mod tests {
             serde_json::from_str::<super::Point>(&text).unwrap()
         };
         let points = [point(10, 1, true), point(10, 2, true), point(100, 1, false)];
-        let found = lines(points.iter().filter(|point| point.right));
-        assert_eq!(found, Lines::from([(OURS.to_owned(), vec![measured(10.0, &[1.25, 1.25])])]));
-        let text = section(&super::CURVES[2], &found, 1, "groups.svg");
-        assert!(text.contains("**1 points were WRONG"), "{text}");
+        let found = Found::of(points.iter());
+        let there = BTreeMap::from([(OURS.to_owned(), vec![measured(10.0, &[1.25, 1.25])])]);
+        assert_eq!((&found.lines, found.failures()), (&there, 1));
+        let text = section(&CURVES[2], &found, "groups.svg");
+        assert!(text.contains("**One run was WRONG"), "{text}");
         assert!(text.contains("| 10 | 1.25 |"), "{text}");
+    }
+
+    #[test]
+    fn the_page_says_where_its_figures_are() {
+        let raw = |points: &str, page: &str| {
+            let [points, page] = [points, page].map(Into::into);
+            Draw { points, page, environment: "".into(), pictures: "".into(), trial: false }.raw()
+        };
+        assert_eq!(
+            raw("/data/out/points.jsonl", "/data/out/growth.md"),
+            "[points.jsonl](points.jsonl)"
+        );
+        assert_eq!(
+            raw("benches/runs/x/points.jsonl", "docs/growth.md"),
+            "[benches/runs/x/points.jsonl](../benches/runs/x/points.jsonl)"
+        );
+        assert_eq!(
+            raw("/data/x-growth/points.jsonl", "docs/growth.md"),
+            "`points.jsonl` of the run `x-growth`"
+        );
     }
 }

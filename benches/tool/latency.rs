@@ -38,6 +38,7 @@ use tokio::{
 use crate::{
     Outcome,
     measure::{Group, forward, usage_of_children},
+    places::Places,
     workload::Sales,
 };
 
@@ -156,22 +157,27 @@ struct ProgressSource {
 }
 
 impl Latency {
-    pub fn run(&self) -> ExitCode {
+    pub fn run(&self, places: &Places) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let measured =
-            runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(self.measure()));
+            runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(self.measure(places)));
         match measured {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(130),
             Err(error) => {
-                eprintln!("bench: latency of {}: {error}", self.command.join(" "));
+                let error = error.to_string();
+                eprintln!(
+                    "bench: latency of {}: {}",
+                    places.command(&self.command),
+                    places.short(&error)
+                );
                 ExitCode::FAILURE
             }
         }
     }
 
     /// False where it was interrupted.
-    async fn measure(&self) -> Outcome<bool> {
+    async fn measure(&self, places: &Places) -> Outcome<bool> {
         let (sender, lines) = mpsc::unbounded_channel();
         let mut child = Command::new(&self.command[0])
             .args(&self.command[1..])
@@ -186,6 +192,7 @@ impl Latency {
         let mut watch = Watch {
             lines,
             log: File::create(&self.log)?,
+            places,
             published: BTreeMap::new(),
             parts: BTreeMap::new(),
             batches: 0,
@@ -201,13 +208,13 @@ impl Latency {
             )
             .into());
         }
-        let figures = self.figures(&sent, &watch)?;
+        let figures = self.figures(&sent, &watch, places)?;
         fs::write(&self.out, serde_json::to_string(&figures)? + "\n")?;
         Ok(true)
     }
 
     /// Sends everything and watches until its results are out; `None` where it was interrupted.
-    async fn watch(&self, child: &mut Child, watch: &mut Watch) -> Outcome<Option<Sent>> {
+    async fn watch(&self, child: &mut Child, watch: &mut Watch<'_>) -> Outcome<Option<Sent>> {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         let (sender, mut sending) = tokio::sync::oneshot::channel();
@@ -241,7 +248,7 @@ impl Latency {
         }
     }
 
-    fn figures(&self, sent: &Sent, watch: &Watch) -> Outcome<Figures> {
+    fn figures(&self, sent: &Sent, watch: &Watch<'_>, places: &Places) -> Outcome<Figures> {
         let first = u64::from(self.rate) * u64::from(self.warm_up);
         let (mut acknowledged, mut due) = (Vec::new(), Vec::new());
         for (partition, records) in &sent.acknowledged {
@@ -266,7 +273,7 @@ impl Latency {
             parts: watch.parts(),
             user_s: usage.user_s,
             system_s: usage.system_s,
-            command: self.command.join(" "),
+            command: places.command(&self.command),
         })
     }
 }
@@ -318,19 +325,20 @@ impl Percentiles {
 }
 
 /// What came from the command.
-struct Watch {
+struct Watch<'a> {
     lines: mpsc::UnboundedReceiver<(String, Instant)>,
     log: File,
+    places: &'a Places,
     published: ByPartition<Publication>,
     /// What each part of each batch took.
     parts: BTreeMap<String, Vec<Duration>>,
     batches: usize,
 }
 
-impl Watch {
+impl Watch<'_> {
     fn note(&mut self, line: &str, at: Instant) -> Outcome<()> {
         if !line.starts_with('{') {
-            return Ok(writeln!(self.log, "{line}")?);
+            return Ok(writeln!(self.log, "{}", self.places.short(line))?);
         }
         let progress: ProgressLine = serde_json::from_str(line)?;
         self.batches += 1;

@@ -3,7 +3,9 @@
 //! Invariants: the command runs in a process group of its own, and the whole group is gone when this ends,
 //! however it ends. CPU is what the kernel counted for the command and the children it waited for. Memory is
 //! the resident memory of the whole group, looked at every 50 ms, or the largest process's own peak if that
-//! is more; who belongs to the group is looked up every second, so that looking costs next to nothing. A mark is the first line, on stdout or stderr, that begins as the option says; both go to a log.
+//! is more; who belongs to the group is looked up every second, so that looking costs next to nothing.
+//! A mark is the first line, on stdout or stderr, that begins as the option says; both go to a log. Neither the log nor
+//! the figures name a place of the machine.
 //!
 //! Start at [`Measure::run`]. Not here: what the lines mean (`check`).
 
@@ -23,7 +25,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::Outcome;
+use crate::{Outcome, places::Places};
 
 const LOOK: Duration = Duration::from_millis(50);
 /// Looks from one search for the group's processes to the next.
@@ -80,31 +82,37 @@ enum End {
 }
 
 impl Measure {
-    pub fn run(&self) -> ExitCode {
+    pub fn run(&self, places: &Places) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let measured =
-            runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(self.measure()));
+            runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(self.measure(places)));
+        let log = || places.short(&self.log.to_string_lossy()).into_owned();
         match measured {
             Ok(End::Exited(Some(0)) | End::Killed) => ExitCode::SUCCESS,
             Ok(End::Exited(code)) => {
                 let code = code.map_or("by a signal".to_owned(), |code| format!("with {code}"));
-                eprintln!("bench: the command ended {code}; see {}", self.log.display());
+                eprintln!("bench: the command ended {code}; see {}", log());
                 ExitCode::FAILURE
             }
             Ok(End::TimedOut) => {
-                eprintln!("bench: not done after {} s; see {}", self.timeout, self.log.display());
+                eprintln!("bench: not done after {} s; see {}", self.timeout, log());
                 ExitCode::FAILURE
             }
             Ok(End::Interrupted) => ExitCode::from(130),
             Err(error) => {
-                eprintln!("bench: measuring {}: {error}", self.command.join(" "));
+                let error = error.to_string();
+                eprintln!(
+                    "bench: measuring {}: {}",
+                    places.command(&self.command),
+                    places.short(&error)
+                );
                 ExitCode::FAILURE
             }
         }
     }
 
-    async fn measure(&self) -> Outcome<End> {
-        let mut log = File::create(&self.log)?;
+    async fn measure(&self, places: &Places) -> Outcome<End> {
+        let mut log = Log { file: File::create(&self.log)?, places };
         let (sender, mut lines) = mpsc::unbounded_channel();
         let started = Instant::now();
         let mut child = Command::new(&self.command[0])
@@ -128,7 +136,7 @@ impl Measure {
         while let Ok(Some((line, at))) =
             tokio::time::timeout(Duration::from_secs(1), lines.recv()).await
         {
-            writeln!(log, "{line}")?;
+            log.write(&line)?;
             marks.note(self, &line, at - started);
         }
         let usage = usage_of_children()?;
@@ -141,10 +149,22 @@ impl Measure {
             done_s: marks.done.map(|done| done.as_secs_f64()),
             exit: if let End::Exited(code) = end { code } else { None },
             killed: matches!(end, End::Killed),
-            command: self.command.join(" "),
+            command: places.command(&self.command),
         };
         fs::write(&self.out, serde_json::to_string(&figures)? + "\n")?;
         Ok(end)
+    }
+}
+
+/// What the command prints, for whoever reads it elsewhere.
+struct Log<'a> {
+    file: File,
+    places: &'a Places,
+}
+
+impl Log<'_> {
+    fn write(&mut self, line: &str) -> Outcome<()> {
+        Ok(writeln!(self.file, "{}", self.places.short(line))?)
     }
 }
 
@@ -178,7 +198,7 @@ impl Watched<'_> {
         &self,
         child: &mut Child,
         lines: &mut mpsc::UnboundedReceiver<(String, Instant)>,
-        log: &mut File,
+        log: &mut Log<'_>,
         marks: &mut Marks,
         peak_kib: &mut u64,
     ) -> Outcome<End> {
@@ -193,7 +213,7 @@ impl Watched<'_> {
             tokio::select! {
                 status = child.wait() => return Ok(End::Exited(status?.code())),
                 Some((line, at)) = lines.recv() => {
-                    writeln!(log, "{line}")?;
+                    log.write(&line)?;
                     marks.note(self.measure, &line, at - self.started);
                     if self.measure.kill_at.as_ref().is_some_and(|mark| line.starts_with(mark)) {
                         self.group.kill();
@@ -326,4 +346,41 @@ pub fn usage_of_children() -> Outcome<Usage> {
         system_s: seconds(usage.ru_stime),
         largest_kib: u64::try_from(usage.ru_maxrss)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::ExitCode};
+
+    use super::Measure;
+    use crate::places::tests::places;
+
+    #[test]
+    fn figures_and_log_name_no_place_of_the_machine() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().to_str().unwrap();
+        let words = ["/bin/sh", "-c", "echo in $0; echo of $0/state >&2", place];
+        let measure = Measure {
+            out: directory.path().join("figures"),
+            log: directory.path().join("log"),
+            mark: format!("in {place}"),
+            done: None,
+            kill_at: None,
+            timeout: 60,
+            command: words.map(str::to_owned).to_vec(),
+        };
+        assert_eq!(measure.run(&places(&[&format!("DIR={place}")])), ExitCode::SUCCESS);
+        let figures = fs::read_to_string(&measure.out).unwrap();
+        let log = fs::read_to_string(&measure.log).unwrap();
+        assert!(!(figures.clone() + &log).contains(place), "{figures}{log}");
+        assert!(
+            figures.contains(r#""command":"sh -c echo in $0; echo of $0/state >&2 DIR""#),
+            "{figures}"
+        );
+        // Marks are looked for in what was printed.
+        assert!(!figures.contains(r#""first_s":null"#), "{figures}");
+        let mut lines: Vec<_> = log.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["in DIR", "of DIR/state"]);
+    }
 }

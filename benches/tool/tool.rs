@@ -2,7 +2,8 @@
 //! process and of latency, the tables and curves, and the limit probes that the pipeline is compared with.
 //!
 //! Invariants: nothing here but the probe of the source and the held states (`state`) uses the code of the pipeline, so that a mistake there
-//! cannot hide in a check; every number printed comes with the run it was taken from. Start at [`Command`]; `bench --help` explains
+//! cannot hide in a check; every number printed comes with the run it was taken from;
+//! what is written down names no directory of the machine (`places`). Start at [`Command`]; `bench --help` explains
 //! each. Not here: which systems are compared and how they are started (`scripts/bench/systems.sh`).
 
 mod check;
@@ -10,7 +11,9 @@ mod draw;
 mod kafka;
 mod latency;
 mod measure;
+mod places;
 mod probe;
+mod rounds;
 mod state;
 mod table;
 mod truth;
@@ -19,6 +22,7 @@ mod workload;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use places::Places;
 
 /// The allocator of the program itself, so that the probes have what the pipeline has.
 #[global_allocator]
@@ -42,6 +46,8 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    places: Places,
 }
 
 #[derive(Subcommand)]
@@ -71,13 +77,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let Arguments { command, places } = Arguments::parse();
+    let outcome = match command {
         Command::Load(load) => load.run(),
         Command::Close(close) => close.run(),
         Command::Recount(recount) => recount.run(),
         Command::Check(check) => check.run(),
-        Command::Measure(measure) => return measure.run(),
-        Command::Latency(latency) => return latency.run(),
+        Command::Measure(measure) => return measure.run(&places),
+        Command::Latency(latency) => return latency.run(&places),
         Command::Probe(probe) => probe.run(),
         Command::Hold(hold) => hold.run(),
         Command::Recover(recover) => recover.run(),
@@ -87,7 +94,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bench: {error}");
+            eprintln!("bench: {}", places.short(&error.to_string()));
             ExitCode::FAILURE
         }
     }

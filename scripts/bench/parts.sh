@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154  # set here and used in the scripts, or the other way round
+# shellcheck disable=SC2034,SC2153,SC2154  # set here and used in the scripts, or the other way round
 # What scripts/bench.sh and scripts/growth.sh have in common: building, directories, the broker, one measured run.
 #
 # A script sets OUT, DIR, PORT and TIMEOUT, has a function `usage`, sources this file and traps `cleanup` at EXIT. It gets:
@@ -7,10 +7,12 @@
 #   BINARY, TOOL   the processor and benches/tool
 #   COMMIT, OUT    what is measured, and where raw output goes
 #   DIR, WORK      where data are kept, and where each run has its own
+#   PLACES         options of TOOL that say what is called how in what is written down
 #   BROKERS        the broker, once it was started
 #
-# Invariant: what is printed on stdout is for the script. Start at `build`. Not here: which systems there are and how a
-# run of them is started (bench/systems.sh), what is measured in which order (the scripts).
+# Invariants: what is printed on stdout is for the script; raw output names no directory of the machine. Start at `build`.
+# Not here: which systems there are and how a run of them is started (bench/systems.sh), what is measured in which order
+# (the scripts).
 
 die() {
     say "${0##*/}: $*"
@@ -57,6 +59,28 @@ make_places() {
     WORK=$DIR/runs
     rm -rf "$WORK"
     mkdir -p "$WORK" "$DIR/recounts"
+    name_places
+}
+
+# Sets PLACES, and PLACE_TEXTS, which raw output must not hold.
+name_places() {
+    local place
+    PLACES=() PLACE_TEXTS=()
+    for place in "OUT=$(cd "$OUT" && pwd -P)" "DIR=$DIR" "TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd -P)" \
+        "CACHE=$(cache_home)" "REPOSITORY=$(pwd -P)" "HOME=${HOME:-}" "HOST=$(uname -n)"; do
+        case $place in
+            *= | *=/ | HOST=localhost) continue ;;
+        esac
+        PLACES+=(--place "$place")
+        [ "${place%%=*}" = HOST ] || PLACE_TEXTS+=(-e "${place#*=}/")
+    done
+}
+
+# Says which files of raw output hold a directory of the machine all the same.
+tell_places() {
+    local files
+    files=$(grep -rlF "${PLACE_TEXTS[@]}" "$OUT" || true)
+    [ -z "$files" ] || say "These name directories of this machine; look at them before you publish them:"$'\n'"$files"
 }
 
 # Ends what goes on and deletes what nobody asked to keep.
@@ -86,8 +110,13 @@ start_kafka() {
 make_topic() {
     local said
     if ! said=$("$BINARY" topics create "$1" --partitions "${2:-3}" --brokers "$BROKERS" 2>&1); then
-        "$BINARY" topics list --brokers "$BROKERS" 2>/dev/null | grep -qw -- "$1" || die "$said"
+        has_topic "$1" || die "$said"
     fi
+}
+
+# True where there is a topic $1: a line of the list begins with its name.
+has_topic() {
+    "$BINARY" topics list --brokers "$BROKERS" 2>/dev/null | awk -v topic="$1" '$1 == topic { there = 1 } END { exit !there }'
 }
 
 # Deletes the named topics, which nobody needs any more.
@@ -96,6 +125,11 @@ delete_topics() {
     for topic in "$@"; do
         scripts/kafka.sh topics --dir "$DIR/kafka" --port "$PORT" --delete "$topic" >/dev/null 2>&1 || true
     done
+}
+
+# Reads topic $1 once, so that the broker has it in memory for the first system as for the last.
+warm_up() {
+    in_background "$TOOL" probe --step source --brokers "$BROKERS" --topic "$1" --dir "$WORK" >/dev/null
 }
 
 # Runs a command so that a signal to this script ends both at once.
@@ -108,11 +142,24 @@ in_background() {
     return "$code"
 }
 
+# The command line of the script with the arguments that say what was measured: not where, and not on which port.
+told_command() {
+    local told=scripts/${0##*/}
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --out | --dir | --port) shift ;;
+            *) told+=" $1" ;;
+        esac
+        shift
+    done
+    printf '%s\n' "$told"
+}
+
 # Writes down what this was run on; the arguments are those of the script. What the other systems are is added by
 # whoever knows them.
 write_environment() {
     {
-        printf 'command: scripts/%s%s\n' "${0##*/}" "${*:+ $*}"
+        printf 'command: %s\n' "$(told_command "$@")"
         printf 'date: %s\n' "$(date -u +%FT%TZ)"
         printf 'commit: %s%s\n' "$(git rev-parse HEAD 2>/dev/null || echo unknown)" "$(is_clean || echo ' with changes')"
         printf 'processor: %s, %s cores\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)"
@@ -132,7 +179,7 @@ measure() {
     local phase=$1 marks=(--mark "$MARK")
     [ -z "$DONE" ] || marks+=(--done "$DONE")
     if [ "$phase" = start ] || [ "$phase" = again ]; then marks+=(--kill-at "$KILL_AT"); fi
-    in_background "$TOOL" measure --out "$RUN_DIR/$phase.json" --log "$OUT/logs/$RUN_ID-$phase.log" \
+    in_background "$TOOL" "${PLACES[@]}" measure --out "$RUN_DIR/$phase.json" --log "$OUT/logs/$RUN_ID-$phase.log" \
         --timeout "$TIMEOUT" "${marks[@]}" -- "${COMMAND[@]}" 2>"$RUN_DIR/said"
 }
 
@@ -146,7 +193,7 @@ run_phase() {
 # Compares results with the recount TRUTH; log of phase $1. Sets VERDICT, or FAILURE.
 check() {
     local results=${RESULTS//%LOG/$OUT/logs/$RUN_ID-$1.log} code=0
-    in_background "$TOOL" check --truth "$TRUTH" --brokers "$BROKERS" --results "$results" \
+    in_background "$TOOL" "${PLACES[@]}" check --truth "$TRUTH" --brokers "$BROKERS" --results "$results" \
         >"$RUN_DIR/verdict" 2>&1 || code=$?
     if [ "$code" -eq 0 ]; then VERDICT=$(<"$RUN_DIR/verdict"); else FAILURE=$(<"$RUN_DIR/verdict"); fi
 }

@@ -18,7 +18,10 @@
 #
 # Invariant: what is printed on stdout is for the scripts. Not here: measuring and checking (bench/parts.sh), rounds.
 
-# What a peer is called in --peers, and the names of its variants in the table; NAME:VARIANT is one of them.
+# True where $1 is what a peer is called in --peers: sales-stream and the probes are no peers.
+is_peer() { [ "$1" != sales-stream ] && [ "$1" != probe ] && variants_of "$1" >/dev/null; }
+
+# What a system is called in --peers, and the names of its variants in the table; NAME:VARIANT is one of them.
 variants_of() {
     case $1 in
         flink:heap | flink:rocksdb) printf '%s\n' "${1/:/ }" ;;
@@ -150,11 +153,11 @@ prepare_python_peer() {
     mark_peer "$1"
 }
 
-# What pip calls the version of package $2 in the environment of peer $1.
-pip_version() { "$(peer_home "$1")/bin/python" -c "import importlib.metadata as m; print('$2:', m.version('$2'))"; }
+# The packages in the environment of peer $1, with their versions.
+pip_versions() { printf '%s: %s\n' "$1" "$("$(peer_home "$1")/bin/python" -m pip freeze | paste -sd ' ')"; }
 
 prepare_bytewax() { prepare_python_peer bytewax; }
-version_bytewax() { pip_version bytewax bytewax; }
+version_bytewax() { pip_versions bytewax; }
 command_bytewax() {
     local recovery=$RUN_DIR/recovery interval=10
     MARK=FIRST KILL_AT=FIRST DONE='' RESULTS=lines:$RUN_DIR/results
@@ -168,7 +171,7 @@ command_bytewax() {
 }
 
 prepare_polars() { prepare_python_peer polars; }
-version_polars() { pip_version polars polars; }
+version_polars() { pip_versions polars; }
 command_polars() {
     local batch=100000
     if [ "$2" = start ] || [ "$2" = again ]; then batch=$SMALL_BATCH; fi

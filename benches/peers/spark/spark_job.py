@@ -18,7 +18,6 @@ from pyspark.sql.types import DoubleType, LongType, StringType, StructField, Str
 SALE = StructType(
     [
         StructField("store", StringType()),
-        StructField("item", StringType()),
         StructField("price", DoubleType()),
         StructField("ts", LongType()),
     ]
@@ -45,6 +44,7 @@ def main(brokers: str, topic: str, checkpoint: str, max_offsets: str) -> None:
         .option("subscribe", topic)
         .option("startingOffsets", "earliest")
         .option("maxOffsetsPerTrigger", max_offsets)
+        .option("kafka.max.poll.records", "5000")
         .load()
     )
     sales = (

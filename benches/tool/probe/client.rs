@@ -1,7 +1,8 @@
 //! Batches of records straight from librdkafka's queue, borrowed until the batch is through.
 //!
-//! Settings are those of the pipeline's own client as far as speed is concerned. All `unsafe` of the probes is
-//! in this file. Start at [`Batches::next`].
+//! As much may wait as in the pipeline's own client, and as much is fetched at once, by the same rule
+//! (`src/source/kafka/options.rs`); only that there each partition has a queue, and here one queue holds what all of those
+//! may. All `unsafe` of the probes is in this file. Start at [`Batches::next`].
 
 use std::{slice, time::Duration};
 
@@ -13,8 +14,23 @@ use rdkafka::{
     },
     consumer::{BaseConsumer, Consumer},
 };
+use sales_stream::source::kafka::KafkaSourceConfig;
 
 use crate::{Outcome, kafka};
+
+/// What the pipeline's client is told for speed.
+const SPEED: &[(&str, &str)] = &[
+    ("check.crcs", "true"),
+    ("fetch.queue.backoff.ms", "1"),
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.max.bytes", "8388608"),
+    ("reconnect.backoff.ms", "10"),
+];
+/// What a record takes at least that waits, and the bytes of a partition in an answer, as the pipeline's client
+/// counts them.
+const BYTES_OF_A_RECORD: usize = 280;
+const LEAST_FETCH: usize = 128 << 10;
+const MOST_FETCH: usize = 1 << 20;
 
 const RECORDS_A_BATCH: usize = 10_000;
 const PATIENCE_MS: i32 = 1000;
@@ -27,26 +43,19 @@ pub struct Batches {
     slots: Vec<*mut rd_kafka_message_t>,
     partitions: usize,
     left: u64,
-    /// Lives longer than its queue, which is destroyed first.
-    _consumer: BaseConsumer,
+    /// The one that reads, which lives longer than its queue, and the one that was asked: closing it early would take
+    /// time.
+    _clients: [BaseConsumer; 2],
 }
 
 impl Batches {
     /// # Errors
     /// There is no such topic, or no broker answers.
     pub fn open(brokers: &str, topic: &str) -> Outcome<Batches> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
-            .set("group.id", "bench-probe")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("check.crcs", "true")
-            .set("fetch.queue.backoff.ms", "1")
-            .set("queued.min.messages", "40000")
-            .set("queued.max.messages.kbytes", "32768")
-            .set("reconnect.backoff.ms", "10")
-            .create()?;
-        let bounds = kafka::bounds(&consumer, topic)?;
+        // How many partitions there are decides on how much is fetched.
+        let asking = kafka::consumer(brokers)?;
+        let bounds = kafka::bounds(&asking, topic)?;
+        let consumer: BaseConsumer = settings(brokers, bounds.len()).create()?;
         let mut list = TopicPartitionList::new();
         for (partition, (begin, _)) in (0..).zip(&bounds) {
             list.add_partition_offset(topic, partition, Offset::Offset(*begin))?;
@@ -59,7 +68,8 @@ impl Batches {
             return Err("the client has no queue".into());
         }
         let slots = vec![std::ptr::null_mut(); RECORDS_A_BATCH];
-        Ok(Batches { queue, slots, partitions: bounds.len(), left, _consumer: consumer })
+        let clients = [consumer, asking];
+        Ok(Batches { queue, slots, partitions: bounds.len(), left, _clients: clients })
     }
 
     pub fn partitions(&self) -> usize {
@@ -121,9 +131,64 @@ impl Batches {
     }
 }
 
+/// What the client is told that reads so many partitions.
+fn settings(brokers: &str, partitions: usize) -> ClientConfig {
+    let (partitions, bytes) = (partitions.max(1), KafkaSourceConfig::QUEUE_BYTES);
+    let kib = (bytes / 1024 / partitions).max(256) * partitions;
+    let records = (bytes / BYTES_OF_A_RECORD / partitions).max(1000) * partitions;
+    let fetched = (bytes / partitions).clamp(LEAST_FETCH, MOST_FETCH);
+    let mut settings = ClientConfig::new();
+    settings
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "bench-probe")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("queued.max.messages.kbytes", kib.to_string())
+        .set("queued.min.messages", records.to_string())
+        .set("max.partition.fetch.bytes", fetched.to_string());
+    SPEED.iter().for_each(|(key, value)| _ = settings.set(*key, *value));
+    settings
+}
+
 impl Drop for Batches {
     fn drop(&mut self) {
         // SAFETY: ours, and used by nobody any more.
         unsafe { rd_kafka_queue_destroy(self.queue) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SPEED, settings};
+
+    #[test]
+    fn the_clients_settings_are_those_of_the_pipelines() {
+        let pipeline = include_str!("../../../src/source/kafka/options.rs");
+        for (key, value) in SPEED {
+            let there = format!(r#"("{key}", "{value}")"#);
+            assert!(pipeline.contains(&there), "the pipeline's client has not {there}");
+        }
+        for there in [
+            "BYTES_OF_A_RECORD: usize = 280;",
+            "LEAST_FETCH: usize = 128 << 10;",
+            "MOST_FETCH: usize = 1 << 20;",
+            "(config.queue_bytes / 1024 / partitions).max(256)",
+            "(config.queue_bytes / BYTES_OF_A_RECORD / partitions).max(1000)",
+            "(config.queue_bytes / partitions).clamp(LEAST_FETCH, MOST_FETCH)",
+        ] {
+            assert!(
+                pipeline.contains(there),
+                "the pipeline's client has another rule than {there}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_queue_holds_what_those_of_all_partitions_may() {
+        let of = |partitions, key| settings("", partitions).get(key).map(str::to_owned);
+        assert_eq!(of(3, "queued.max.messages.kbytes").unwrap(), "12288");
+        assert_eq!(of(96, "queued.max.messages.kbytes").unwrap(), "24576");
+        assert_eq!(of(3, "max.partition.fetch.bytes").unwrap(), "1048576");
+        assert_eq!(of(96, "max.partition.fetch.bytes").unwrap(), "131072");
     }
 }
