@@ -81,6 +81,8 @@ impl Extent {
     /// From so many windows on, of no more groups on average, they are gathered together.
     const MANY_WINDOWS: usize = 64;
     const FEW_GROUPS: usize = 1024;
+    /// So many windows are many in a batch of any size. Trials have fewer.
+    const SURELY_MANY: usize = if cfg!(any(test, feature = "faults")) { 64 } else { 1024 };
 
     fn groups_a_window(self) -> usize {
         self.groups / self.windows.max(1)
@@ -173,14 +175,12 @@ impl Delta {
 
     #[inline(always)]
     fn add_to(&mut self, window: (Timestamp, Timestamp), event: &Event<'_>) {
-        let (place, groups) = match &self.together {
-            Some(table) => (0, table.len()),
-            None => {
-                let place = self.table(self.plan.closing(window.1));
-                (place, self.tables[place].1.len())
-            }
+        let place = match &self.together {
+            Some(_) => 0,
+            None => self.table(self.plan.closing(window.1)),
         };
-        if groups >= Pending::FROM_GROUPS && self.add_later(place, window, event) {
+        let table = self.together.as_mut().unwrap_or_else(|| &mut self.tables[place].1);
+        if table.len() >= Pending::FROM_GROUPS && self.add_later(place, window, event) {
             return;
         }
         let table = self.together.as_mut().unwrap_or_else(|| &mut self.tables[place].1);
@@ -296,12 +296,37 @@ impl Delta {
         }
     }
 
+    /// Where the table of an instant is, unless there turn out to be so many that all are gathered together.
     #[inline(always)]
     fn table(&mut self, closing: Timestamp) -> usize {
         if self.tables.get(self.recent).is_some_and(|(instant, _)| *instant == closing) {
             return self.recent;
         }
-        self.other_table(closing)
+        let place = self.other_table(closing);
+        // Looked at when one was opened, not each time it is come back to.
+        let is_new = self.tables[place].1.is_empty();
+        if is_new && self.tables.len() == Extent::SURELY_MANY && self.is_of_small_windows() {
+            self.gather();
+        }
+        place
+    }
+
+    /// Whether the windows have few groups so far.
+    fn is_of_small_windows(&self) -> bool {
+        let groups = self.tables.iter().map(|(_, table)| table.len()).sum();
+        Extent { windows: self.tables.len(), groups }.is_of_many_small_windows()
+    }
+
+    /// Gathers all groups in one table: the batch before could not tell that there would be many small windows.
+    #[cold]
+    fn gather(&mut self) {
+        self.add_pending();
+        let mut together = Table::new(self.plan.stride());
+        for (_, table) in self.tables.drain(..) {
+            table.sorted().for_each(|group| together.put(group));
+        }
+        self.places.clear();
+        self.together = Some(together);
     }
 
     fn other_table(&mut self, closing: Timestamp) -> usize {
@@ -443,7 +468,8 @@ mod tests {
         let pipeline = spec::parse(sales_spec, "sales").expect("it is right").pipeline;
         let plan = WindowPlan::new(&pipeline).expect("it has windows");
         let mut windows = Windows::new(Arc::new(plan.clone()));
-        for before in [Extent::default(), Extent { windows: 100, groups: 500 }] {
+        let many_before = Extent { windows: 100, groups: 500 };
+        for (before, many) in [(Extent::default(), 3), (many_before, 3), (Extent::default(), 100)] {
             windows.touched = before;
             let mut delta = Delta::new(&windows, Watermark(i64::MIN));
             assert_eq!(delta.together.is_some(), before.windows > 0);
@@ -452,7 +478,7 @@ mod tests {
                 // Some are met again while others of theirs are still to be added.
                 let store = if at % 2 == 0 { 0 } else { at * 7919 % 9001 };
                 let name = format!("store-{store}");
-                let seconds = (at % 3) * 30;
+                let seconds = (at % many) * 30;
                 // Sums of such prices are inexact: the order counts.
                 let text = format!(
                     "{name}{}",
@@ -475,6 +501,7 @@ mod tests {
                 let group = one_by_one.find_or_insert(&key, window.last().expect("one"), &plan);
                 one_by_one.change(group, |totals| plan.add_event(totals, &event));
             }
+            assert_eq!(delta.together.is_some(), before.windows > 0 || many > 3);
             delta.end();
             assert_eq!(delta.groups(), one_by_one.len() as u64);
             delta.part();
