@@ -28,8 +28,9 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::stop::Stop;
 
-/// How long one question for metadata may wait before the client's own events are looked at: a
-/// refused login must be reported at once, not when the whole deadline has passed.
+/// How long the first question for metadata may wait before the client's own events are looked at: a
+/// refused login must be reported at once, not when the whole deadline has passed. Each further one waits
+/// twice as long, because a broker may be slower than that for good.
 const METADATA_SLICE: Duration = Duration::from_millis(500);
 
 /// The consumer type of this room's helpers.
@@ -69,9 +70,10 @@ pub fn metadata(
     timeout: Duration,
 ) -> Result<Metadata, KafkaFailure> {
     let deadline = Instant::now() + timeout;
+    let mut patience = METADATA_SLICE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let slice = left.clamp(Duration::from_millis(1), METADATA_SLICE);
+        let slice = left.clamp(Duration::from_millis(1), patience);
         let error = match consumer.client().fetch_metadata(topic, slice) {
             Ok(metadata) => {
                 consumer.context().note_answer();
@@ -83,9 +85,10 @@ pub fn metadata(
         if let Some(refusal) = consumer.context().refusal_at_start() {
             return Err(KafkaFailure::refused(attempted, &refusal));
         }
-        if kind_of(&error) != ErrorKind::Unreachable || left <= METADATA_SLICE {
+        if kind_of(&error) != ErrorKind::Unreachable || left <= patience {
             return Err(KafkaFailure::new(attempted, error).of_client(consumer.context()));
         }
+        patience *= 2;
     }
 }
 
@@ -240,6 +243,18 @@ mod tests {
         let message = failure.to_string();
         assert!(message.contains(NOBODY) && message.contains("--brokers"), "{message}");
         assert!(message.contains("sales-stream demo"), "{message}");
+    }
+
+    #[test]
+    fn a_broker_that_is_slower_than_the_first_question_waits_is_waited_for() {
+        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+        cluster.create_topic("sales", 2, 1).unwrap();
+        cluster.broker_round_trip_time(1, 2 * METADATA_SLICE).unwrap();
+        let brokers = cluster.bootstrap_servers();
+        let settings = ClientSettings::new(&brokers, Vec::new(), Trust::SafeOptionsOnly).unwrap();
+        let consumer = consumer(&settings, &[]).unwrap();
+        let found = topic_partitions(&consumer, "sales", Duration::from_secs(30)).unwrap();
+        assert_eq!(found.map(|partitions| partitions.len()), Some(2));
     }
 
     #[test]
