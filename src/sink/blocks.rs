@@ -1,8 +1,8 @@
 //! A file that is written in large blocks and synced at its end.
 //!
 //! A file that is longer than a block is written past the page cache where the file system lets us: its bytes go to
-//! disk at once anyway, and a page of the cache with a copy for each 4 KiB costs as much processor time as making
-//! them. Where it does not let us, and behind the last whole block, the same bytes go through the cache.
+//! disk at once anyway, and a page of the cache with a copy for each 4 KiB would be for nothing. Where it does not let
+//! us, and behind the last whole block, the same bytes go through the cache.
 //!
 //! Not here: names, what is in the file (`batch_files`).
 
@@ -16,7 +16,8 @@ use rustix::fs::{self, OFlags};
 /// What is written at once: enough for a disk to be busy, few pages for us.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// What memory and offsets have to be a multiple of past the page cache: no file system asks for more than a page.
+/// What memory and offsets have to be a multiple of past the page cache; where a file system asks for more, it gets
+/// what it does not take through the cache.
 const ALIGNMENT: usize = 4096;
 
 /// A new file, at its beginning.

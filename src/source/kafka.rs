@@ -30,6 +30,8 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
+pub use options::{PartitionRoom, TUNING};
+
 use crate::{
     batch::{BadRecord, Begun, Bounds, Record, WitnessFact},
     checkpoint::Visible,

@@ -1,7 +1,7 @@
 //! Batches of records straight from librdkafka's queue, borrowed until the batch is through.
 //!
 //! As much may wait as in the pipeline's own client, and as much is fetched at once, by the same rule
-//! (`src/source/kafka/options.rs`); only that there each partition has a queue, and here one queue holds what all of those
+//! ([`PartitionRoom`]); only that there each partition has a queue, and here one queue holds what all of those
 //! may. All `unsafe` of the probes is in this file. Start at [`Batches::next`].
 
 use std::{slice, time::Duration};
@@ -14,23 +14,9 @@ use rdkafka::{
     },
     consumer::{BaseConsumer, Consumer},
 };
-use sales_stream::source::kafka::KafkaSourceConfig;
+use sales_stream::source::kafka::{KafkaSourceConfig, PartitionRoom, TUNING};
 
 use crate::{Outcome, kafka};
-
-/// What the pipeline's client is told for speed.
-const SPEED: &[(&str, &str)] = &[
-    ("check.crcs", "true"),
-    ("fetch.queue.backoff.ms", "1"),
-    ("fetch.wait.max.ms", "100"),
-    ("fetch.max.bytes", "8388608"),
-    ("reconnect.backoff.ms", "10"),
-];
-/// What a record takes at least that waits, and the bytes of a partition in an answer, as the pipeline's client
-/// counts them.
-const BYTES_OF_A_RECORD: usize = 280;
-const LEAST_FETCH: usize = 128 << 10;
-const MOST_FETCH: usize = 1 << 20;
 
 const RECORDS_A_BATCH: usize = 10_000;
 const PATIENCE_MS: i32 = 1000;
@@ -133,20 +119,19 @@ impl Batches {
 
 /// What the client is told that reads so many partitions.
 fn settings(brokers: &str, partitions: usize) -> ClientConfig {
-    let (partitions, bytes) = (partitions.max(1), KafkaSourceConfig::QUEUE_BYTES);
-    let kib = (bytes / 1024 / partitions).max(256) * partitions;
-    let records = (bytes / BYTES_OF_A_RECORD / partitions).max(1000) * partitions;
-    let fetched = (bytes / partitions).clamp(LEAST_FETCH, MOST_FETCH);
+    let room = PartitionRoom::of(KafkaSourceConfig::QUEUE_BYTES, partitions);
+    let partitions = partitions.max(1);
     let mut settings = ClientConfig::new();
     settings
         .set("bootstrap.servers", brokers)
         .set("group.id", "bench-probe")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("queued.max.messages.kbytes", kib.to_string())
-        .set("queued.min.messages", records.to_string())
-        .set("max.partition.fetch.bytes", fetched.to_string());
-    SPEED.iter().for_each(|(key, value)| _ = settings.set(*key, *value));
+        .set("queued.max.messages.kbytes", (room.queue_kib * partitions).to_string())
+        .set("queued.min.messages", (room.queue_records * partitions).to_string())
+        .set("max.partition.fetch.bytes", room.fetch_bytes.to_string())
+        .set("check.crcs", "true");
+    TUNING.iter().for_each(|(key, value)| _ = settings.set(*key, *value));
     settings
 }
 
@@ -159,29 +144,7 @@ impl Drop for Batches {
 
 #[cfg(test)]
 mod tests {
-    use super::{SPEED, settings};
-
-    #[test]
-    fn the_clients_settings_are_those_of_the_pipelines() {
-        let pipeline = include_str!("../../../src/source/kafka/options.rs");
-        for (key, value) in SPEED {
-            let there = format!(r#"("{key}", "{value}")"#);
-            assert!(pipeline.contains(&there), "the pipeline's client has not {there}");
-        }
-        for there in [
-            "BYTES_OF_A_RECORD: usize = 280;",
-            "LEAST_FETCH: usize = 128 << 10;",
-            "MOST_FETCH: usize = 1 << 20;",
-            "(config.queue_bytes / 1024 / partitions).max(256)",
-            "(config.queue_bytes / BYTES_OF_A_RECORD / partitions).max(1000)",
-            "(config.queue_bytes / partitions).clamp(LEAST_FETCH, MOST_FETCH)",
-        ] {
-            assert!(
-                pipeline.contains(there),
-                "the pipeline's client has another rule than {there}"
-            );
-        }
-    }
+    use super::settings;
 
     #[test]
     fn one_queue_holds_what_those_of_all_partitions_may() {

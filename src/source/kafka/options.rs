@@ -30,8 +30,8 @@ const READING: &[(&str, &str)] = &[
     ("enable.partition.eof", "true"),
 ];
 
-/// Speed and room, unless the user sets them.
-const TUNING: &[(&str, &str)] = &[
+/// What makes a client that reads fast, unless the user sets it.
+pub const TUNING: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "1"),
     // The longest a client waits to be told that a partition has ended behind control records.
     ("fetch.wait.max.ms", "100"),
@@ -52,6 +52,31 @@ const BYTES_OF_A_RECORD: usize = 280;
 const LEAST_FETCH: usize = 128 << 10;
 const MOST_FETCH: usize = 1 << 20;
 
+/// How much a client that reads may hold of each partition, and fetch of it at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionRoom {
+    /// Kibibytes that may wait.
+    pub queue_kib: usize,
+    /// Records that may wait.
+    pub queue_records: usize,
+    /// Bytes in one answer.
+    pub fetch_bytes: usize,
+}
+
+impl PartitionRoom {
+    /// Where so many bytes of all partitions together may wait.
+    #[must_use]
+    pub fn of(queue_bytes: usize, partitions: usize) -> PartitionRoom {
+        let partitions = partitions.max(1);
+        PartitionRoom {
+            queue_kib: (queue_bytes / 1024 / partitions).max(256),
+            queue_records: (queue_bytes / BYTES_OF_A_RECORD / partitions).max(1000),
+            // What one answer brings may come on top of what waits, of each partition.
+            fetch_bytes: (queue_bytes / partitions).clamp(LEAST_FETCH, MOST_FETCH),
+        }
+    }
+}
+
 /// The client that asks and commits.
 pub(super) fn asking(config: &KafkaSourceConfig) -> Result<KafkaConsumer, SourceError> {
     let mut required = vec![("group.id", config.group_id.as_str())];
@@ -65,11 +90,9 @@ pub(super) fn reading(
     config: &KafkaSourceConfig,
     partitions: usize,
 ) -> Result<KafkaConsumer, SourceError> {
-    let partitions = partitions.max(1);
-    let kib = (config.queue_bytes / 1024 / partitions).max(256).to_string();
-    let records = (config.queue_bytes / BYTES_OF_A_RECORD / partitions).max(1000).to_string();
-    // What one answer brings may come on top of what waits, of each partition.
-    let fetched = (config.queue_bytes / partitions).clamp(LEAST_FETCH, MOST_FETCH).to_string();
+    let room = PartitionRoom::of(config.queue_bytes, partitions);
+    let [kib, records, fetched] =
+        [room.queue_kib, room.queue_records, room.fetch_bytes].map(|it| it.to_string());
     let users = config.settings.client_config();
     // Needed for `assign`; the reader neither joins the group nor commits.
     let mut required = vec![("group.id", config.group_id.as_str())];
