@@ -39,6 +39,8 @@ pub struct Delta {
     room_given: usize,
     /// The groups of all windows together, until they are parted into `tables`.
     together: Option<Table>,
+    /// With so many groups together it is looked at again whether their windows are small.
+    look_again_at: usize,
 }
 
 /// Events that are added together, in the order they came.
@@ -78,11 +80,13 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// From so many windows on, of no more groups on average, they are gathered together.
-    const MANY_WINDOWS: usize = 64;
-    const FEW_GROUPS: usize = 1024;
-    /// So many windows are many in a batch of any size. Trials have fewer.
-    const SURELY_MANY: usize = if cfg!(any(test, feature = "faults")) { 64 } else { 1024 };
+    /// From so many windows on, of no more groups on average, they are gathered together. Trials have few, and are to
+    /// get here too.
+    const MANY_WINDOWS: usize = if cfg!(any(test, feature = "faults")) { 6 } else { 64 };
+    const FEW_GROUPS: usize = if cfg!(any(test, feature = "faults")) { 8 } else { 1024 };
+    /// With so many groups together it is looked at again whether their windows are small: when they are opened, all
+    /// windows are.
+    const LOOK_AGAIN_AT: usize = 2 * Extent::MANY_WINDOWS * Extent::FEW_GROUPS;
 
     fn groups_a_window(self) -> usize {
         self.groups / self.windows.max(1)
@@ -112,6 +116,7 @@ impl Delta {
             together: before
                 .is_of_many_small_windows()
                 .then(|| Table::with_room_for(before.groups, stride)),
+            look_again_at: Extent::LOOK_AGAIN_AT,
         }
     }
 
@@ -175,6 +180,9 @@ impl Delta {
 
     #[inline(always)]
     fn add_to(&mut self, window: (Timestamp, Timestamp), event: &Event<'_>) {
+        if self.together.as_ref().is_some_and(|table| table.len() >= self.look_again_at) {
+            self.look_again();
+        }
         let place = match &self.together {
             Some(_) => 0,
             None => self.table(self.plan.closing(window.1)),
@@ -273,7 +281,7 @@ impl Delta {
         self.tables.iter().map(|(_, table)| table).chain(&self.together)
     }
 
-    /// How much it touched, once it was parted.
+    /// How much it touched, while or once each window has a table of its own.
     pub(super) fn extent(&self) -> Extent {
         let groups = self.tables.iter().map(|(_, table)| table.len()).sum();
         Extent { windows: self.tables.len(), groups }
@@ -305,16 +313,23 @@ impl Delta {
         let place = self.other_table(closing);
         // Looked at when one was opened, not each time it is come back to.
         let is_new = self.tables[place].1.is_empty();
-        if is_new && self.tables.len() == Extent::SURELY_MANY && self.is_of_small_windows() {
+        let are_many = is_new && self.tables.len() == Extent::MANY_WINDOWS;
+        if are_many && self.extent().is_of_many_small_windows() {
             self.gather();
         }
         place
     }
 
-    /// Whether the windows have few groups so far.
-    fn is_of_small_windows(&self) -> bool {
-        let groups = self.tables.iter().map(|(_, table)| table.len()).sum();
-        Extent { windows: self.tables.len(), groups }.is_of_many_small_windows()
+    /// Gives each window a table of its own, if those that are together are not many small ones after all.
+    #[cold]
+    fn look_again(&mut self) {
+        let Some(together) = &self.together else { return };
+        let extent = Extent { windows: together.windows(), groups: together.len() };
+        // With fewer groups so many windows are small anyway.
+        self.look_again_at = (2 * extent.groups).max(extent.windows * (Extent::FEW_GROUPS + 1));
+        if !extent.is_of_many_small_windows() {
+            self.part();
+        }
     }
 
     /// Gathers all groups in one table: the batch before could not tell that there would be many small windows.
@@ -469,14 +484,22 @@ mod tests {
         let plan = WindowPlan::new(&pipeline).expect("it has windows");
         let mut windows = Windows::new(Arc::new(plan.clone()));
         let many_before = Extent { windows: 100, groups: 500 };
-        for (before, many) in [(Extent::default(), 3), (many_before, 3), (Extent::default(), 100)] {
+        let none_before = Extent::default();
+        // Windows and stores, and whether they are gathered together in the middle and at the end.
+        for (before, many, stores, gathered) in [
+            (none_before, 3, 9001, (false, false)),
+            (many_before, 3, 9001, (true, false)),
+            (none_before, 100, 9001, (true, false)),
+            (none_before, 100, 7, (true, true)),
+            (many_before, 100, 7, (true, true)),
+        ] {
             windows.touched = before;
             let mut delta = Delta::new(&windows, Watermark(i64::MIN));
-            assert_eq!(delta.together.is_some(), before.windows > 0);
+            let mut was_gathered = false;
             let (mut one_by_one, mut cells) = (Table::new(plan.stride()), Vec::new());
             for at in 0..40_000_i64 {
                 // Some are met again while others of theirs are still to be added.
-                let store = if at % 2 == 0 { 0 } else { at * 7919 % 9001 };
+                let store = if at % 2 == 0 { 0 } else { at * 7919 % stores };
                 let name = format!("store-{store}");
                 let seconds = (at % many) * 30;
                 // Sums of such prices are inexact: the order counts.
@@ -492,6 +515,7 @@ mod tests {
                 };
                 let event = sale(&text, name.len(), price, seconds, &mut cells);
                 assert_eq!(delta.add(&event), Verdict::Counted);
+                was_gathered |= delta.together.is_some();
                 let mut key = Vec::new();
                 key::encode_column(&event, plan.key_columns[0], &mut key);
                 let window = windows_of(
@@ -501,7 +525,7 @@ mod tests {
                 let group = one_by_one.find_or_insert(&key, window.last().expect("one"), &plan);
                 one_by_one.change(group, |totals| plan.add_event(totals, &event));
             }
-            assert_eq!(delta.together.is_some(), before.windows > 0 || many > 3);
+            assert_eq!((was_gathered, delta.together.is_some()), gathered, "{many} windows");
             delta.end();
             assert_eq!(delta.groups(), one_by_one.len() as u64);
             delta.part();

@@ -8,6 +8,7 @@
 
 use foldhash::fast::FixedState;
 use std::{
+    collections::HashSet,
     hash::{BuildHasher, Hasher as _},
     mem,
     ops::Range,
@@ -121,6 +122,17 @@ impl Table {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.key_ends.is_empty()
+    }
+
+    /// How many windows the groups are of.
+    pub(super) fn windows(&self) -> usize {
+        match &self.windows {
+            GroupWindows::Same(..) => self.len().min(1),
+            GroupWindows::Each(windows) => {
+                let starts = windows.iter().map(|(start, _)| *start);
+                starts.collect::<HashSet<_, FixedState>>().len()
+            }
+        }
     }
 
     /// About how many bytes of memory it takes.
@@ -538,8 +550,11 @@ mod tests {
         }
         assert_eq!(table.len(), 1);
         assert_eq!(table.group(0).accumulators, [Accumulator::Count(2)]);
+        assert_eq!(table.windows(), 1);
         table.put(Group { start: end, end, key: b"a", accumulators: &[Accumulator::Count(1)] });
         assert_eq!(table.len(), 2, "the start is part of what a group is found by");
+        table.put(Group { start: end, end, key: b"b", accumulators: &[Accumulator::Count(1)] });
+        assert_eq!((table.windows(), Table::new(1).windows()), (2, 0));
     }
 
     #[test]
