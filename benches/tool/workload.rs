@@ -56,6 +56,9 @@ pub struct Load {
     /// before the first, and in no order
     #[arg(long, default_value_t = DISORDER_S)]
     disorder: u32,
+    /// The most bytes of a batch of the producer's
+    #[arg(long, default_value_t = 1_000_000)]
+    batch_bytes: u32,
     /// Event time of the first, in Unix seconds
     #[arg(long, default_value_t = START)]
     start: i64,
@@ -109,6 +112,7 @@ impl Load {
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "50")
             .set("batch.num.messages", "10000")
+            .set("batch.size", self.batch_bytes.to_string())
             .set("queue.buffering.max.messages", "500000")
             .create()?;
         let mut sales = self.sales();
