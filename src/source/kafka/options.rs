@@ -36,7 +36,8 @@ pub const TUNING: &[(&str, &str)] = &[
     // The longest a client waits to be told that a partition has ended behind control records.
     ("fetch.wait.max.ms", "100"),
     ("fetch.error.backoff.ms", "100"),
-    ("fetch.max.bytes", "8388608"),
+    // Of an answer nothing is freed before all of it was taken: with many partitions that is late.
+    ("fetch.max.bytes", "4194304"),
     ("topic.metadata.refresh.interval.ms", "60000"),
     ("topic.metadata.refresh.fast.interval.ms", "50"),
     // Also how long a client waits between two first connections: 100 ms, the default, is most of
