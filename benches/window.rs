@@ -78,7 +78,7 @@ fn windows() -> Windows {
 }
 
 fn delta(windows: &Windows, events: &[OwnedEvent]) -> Delta {
-    let mut delta = Delta::new(windows, Watermark::ZERO);
+    let mut delta = Delta::new(windows, Watermark::ZERO, 1);
     for event in events {
         assert_eq!(delta.add(&event.borrow()), Verdict::Counted);
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use sales_stream::{
+    batch::Record,
     kafka::{ClientSettings, Trust},
     source::{
         Progress, Source,
@@ -60,13 +61,14 @@ fn run(config: KafkaSourceConfig) -> Result<(), Box<dyn Error>> {
     source.assign(&begin.collect())?;
     let ends = bounds.iter().map(|(partition, bounds)| (*partition, bounds.latest)).collect();
     let (mut records, mut bytes, mut first) = (0_u64, 0_u64, None);
+    let mut count = |record: Record<'_>| {
+        first.get_or_insert_with(|| started.elapsed());
+        records += 1;
+        bytes += record.value.map_or(0, |value| value.len() as u64);
+        Ok(())
+    };
     loop {
-        let progress = source.read(&ends, Duration::from_millis(100), &mut |record| {
-            first.get_or_insert_with(|| started.elapsed());
-            records += 1;
-            bytes += record.value.map_or(0, |value| value.len() as u64);
-            Ok(())
-        })?;
+        let progress = source.read(&ends, Duration::from_millis(100), &mut [&mut count])?;
         if let Progress::Reached(_) = progress {
             break;
         }

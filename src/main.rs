@@ -6,7 +6,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Where the allocator looks for its settings. Batches come and go: what one leaves is kept for the next, which
 /// else pays for as many faults, and given back when none comes for some seconds; tables of millions of groups are
-/// walked through at random, so large pages are asked for; the few threads that work at a time need few arenas.
+/// walked through at random, so large pages are asked for; threads that work at a time make little
+/// anew, and need few arenas.
 // SAFETY: jemalloc reads a text that ends with a zero byte there, or nothing; it has no other symbol of
 // this name but its own weak one.
 #[unsafe(export_name = "malloc_conf")]

@@ -19,7 +19,7 @@ mod pipelines;
 mod reference;
 mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 pub use world::Counts;
 
@@ -94,6 +94,8 @@ struct Trial {
     /// How much may be in memory in each run; a stream of its own, so that a seed tells the same story apart
     /// from that.
     rooms: Chance,
+    /// In how many lanes batches are read; a stream of its own, too.
+    lanes: Chance,
     backup: Option<Backup>,
     troubled: Troubled,
     /// The state was once replaced by an older one, so that sinks without a marker may hold more.
@@ -129,6 +131,7 @@ impl Trial {
             may_lose: false,
             permissions: Permissions::default(),
             rooms: Chance::new(!seed),
+            lanes: Chance::new(seed.rotate_left(32)),
             backup: None,
             troubled: Troubled::default(),
             has_gone_back: false,
@@ -149,6 +152,7 @@ impl Trial {
     /// Settings as an operator might choose them anew at each start.
     fn settings(&mut self) -> Settings {
         let room = self.room();
+        let lanes = NonZeroUsize::MIN.saturating_add(self.lanes.index(4));
         let chance = &mut self.shared.lock().chance;
         let trigger = match chance.below(8) {
             0 => Trigger::Once,
@@ -167,6 +171,7 @@ impl Trial {
             max_trigger_delay_ms: 60_000,
             output_chunk_bytes: if chance.below(2) == 0 { 60 } else { 1 << 20 },
             room,
+            lanes,
             ..self.calm_settings()
         }
     }
@@ -199,6 +204,7 @@ impl Trial {
             output_chunk_bytes: 1 << 20,
             room: Room::ENDLESS,
             memory_limit: u64::MAX,
+            lanes: NonZeroUsize::MIN,
             spec_text: self.troubled.pipeline.unwrap_or(self.variant).spec_text.clone(),
             brokers: "simulated".to_owned(),
         }

@@ -117,6 +117,7 @@ fn settings(spec_text: String) -> Settings {
         output_chunk_bytes: 200,
         room: Room::ENDLESS,
         memory_limit: u64::MAX,
+        lanes: std::num::NonZeroUsize::MIN,
         spec_text,
         brokers: "memory".to_owned(),
     }

@@ -33,7 +33,7 @@ use sales_stream::{
     },
     kafka::{ClientSettings, Trust},
     source::{
-        Progress, Source, SourceError, TopicDescription,
+        Progress, Source, SourceError, Taker, TopicDescription,
         kafka::{KafkaSource, KafkaSourceConfig},
     },
     spec::OutputMode,
@@ -141,7 +141,7 @@ fn try_read_to(
         Ok(())
     };
     loop {
-        match source.read(&ends(to), Duration::from_millis(100), &mut take)? {
+        match source.read(&ends(to), Duration::from_millis(100), &mut [&mut take])? {
             Progress::Reached(reached) => return Ok((seen, reached)),
             Progress::Waiting => assert!(Instant::now() < deadline, "stalled before {to:?}"),
         }
@@ -371,14 +371,79 @@ fn a_record_the_caller_refuses_ends_the_read() {
     let (partition, offset) = (Partition(0), Offset(4));
     let bad = BadRecord { topic, partition, offset, reason, column, error: None };
     let mut count = 0;
-    let read = source.read(&ends(&[10]), DEADLINE, &mut |record| {
+    let mut take = |record: Record<'_>| {
         count += 1;
         if record.offset == offset { Err(bad.clone()) } else { Ok(()) }
-    });
+    };
+    let read = source.read(&ends(&[10]), DEADLINE, &mut [&mut take]);
     assert!(matches!(read, Err(SourceError::BadRecord(found)) if found == bad));
     assert_eq!(count, 5);
-    let again = source.read(&ends(&[10]), DEADLINE, &mut |_| Ok(()));
+    let again = source.read(&ends(&[10]), DEADLINE, &mut [&mut |_: Record<'_>| Ok(())]);
     assert!(matches!(again, Err(SourceError::Reread(_))), "a failed assignment is not read on");
+}
+
+#[test]
+fn each_taker_has_partitions_of_its_own_and_all_of_their_records_in_order() {
+    let cluster = mock(5);
+    let brokers = cluster.bootstrap_servers();
+    for partition in 0..5 {
+        produce(&brokers, TOPIC, partition, 0..20_000);
+    }
+    let mut source = source(&brokers, TOPIC, "g");
+    source.assign(&positions(&[0; 5])).unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    // Fewer takers than partitions, more, and again as many as before.
+    for (takers, to) in [(2, 5_000), (7, 10_000), (2, 15_000), (1, 20_000)] {
+        let mut seen: Vec<Seen> = vec![Seen::new(); takers];
+        let mut takes: Vec<_> = seen
+            .iter_mut()
+            .map(|seen| {
+                |record: Record<'_>| {
+                    let value = record.value.map(<[u8]>::to_vec);
+                    seen.entry(record.partition.0).or_default().push((record.offset.0, value));
+                    Ok(())
+                }
+            })
+            .collect();
+        let mut takes: Vec<Taker<'_>> = takes.iter_mut().map(|take| take as _).collect();
+        let ends = ends(&[to; 5]);
+        while source.read(&ends, Duration::from_millis(20), &mut takes).unwrap()
+            == Progress::Waiting
+        {
+            assert!(Instant::now() < deadline, "stalled before {to}");
+        }
+        let partitions: usize = seen.iter().map(Seen::len).sum();
+        assert_eq!(partitions, 5, "no partition goes to two");
+        assert!(seen.iter().filter(|seen| !seen.is_empty()).count() >= takers.min(3));
+        for (partition, records) in seen.into_iter().flatten() {
+            assert_numbers(&Seen::from([(partition, records)]), partition, to - 5_000..to);
+        }
+    }
+}
+
+#[test]
+fn what_one_taker_refuses_ends_the_read_of_all() {
+    for bad in 0..2 {
+        let cluster = mock(2);
+        let brokers = cluster.bootstrap_servers();
+        // Of the other partition there is nothing, for as long as a read may take.
+        produce(&brokers, TOPIC, bad, 0..10);
+        let mut source = source(&brokers, TOPIC, "g");
+        source.assign(&positions(&[0, 0])).unwrap();
+        let refuse = |record: Record<'_>| {
+            let (topic, reason, column) = (TOPIC.to_owned(), FaultReason::Empty, None);
+            let Record { partition, offset, .. } = record;
+            Err(BadRecord { topic, partition, offset, reason, column, error: None })
+        };
+        let (mut one, mut other) = (refuse, refuse);
+        let started = Instant::now();
+        let read = source.read(&ends(&[10, 10]), DEADLINE, &mut [&mut one, &mut other]);
+        let Err(SourceError::BadRecord(found)) = read else { panic!("{read:?}") };
+        assert_eq!((found.partition, found.offset), (Partition(bad), Offset(0)));
+        assert!(started.elapsed() < DEADLINE / 2, "the other taker's thread ends too");
+        let again = source.read(&ends(&[10, 10]), DEADLINE, &mut [&mut one]);
+        assert!(matches!(again, Err(SourceError::Reread(_))), "a failed assignment is not read on");
+    }
 }
 
 #[test]
@@ -737,7 +802,7 @@ fn real_topics_made_anew_are_followed_where_that_is_wanted() {
     };
     assert_eq!(again.partitions, first.partitions);
     real.produce(0, 0..8);
-    let unassigned = source.read(&ends(&[8]), Duration::ZERO, &mut |_| Ok(()));
+    let unassigned = source.read(&ends(&[8]), Duration::ZERO, &mut [&mut |_: Record<'_>| Ok(())]);
     assert!(matches!(unassigned, Err(SourceError::Reread(_))), "{unassigned:?}");
     source.assign(&positions(&[5])).unwrap();
     assert_numbers(&read_to(&mut source, &[8]).0, 0, 5..8);
@@ -753,7 +818,7 @@ fn real_topics_made_anew_while_a_batch_is_read_must_be_looked_up_again() {
         Err(SourceError::Replaced(_) | SourceError::Gone(_)) => {}
         other => panic!("{other:?}"),
     }
-    let unassigned = source.read(&ends(&[8]), Duration::ZERO, &mut |_| Ok(()));
+    let unassigned = source.read(&ends(&[8]), Duration::ZERO, &mut [&mut |_: Record<'_>| Ok(())]);
     assert!(matches!(unassigned, Err(SourceError::Reread(_))), "{unassigned:?}");
     assert_ne!(patiently(|| source.describe()).topic_id, first.topic_id);
 }
@@ -769,7 +834,11 @@ fn real_deletion_while_reading_is_lost_data() {
     real.delete();
     let deadline = Instant::now() + DEADLINE * 3;
     let lost = loop {
-        match source.read(&ends(&[11]), Duration::from_millis(100), &mut |_| Ok(())) {
+        match source.read(
+            &ends(&[11]),
+            Duration::from_millis(100),
+            &mut [&mut |_: Record<'_>| Ok(())],
+        ) {
             Err(SourceError::Lost(message)) => break message,
             Ok(Progress::Waiting) => assert!(Instant::now() < deadline, "deletion not noticed"),
             other => panic!("{other:?}"),

@@ -140,6 +140,35 @@ fn sums_are_right_to_the_cent_after_kills() {
     assert_same(&results(&out_dir(home.path(), "cents")), &expected_decimals(&lines));
 }
 
+/// Batches large enough for several threads, of a topic of more partitions than threads.
+#[test]
+fn kills_of_several_reading_threads_lose_and_double_nothing() {
+    const SALES: u64 = 240_000;
+    let broker = Broker::start(&["sales:6"]);
+    let home = tempfile::tempdir().unwrap();
+    let more = ["--stores", "300", "--time-scale", "60", "--out-of-order", "50s", "--seed", "9"];
+    produce(&broker.address, "sales", SALES, &more);
+    for partition in 0..6 {
+        send(&broker.address, "sales", partition, &[b"{\"store\":".as_slice(); 200]);
+    }
+    let letters = |name: &str| home.path().join(format!("letters-{name}"));
+    let command = |name: &str, threads: &str| {
+        let mut command = available_now(&broker.address, "sales", home.path(), name);
+        command.args(["--max-offsets-per-trigger", "80000", "--threads", threads]);
+        command.args(["--dead-letter", &format!("files:{}", letters(name).display())]);
+        command
+    };
+    let straight = timed(&mut command("straight", "1"));
+    let pace = (straight, timed(&mut command("straight", "1")));
+    let out = out_dir(home.path(), "killed");
+    kill_and_finish(|| command("killed", "4"), || files(&out), pace, 4);
+    let resumed = batch_files(&out);
+    assert!(resumed == batch_files(&out_dir(home.path(), "straight")), "file for file");
+    let [killed, straight] = ["killed", "straight"].map(|name| sorted_lines(&letters(name)));
+    assert_eq!(killed.values().map(Vec::len).sum::<usize>(), 6 * 200);
+    assert!(killed == straight, "each batch has its own letters");
+}
+
 const TRANSACTIONS: usize = 60_000;
 const MALFORMED_A_PARTITION: usize = 3_000;
 

@@ -159,6 +159,19 @@ fn fail_fast_names_the_record_and_writes_nothing() {
 }
 
 #[test]
+fn of_several_reading_threads_one_names_the_record_and_nothing_is_written() {
+    let broker = Broker::start(&["sales:4"]);
+    let home = tempfile::tempdir().unwrap();
+    produce(&broker.address, "sales", 100_000, &["--stores", "100"]);
+    send(&broker.address, "sales", 3, &[b"{\"store\":"]);
+    let more = ["--mode", "failfast", "--threads", "4"];
+    let message = refuse(&mut console(&broker, home.path(), &more), 40);
+    assert!(message.contains("of partition 3 of topic sales"), "{message}");
+    assert!(!message.contains("record 0 "), "others stand before it: {message}");
+    assert_eq!(inspect(home.path())["batch"], serde_json::Value::Null);
+}
+
+#[test]
 fn a_second_process_is_turned_away_and_the_first_goes_on() {
     let broker = Broker::start(&["sales:1"]);
     let home = tempfile::tempdir().unwrap();

@@ -1,40 +1,33 @@
 //! The job as a value: state, decoder and position, moved forward one batch at a time.
 //!
-//! What a pipeline keeps between batches is behind [`Operators`]: the job decodes, filters, moves the
-//! watermark and counts, and knows nothing of windows. A second way of doing it (another Spark's sums
+//! What a pipeline keeps between batches is behind [`Operators`]: the job moves the watermark and counts, and knows
+//! nothing of windows; records come into a batch by its [`Lane`]s. A second way of doing it (another Spark's sums
 //! and order of rows) is one more variant there, with the same calls.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
+#[cfg(feature = "faults")]
+use crate::faults::{Mutant, is_planted};
 use crate::{
     batch::{
-        BatchRecord, Counts, DeadLetter, DeadLetterReason, Identity, OutputChunk, Payload, Plan,
-        Publication, Range, WrittenAhead,
-        operators::{Closed, OperatorBatch, Operators, StateError},
+        BadRecord, BatchRecord, Counts, DeadLetter, Identity, OutputChunk, Plan, Publication,
+        Range, WrittenAhead,
+        lane::{Lane, Record, Share, Tools, row_of},
+        operators::{Closed, Operators, StateError},
         output::{self, Output, Spilled, Spilling, TakesOutput},
     },
-    decode::{self, Decoder, Evaluator, Texts, ValueError},
-    faults::{Mutant, is_planted},
+    decode::{self, Texts},
     spark::StateLog,
-    spec::{self, OutputSource, ParseMode, Pipeline, Query, SessionGap, Window},
+    spec::Pipeline,
     types::{
-        BatchId, Digest, Event, EventTimeStats, EventTimes, Fault, FaultReason, Incarnation,
-        Keeper, LeaderEpoch, Lineage, Offset, OperatorCounts, Partition, PartitionTimes, Place,
-        Position, Rows, Timestamp, Value, Verdict, Watch,
+        BatchId, Digest, EventTimeStats, EventTimes, Incarnation, Keeper, LeaderEpoch, Lineage,
+        Offset, OperatorCounts, Partition, PartitionTimes, Place, Position, Rows, Timestamp, Watch,
     },
     window::{Group, NewestTime, ResultsError, Shelf, Watermarks},
 };
 
-/// A raw record, its bytes borrowed from the source.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// The partition it is in.
-    pub partition: Partition,
-    /// Its own offset.
-    pub offset: Offset,
-    /// Its value; `None` for a tombstone.
-    pub value: Option<&'a [u8]>,
-}
+/// A batch of fewer records for each lane is read before the lanes have begun. Trials have few.
+const RECORDS_OF_A_LANE: u64 = if cfg!(any(test, feature = "faults")) { 2 } else { 25_000 };
 
 /// Where the job stands: everything the next batch follows from, besides the state.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,8 +109,8 @@ pub struct Job {
     keep_dead_letters: bool,
     chunk_bytes: usize,
     room: Room,
-    decoder: Decoder,
-    evaluator: Evaluator,
+    /// Of each lane there may be.
+    tools: Vec<Tools>,
     operators: Operators,
     head: Head,
     /// Offsets passed over since the newest batch.
@@ -131,12 +124,8 @@ pub struct Job {
 pub struct OpenBatch {
     clock_ms: i64,
     ends: BTreeMap<Partition, Offset>,
-    operators: OperatorBatch,
-    output: Output,
-    newest: NewestTime,
-    /// Event times, where there is a watermark that they move.
-    times: Option<PartitionTimes>,
-    counts: Counts,
+    /// One of each lane.
+    shares: Vec<Share>,
 }
 
 impl OpenBatch {
@@ -149,58 +138,31 @@ impl OpenBatch {
     /// The newest event time so far.
     #[must_use]
     pub fn newest(&self) -> NewestTime {
-        self.newest
+        self.shares.iter().map(|share| share.newest).max().unwrap_or_default()
     }
 
     /// How many records it took.
     #[must_use]
     pub fn records(&self) -> u64 {
-        self.counts.rows_in
+        self.shares.iter().map(|share| share.counts.rows_in).sum()
     }
 
     /// About how many bytes of memory it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.operators.memory_bytes() + self.output.memory_bytes()
+        self.shares.iter().map(Share::memory_bytes).sum()
     }
 
-    /// Takes the full chunks of its output away, in order, so that they can be kept elsewhere than in
-    /// memory.
+    /// Takes the full chunks of its output away, those of each lane in order, so that they can be kept elsewhere than
+    /// in memory.
     pub fn take_full_output(&mut self) -> Vec<OutputChunk> {
-        self.output.take_full()
+        self.shares.iter_mut().flat_map(|share| share.output.take_full()).collect()
     }
-}
 
-/// A record that ends a run in fail-fast mode.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "record {offset} of partition {partition} of topic {topic} cannot be read: {}{}{}; \
-     nothing of its batch was written. Mend the producer, start past the record \
-     (--starting-offsets with a new --checkpoint-dir), or run with --mode permissive",
-    reason.name(),
-    column.as_ref().map(|column| format!(" in column {column}")).unwrap_or_default(),
-    error.as_ref().map(|error| format!(": {error}")).unwrap_or_default()
-)]
-pub struct BadRecord {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: Partition,
-    /// The record's offset.
-    pub offset: Offset,
-    /// What is wrong.
-    pub reason: FaultReason,
-    /// In which column.
-    pub column: Option<String>,
-    /// The value that cannot be computed, where the time parser's policy or ANSI mode ends the run.
-    pub error: Option<ValueError>,
-}
-
-impl BadRecord {
-    /// Whether a value of it cannot be computed, rather than the record be read.
-    #[must_use]
-    pub fn is_of_value(&self) -> bool {
-        !matches!(self.error, None | Some(ValueError::Malformed(_)))
+    /// All records are there: joins what the lanes added. Done when it is closed, too, unless it was before.
+    pub fn join(&mut self) {
+        let others = self.shares.split_off(1);
+        others.into_iter().for_each(|share| self.shares[0].absorb(share));
     }
 }
 
@@ -214,8 +176,7 @@ impl Job {
         head: Head,
         keep_dead_letters: bool,
     ) -> Result<Job, decode::DecodeError> {
-        let decoder = Decoder::new(&pipeline)?;
-        let evaluator = Evaluator::new(&pipeline)?;
+        let tools = vec![Tools::new(&pipeline)?];
         let operators = Operators::new(&pipeline);
         let chunk_bytes = Rows::CHUNK_BYTES;
         Ok(Job {
@@ -223,8 +184,7 @@ impl Job {
             keep_dead_letters,
             chunk_bytes,
             room: Room::ENDLESS,
-            decoder,
-            evaluator,
+            tools,
             operators,
             head,
             lost: 0,
@@ -236,6 +196,17 @@ impl Job {
     #[must_use]
     pub fn with_output_chunks_of(self, chunk_bytes: usize) -> Job {
         Job { chunk_bytes, ..self }
+    }
+
+    /// Reads large batches in at most so many lanes, if the pipeline lets it.
+    ///
+    /// # Errors
+    /// As [`Job::new`].
+    pub fn in_lanes(mut self, lanes: NonZeroUsize) -> Result<Job, decode::DecodeError> {
+        let lanes = if self.operators.can_be_shared() { lanes.get() } else { 1 };
+        let tools = (0..lanes).map(|_| Tools::new(&self.pipeline));
+        self.tools = tools.collect::<Result<_, _>>()?;
+        Ok(self)
     }
 
     /// Keeps no more than this in memory.
@@ -270,7 +241,8 @@ impl Job {
     /// Whether a batch can only be closed with a shelf, so that the batches before it must be durable first.
     #[must_use]
     pub fn wants_shelf(&self, batch: &mut OpenBatch) -> bool {
-        self.operators.wants_shelf(&mut batch.operators, self.head.watermarks)
+        batch.join();
+        self.operators.wants_shelf(&mut batch.shares[0].operators, self.head.watermarks)
     }
 
     /// The pipeline.
@@ -389,79 +361,60 @@ impl Job {
     /// ones only the newest may be gone on with.
     #[must_use]
     pub fn open(&mut self, ends: BTreeMap<Partition, Offset>, clock_ms: i64) -> OpenBatch {
-        self.decoder.set_clock(clock_ms);
-        self.evaluator.set_clock(clock_ms);
-        OpenBatch {
-            clock_ms,
-            ends,
-            operators: self.operators.open(self.head.watermarks),
-            output: Output::new(self.pipeline.output_columns(), self.chunk_bytes),
-            newest: NewestTime::default(),
-            times: self.delay_ms().map(|_| PartitionTimes::default()),
-            counts: Counts::default(),
-        }
+        let lanes = self.lanes_to(&ends);
+        self.tools[..lanes].iter_mut().for_each(|tools| tools.set_clock(clock_ms));
+        let share = |_| {
+            let operators = self.operators.open(self.head.watermarks, lanes);
+            let output = Output::new(self.pipeline.output_columns(), self.chunk_bytes);
+            Share::new(operators, output, self.delay_ms().is_some())
+        };
+        let shares = (0..lanes).map(share).collect();
+        OpenBatch { clock_ms, ends, shares }
+    }
+
+    /// In how many lanes a batch with these ends is worth being read.
+    fn lanes_to(&self, ends: &BTreeMap<Partition, Offset>) -> usize {
+        let records = ends.iter().filter_map(|(partition, end)| {
+            let stood = self.head.positions.get(partition)?;
+            Some(end.0.saturating_sub(stood.offset.0).max(0).cast_unsigned())
+        });
+        let lanes = records.sum::<u64>() / RECORDS_OF_A_LANE;
+        let lanes = usize::try_from(lanes).unwrap_or(usize::MAX).clamp(1, self.tools.len());
+        // Fewer may do where each has as many partitions as the fullest one.
+        let of_each = ends.len().div_ceil(lanes).max(1);
+        ends.len().div_ceil(of_each).max(1)
+    }
+
+    /// What takes records into a batch that is open: one, or several that may do so at once. All records of a partition
+    /// are to go to the same one, whichever that is.
+    pub fn lanes<'a>(&'a mut self, batch: &'a mut OpenBatch) -> Vec<Lane<'a>> {
+        let Job { pipeline, operators, tools, .. } = self;
+        let lane = |(tools, share)| Lane {
+            pipeline,
+            operators,
+            clock_ms: batch.clock_ms,
+            keep_dead_letters: self.keep_dead_letters,
+            #[cfg(feature = "faults")]
+            is_first_batch: self.head.last.is_none(),
+            tools,
+            share,
+        };
+        tools.iter_mut().zip(&mut batch.shares).map(lane).collect()
+    }
+
+    /// Takes one record into a batch.
+    ///
+    /// # Errors
+    /// As [`Lane::add`].
+    pub fn add(&mut self, batch: &mut OpenBatch, record: Record<'_>) -> Result<(), BadRecord> {
+        let mut lanes = self.lanes(batch);
+        let lane = record.lane_of(lanes.len());
+        lanes[lane].add(record)
     }
 
     /// The batch that was opened last is dropped, because it was too large: it tells nothing of the next one.
     pub fn forget_sizes(&mut self) {
         self.operators.forget_sizes();
-    }
-
-    /// Takes one record into the batch.
-    ///
-    /// # Errors
-    /// In fail-fast mode, a record that cannot be read; in ANSI mode and by the time parser's policy,
-    /// one with a value that cannot be computed.
-    pub fn add(&mut self, batch: &mut OpenBatch, record: Record<'_>) -> Result<(), BadRecord> {
-        batch.counts.rows_in += 1;
-        if is_planted(Mutant::DropFirstRecord) && batch.counts.rows_in == 1 {
-            return Ok(());
-        }
-        #[cfg(feature = "faults")]
-        if is_planted(Mutant::ApplyTwice) && self.head.last.is_some() && crate::faults::is_first() {
-            self.add(batch, record)?;
-        }
-        let decoded = self.decoder.decode(record.value);
-        let (event, mut fault) = (decoded.event, decoded.fault);
-        let malformed = fault.filter(|fault| decode::is_malformed(fault.reason));
-        if let Some(fault) = malformed
-            && self.pipeline.parse_mode == ParseMode::FailFast
-        {
-            let class = decode::malformed_class(&self.pipeline, &decoded, record.value);
-            return Err(bad_record(&self.pipeline, record, fault, class));
-        }
-        let is_left_out =
-            malformed.is_some() && self.pipeline.parse_mode == ParseMode::SkipMalformed;
-        let admitted = !is_left_out
-            && self
-                .evaluator
-                .admits(self.pipeline.filter.as_ref(), &decoded)
-                .map_err(|error| bad_value(&self.pipeline, record, error))?;
-        if is_left_out {
-            // Counted by its fault below.
-        } else if !admitted {
-            batch.counts.filtered += 1;
-        } else if is_future(&self.pipeline, &event, batch.clock_ms) {
-            fault = Some(future_fault(&self.pipeline));
-        } else {
-            let engines = (&self.operators, &self.evaluator);
-            let late = take(&self.pipeline, engines, batch, record, &event)
-                .map_err(|error| bad_value(&self.pipeline, record, error))?;
-            let is_kept = self.keep_dead_letters && !is_planted(Mutant::DropLateLetters);
-            if late && fault.is_none() && is_kept {
-                batch.output.push_letter(dead_letter(record, DeadLetterReason::Late, None));
-            }
-        }
-        if let Some(fault) = fault {
-            batch.counts.faults[fault.reason as usize] +=
-                u64::from(!is_planted(Mutant::ForgetMalformed));
-            if self.keep_dead_letters {
-                let column = column_name(&self.pipeline, fault);
-                let reason = DeadLetterReason::Fault(fault.reason);
-                batch.output.push_letter(dead_letter(record, reason, column));
-            }
-        }
-        Ok(())
     }
 
     /// Closes a batch that was read up to `reached` and plans what it does. The job then stands
@@ -474,13 +427,16 @@ impl Job {
     /// [`ResultsError::Beyond`], also when a shelf is wanted and not lent ([`Job::wants_shelf`]).
     pub fn close(
         &mut self,
-        batch: OpenBatch,
+        mut batch: OpenBatch,
         reached: &BTreeMap<Partition, Position>,
         now_ms: i64,
         beyond: Beyond<'_>,
         watch: &mut Watch<'_>,
     ) -> Result<Plan, StateError> {
-        let OpenBatch { clock_ms, ends, operators, mut output, newest, times, mut counts } = batch;
+        batch.join();
+        let OpenBatch { clock_ms, ends, mut shares } = batch;
+        let share = shares.pop().expect("a batch has a lane");
+        let Share { operators, mut output, newest, times, mut counts } = share;
         let event_times = times.as_ref().and_then(|times| self.event_times(times));
         let partitions = self.head.positions.len();
         let mut rows_are_state = self.operators.rows_are_state();
@@ -499,7 +455,7 @@ impl Job {
         }
         for event in kept {
             let (event, texts) = (event.borrow(), Texts::default());
-            let row = row_of(&self.pipeline, &self.evaluator, &event, &texts)?;
+            let row = row_of(&self.pipeline, self.tools[0].evaluator(), &event, &texts)?;
             output.rows().push(&row);
         }
         let output::Closed { mut row_count, mut rows_digest, mut rows, letter_count, letters } =
@@ -660,155 +616,5 @@ impl Job {
             digest: record.digest,
         };
         Publication { identity, record, rows, dead_letters }
-    }
-}
-
-/// Moves the watermark and gives the event to the operators, or makes it a row; tells whether it was
-/// late.
-fn take(
-    pipeline: &Pipeline,
-    (operators, evaluator): (&Operators, &Evaluator),
-    batch: &mut OpenBatch,
-    record: Record<'_>,
-    event: &Event<'_>,
-) -> Result<bool, ValueError> {
-    if let Some(time) = event.time {
-        batch.newest.observe(time);
-    }
-    if let Some(times) = &mut batch.times {
-        times.observe(record.partition, event.time);
-    }
-    if let Some(filter) = &pipeline.filter_above_watermark
-        && !evaluator.keeps(filter, event)?
-    {
-        batch.counts.filtered += 1;
-        return Ok(false);
-    }
-    let at = (record.partition, record.offset);
-    let verdict = match &pipeline.query {
-        Query::Aggregation(aggregation) => {
-            let gap_us = match &aggregation.window {
-                Some(Window::Session(gap)) => gap_of(gap, evaluator, event)?,
-                _ => None,
-            };
-            operators.add(&mut batch.operators, at, event, gap_us)
-        }
-        Query::Projection => take_row(pipeline, (operators, evaluator), batch, at, event)?,
-    };
-    match verdict {
-        Verdict::Counted | Verdict::NoTime | Verdict::Row => {}
-        Verdict::Late => batch.counts.late += 1,
-        Verdict::NoSession => batch.counts.filtered += 1,
-        Verdict::Duplicate => batch.counts.duplicates += 1,
-    }
-    Ok(verdict == Verdict::Late)
-}
-
-/// Gives an event to the operators as the row it is.
-#[inline(never)]
-fn take_row(
-    pipeline: &Pipeline,
-    (operators, evaluator): (&Operators, &Evaluator),
-    batch: &mut OpenBatch,
-    at: (Partition, Offset),
-    event: &Event<'_>,
-) -> Result<Verdict, ValueError> {
-    let texts = Texts::default();
-    let row = row_of(pipeline, evaluator, event, &texts)?;
-    let verdict = operators.add_row(&mut batch.operators, at, event, &row);
-    if verdict == Verdict::Row {
-        batch.output.rows().push(&row);
-    }
-    Ok(verdict)
-}
-
-/// The session gap of an event in microseconds; `None` where it is NULL.
-fn gap_of(
-    gap: &SessionGap,
-    evaluator: &Evaluator,
-    event: &Event<'_>,
-) -> Result<Option<i64>, ValueError> {
-    Ok(match gap {
-        SessionGap::Fixed(gap_us) => Some(*gap_us),
-        SessionGap::Dynamic(gap) => match evaluator.evaluate(gap, event, &Texts::default())? {
-            Value::String(text) => spec::parse_interval(text).ok(),
-            _ => None,
-        },
-    })
-}
-
-/// The row of a record that is one as it is.
-fn row_of<'e>(
-    pipeline: &'e Pipeline,
-    evaluator: &Evaluator,
-    event: &Event<'e>,
-    texts: &'e Texts,
-) -> Result<Vec<Value<'e>>, ValueError> {
-    pipeline
-        .output
-        .iter()
-        .map(|column| match column.source {
-            OutputSource::Column(index) => Ok(event.value(index)),
-            OutputSource::EventTime => Ok(event.time.map_or(Value::Null, Value::Timestamp)),
-            OutputSource::Computed(index) => {
-                let value = evaluator.evaluate(&pipeline.computed[index], event, texts)?;
-                Ok(crate::window::cast_value(value, column.data_type))
-            }
-            other => unreachable!("a checked projection outputs columns, not {other:?}"),
-        })
-        .collect()
-}
-
-fn is_future(pipeline: &Pipeline, event: &Event<'_>, clock_ms: i64) -> bool {
-    match (pipeline.max_future_skew_ms, event.time) {
-        (Some(skew_ms), Some(time)) => time.floor_ms() > clock_ms.saturating_add(skew_ms),
-        _ => false,
-    }
-}
-
-fn future_fault(pipeline: &Pipeline) -> Fault {
-    let column = pipeline.event_time.as_ref().map(|event_time| event_time.column);
-    Fault { reason: FaultReason::Future, column }
-}
-
-fn column_name(pipeline: &Pipeline, fault: Fault) -> Option<String> {
-    fault.column.map(|column| pipeline.schema[column].name.clone())
-}
-
-fn bad_record(
-    pipeline: &Pipeline,
-    record: Record<'_>,
-    fault: Fault,
-    error: Option<ValueError>,
-) -> BadRecord {
-    BadRecord {
-        topic: pipeline.topic.clone(),
-        partition: record.partition,
-        offset: record.offset,
-        reason: fault.reason,
-        column: column_name(pipeline, fault),
-        error,
-    }
-}
-
-fn bad_value(pipeline: &Pipeline, record: Record<'_>, error: ValueError) -> BadRecord {
-    let fault = Fault { reason: FaultReason::WrongType, column: None };
-    bad_record(pipeline, record, fault, Some(error))
-}
-
-fn dead_letter(record: Record<'_>, reason: DeadLetterReason, column: Option<String>) -> DeadLetter {
-    DeadLetter {
-        partition: record.partition,
-        offset: record.offset,
-        reason,
-        column,
-        payload: record.value.map(payload),
-    }
-}
-
-fn payload(value: &[u8]) -> Payload {
-    match std::str::from_utf8(value) {
-        Ok(text) if text.len() <= DeadLetter::MAX_PAYLOAD => Payload::Text(text.to_owned()),
-        _ => Payload::Omitted(value.len() as u64),
     }
 }

@@ -1,6 +1,8 @@
 //! Laws over traces, for every kind of pipeline: how input is cut into batches, and where the job is
 //! restarted, changes no result.
 
+use std::num::NonZeroUsize;
+
 use proptest::prelude::*;
 
 use super::trials::{Trial, pipeline, sale, with_gaps};
@@ -196,6 +198,23 @@ proptest! {
             prop_assert_eq!(run(&pipeline, &records, &straight), given);
             let stays = GROUPS[group].1.contains("session");
             prop_assert!(stays || state_bytes > 0 || small.beyond.0 > 0, "something was read back");
+        }
+    }
+
+    /// Whether each partition has a lane of its own, and what of the state is in memory then.
+    #[test]
+    fn in_how_many_lanes_batches_are_read_changes_no_batch_and_no_digest(
+        trace in trace(90), cuts in cuts(), group in 0..GROUPS.len(), deduplication in 0usize..4,
+        state_bytes in prop_oneof![Just(usize::MAX), Just(0usize), 0usize..6000],
+    ) {
+        for mode in modes(group) {
+            let pipeline = aggregation(mode, group, deduplication);
+            let records = records(&trace);
+            let two = NonZeroUsize::MIN.saturating_add(1);
+            let room = Room { state_bytes, ..Room::ENDLESS };
+            let mut lanes = Trial::within(pipeline.clone(), room).in_lanes(two);
+            let given = run_on(&mut lanes, &records, &cuts);
+            prop_assert_eq!(run_on(&mut Trial::within(pipeline, room), &records, &cuts), given);
         }
     }
 

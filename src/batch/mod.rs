@@ -1,13 +1,13 @@
 //! The core value: what one batch is, and what a restart must do.
 //!
 //! Pure: it knows neither RocksDB nor Kafka, reads no clock and does no I/O. A [`Job`] opens a batch,
-//! takes its records and closes it into a [`Plan`]; the shell obeys the plan. State and rows that are more
+//! takes its records in [`Lane`]s and closes it into a [`Plan`]; the shell obeys the plan. State and rows that are more
 //! than its [`Room`] are [`Beyond`] memory, behind ports that the shell lends. [`recover`] decides from
 //! facts already read what a start may do.
 //!
 //! Invariants kept here:
 //! - *Boundaries*: a batch's ends come from [`cut`] alone and are fixed before its first record.
-//! - *Totality*: everything that data alone can make fail, fails in [`Job::add`] or [`Job::close`],
+//! - *Totality*: everything that data alone can make fail, fails in [`Lane::add`] or [`Job::close`],
 //!   before anything is written.
 //! - *Closure*: the rows of a batch are a function of its [`BatchRecord`] and the stored groups;
 //!   [`BatchRecord::link`] ties them together.
@@ -18,6 +18,7 @@ mod cut;
 mod fit;
 mod history;
 mod job;
+mod lane;
 #[cfg(test)]
 mod laws;
 mod operators;
@@ -34,7 +35,8 @@ mod worked;
 pub use cut::{Bounds, cut};
 pub use fit::Fit;
 pub use history::{BatchRecord, Begun, Counts, Range, Superseded};
-pub use job::{BadRecord, Beyond, Head, Job, OpenBatch, Record, Room};
+pub use job::{Beyond, Head, Job, OpenBatch, Room};
+pub use lane::{BadRecord, Lane, Record};
 pub use operators::StateError;
 pub(crate) use output::RowsHasher;
 pub use output::TakesOutput;

@@ -197,10 +197,10 @@ impl Operators {
         }
     }
 
-    /// Opens a batch under its watermarks.
-    pub(super) fn open(&self, watermarks: Watermarks) -> OperatorBatch {
+    /// Opens one of so many lanes of a batch under its watermarks.
+    pub(super) fn open(&self, watermarks: Watermarks, lanes: usize) -> OperatorBatch {
         match self {
-            Operators::Ours(chain) => OperatorBatch::Ours(chain.open(watermarks)),
+            Operators::Ours(chain) => OperatorBatch::Ours(chain.open(watermarks, lanes)),
             Operators::Spark(spark) => OperatorBatch::Spark(Box::new(SparkOpen {
                 batch: spark.engine.open(watermarks.late_bound),
                 failure: None,
@@ -212,6 +212,15 @@ impl Operators {
     pub(super) fn forget_sizes(&mut self) {
         if let Operators::Ours(chain) = self {
             chain.forget_sizes();
+        }
+    }
+
+    /// Whether a batch may be added to in several lanes, and joined.
+    pub(super) fn can_be_shared(&self) -> bool {
+        match self {
+            Operators::Ours(chain) => chain.can_be_shared(),
+            // There the order of changes decides the order of rows.
+            Operators::Spark(_) => false,
         }
     }
 
@@ -316,6 +325,14 @@ impl Operators {
 }
 
 impl OperatorBatch {
+    /// Adds what another lane added to the same batch.
+    pub(super) fn absorb(&mut self, other: OperatorBatch) {
+        match (self, other) {
+            (OperatorBatch::Ours(batch), OperatorBatch::Ours(other)) => batch.absorb(other),
+            _ => unreachable!("only batches of our own way are shared"),
+        }
+    }
+
     /// About how many bytes of memory it takes.
     pub(super) fn memory_bytes(&self) -> usize {
         match self {

@@ -4,8 +4,8 @@
 //! All can be more than memory holds, so that full chunks can be taken away while the batch is still
 //! read or closed. The digest goes on over what was taken.
 //!
-//! Invariants: chunks leave in the order their rows and letters came; where they are cut changes no
-//! digest.
+//! Invariants: chunks leave in the order their rows and letters came, but for letters of other lanes, which come
+//! behind; where they are cut changes no digest.
 //!
 //! Not here: where chunks go (`checkpoint`), when they are taken (`engine`).
 
@@ -66,6 +66,16 @@ impl Output {
         self.letter_bytes += bytes;
         self.letter_count += 1;
         self.letters.push(letter);
+    }
+
+    /// Adds what another lane has left, behind its own: letters alone, for rows are in an order of their own.
+    pub(super) fn absorb(&mut self, other: Output) {
+        assert_eq!((other.rows_taken, other.rows.len()), (0, 0), "lanes have no rows");
+        let Output { letters, full_letters, letter_count, .. } = other;
+        let letters: Vec<_> = full_letters.into_iter().flatten().chain(letters).collect();
+        // The others were taken away.
+        self.letter_count += letter_count - letters.len() as u64;
+        letters.into_iter().for_each(|letter| self.push_letter(letter));
     }
 
     /// About how many bytes of memory it takes.

@@ -89,7 +89,7 @@ pub struct Publication {
     pub record: BatchRecord,
     /// Its results, in canonical order; of rows that are not state, those that did not go ahead.
     pub rows: Rows,
-    /// Late and malformed records, in the order they were read, that did not go ahead; kept only for
+    /// Late and malformed records, of each partition in their order, that did not go ahead; kept only for
     /// a dead-letter sink.
     pub dead_letters: Arc<[DeadLetter]>,
 }

@@ -1,7 +1,7 @@
 //! Jobs to try things on: a spec in a few words, records in, rows out, and a model of what a
 //! checkpoint holds, so that any batch can be followed by a restart.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use crate::{
     batch::{
@@ -148,6 +148,8 @@ impl TakesOutput for WentAhead {
 pub(super) struct Trial {
     pipeline: Arc<Pipeline>,
     room: Room,
+    /// In how many lanes batches are read.
+    lanes: NonZeroUsize,
     /// How often state was to be read back, and rows were too many.
     pub(super) beyond: (u64, u64),
     /// What the newest batch held when it was read.
@@ -167,10 +169,18 @@ impl Trial {
     /// The same with only so much in memory.
     pub(super) fn within(pipeline: Pipeline, room: Room) -> Trial {
         let pipeline = Arc::new(pipeline);
-        let job = new_job(&pipeline, room);
+        let lanes = NonZeroUsize::MIN;
+        let job = new_job(&pipeline, room, lanes);
         let next = [(Partition(0), 0), (Partition(1), 0)].into();
         let (stored, beyond) = (Stored::default(), (0, 0));
-        Trial { pipeline, room, beyond, held_bytes: 0, job, stored, log: None, next, last: None }
+        let (log, last) = (None, None);
+        Trial { pipeline, room, lanes, beyond, held_bytes: 0, job, stored, log, next, last }
+    }
+
+    /// The same in so many lanes.
+    pub(super) fn in_lanes(self, lanes: NonZeroUsize) -> Trial {
+        let job = new_job(&self.pipeline, self.room, lanes);
+        Trial { lanes, job, ..self }
     }
 
     /// Runs the batch that is due with these records, each a JSON text in a partition; its rows, each
@@ -184,7 +194,11 @@ impl Trial {
         if due(self.job.head(), &self.pipeline, !records.is_empty()) == Due::Nothing {
             return None;
         }
-        let mut open = self.job.open(BTreeMap::new(), 0);
+        let count = |(partition, next): (&Partition, &i64)| {
+            let more = records.iter().filter(|(of, _)| *of == partition.0).count();
+            (*partition, Offset(next + i64::try_from(more).expect("traces are short")))
+        };
+        let mut open = self.job.open(self.next.iter().map(count).collect(), 0);
         for (partition, value) in records {
             let partition = Partition(*partition);
             let next = self.next.get_mut(&partition).expect("there are two partitions");
@@ -231,7 +245,7 @@ impl Trial {
     /// A new job from what a checkpoint holds after `plan`. What it publishes again must be what was
     /// published.
     fn restart(&mut self, plan: &Plan) {
-        self.job = new_job(&self.pipeline, self.room);
+        self.job = new_job(&self.pipeline, self.room, self.lanes);
         self.stored.restore(&mut self.job, !plan.rows_are_state);
         if let Some(log) = &self.log {
             // It comes in parts.
@@ -269,7 +283,7 @@ impl Trial {
     }
 }
 
-fn new_job(pipeline: &Arc<Pipeline>, room: Room) -> Job {
+fn new_job(pipeline: &Arc<Pipeline>, room: Room, lanes: NonZeroUsize) -> Job {
     let start = Position { offset: Offset(0), epoch: LeaderEpoch::UNKNOWN };
     let head = Head {
         lineage: Lineage(1),
@@ -282,7 +296,8 @@ fn new_job(pipeline: &Arc<Pipeline>, room: Room) -> Job {
     let job = Job::new(pipeline.clone(), head, false).expect("the pipeline can be decoded");
     // Rows can only be too many where a chunk holds few.
     let chunk_bytes = if room == Room::ENDLESS { Rows::CHUNK_BYTES } else { 50 };
-    job.with_output_chunks_of(chunk_bytes).within(room)
+    let job = job.with_output_chunks_of(chunk_bytes).within(room);
+    job.in_lanes(lanes).expect("the pipeline can be decoded")
 }
 
 /// A record; a price below zero and a second of `i64::MIN` stand for NULL.

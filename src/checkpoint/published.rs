@@ -84,7 +84,7 @@ impl Visible {
         from_memory.into_iter().chain(from_store)
     }
 
-    /// Its late and malformed records in the order they were read, a piece at a time.
+    /// Its late and malformed records of each partition in their order, a piece at a time.
     ///
     /// # Errors
     /// As [`Visible::rows`].

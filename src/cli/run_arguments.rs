@@ -12,7 +12,8 @@ use crate::{
     sink::console::Truncate,
     spec::{
         Compat, DeadLetterSpec, MaxOffsets, MemoryLimit, OutputMode, ParseMode, ProgressSpec,
-        SinkSpec, StartingOffsets, StartingTimestamps, TimestampStrategy, Trigger, check_time_zone,
+        SinkSpec, StartingOffsets, StartingTimestamps, Threads, TimestampStrategy, Trigger,
+        check_time_zone,
     },
 };
 
@@ -131,6 +132,14 @@ pub struct BatchArguments {
     /// batch are fewer under a small limit, unless --max-offsets-per-trigger says how many.
     #[arg(long, value_name = "BYTES", env = "SALES_STREAM_MEMORY_LIMIT")]
     pub memory_limit: Option<MemoryLimit>,
+    /// Threads that decode and add up records, up to 64 [default: one for every two processors]
+    ///
+    /// The records of a partition go to one thread, so that no more are used than a topic has partitions; beside them
+    /// one fetches for each broker and one writes. Large batches of windows and groups of keys are read so; small
+    /// ones, sessions, deduplications, pipelines of rows and everything with --compat on a single one. Exact
+    /// sums are the same with any number.
+    #[arg(long, value_name = "THREADS", env = "SALES_STREAM_THREADS")]
+    pub threads: Option<Threads>,
     /// Begin a new query at the first records of this time, in Unix milliseconds
     ///
     /// The time that Kafka keeps with each record, not the event time. Wins over

@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, IsTerminal},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,7 +29,7 @@ use crate::{
     },
     spec::{
         Asked, Compat, DeadLetterSpec, Overrides, Pipeline, ProgressSpec, RunOptions, SinkSpec,
-        StartingOffsets, StartingTimestamps, Trigger, without_secrets,
+        StartingOffsets, StartingTimestamps, Threads, Trigger, without_secrets,
     },
     stop::Stop,
     types::{BatchId, DoubleTexts, FaultReason, Rows, Zone},
@@ -278,6 +279,10 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
     let memory_limit = typed.batches.memory_limit.or(run.memory_limit);
     let memory_limit = memory_limit.unwrap_or_else(memory::default_limit);
     let memory = memory::divide(memory_limit);
+    let threads = typed.batches.threads.or(run.threads).unwrap_or_else(|| {
+        let processors = std::thread::available_parallelism();
+        Threads::of_processors(processors.map_or(1, NonZeroUsize::get))
+    });
     let settings = Settings {
         trigger: typed.batches.trigger.or(run.trigger).unwrap_or(DEFAULT_TRIGGER),
         max_offsets: typed
@@ -316,6 +321,7 @@ fn choose(typed: RunArguments) -> Result<Choices, Failure> {
         output_chunk_bytes: Rows::CHUNK_BYTES,
         room: memory.room,
         memory_limit: memory_limit.bytes(),
+        lanes: threads.number(),
         // It is kept with the state.
         spec_text: without_secrets(&spec_text),
         brokers: client.brokers().to_owned(),

@@ -32,7 +32,7 @@ mod steps;
 mod tests;
 mod trigger;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 pub use clock::{Clock, SystemClock};
 pub use error::EngineError;
@@ -41,7 +41,9 @@ pub use report::{OperatorTiming, Report, Reporter, Timing, WayOut};
 pub use steps::{Effect, Steps};
 
 use crate::{
-    batch::{Counts, Due, Fit, HoldBack, Job, OpenBatch, Permissions, Plan, Room, cut, due},
+    batch::{
+        Counts, Due, Fit, HoldBack, Job, OpenBatch, Permissions, Plan, Record, Room, cut, due,
+    },
     checkpoint::{Ahead, Checkpoint, Recovered, StateReader},
     engine::{
         outlet::{Departed, Left, Outlet},
@@ -50,7 +52,7 @@ use crate::{
     },
     faults::{Mutant, Point, is_planted, reach},
     sink::Sink,
-    source::{Progress, Source, SourceError},
+    source::{Progress, Source, SourceError, Taker},
     spec::{MaxOffsets, Pipeline, StartingOffsets, Trigger},
     stop::Stop,
     types::{BatchId, Keeper, Offset, Partition, Position, Timestamp},
@@ -98,6 +100,8 @@ pub struct Settings {
     pub room: Room,
     /// The limit on memory that this follows from, in bytes, for messages.
     pub memory_limit: u64,
+    /// In how many lanes a large batch is read at most.
+    pub lanes: NonZeroUsize,
     /// The spec as the user wrote it, kept in the checkpoint.
     pub spec_text: String,
     /// The brokers as the user named them, for messages.
@@ -365,7 +369,10 @@ impl Run<'_> {
     /// Whether the open batch holds too much to be gone on with. The one batch that `once` makes takes what it
     /// takes.
     fn is_too_large(&self, open: &OpenBatch) -> bool {
-        self.settings.trigger != Trigger::Once && self.fit.is_too_large(open.memory_bytes())
+        // What it holds before its first record is room that was made for more.
+        self.settings.trigger != Trigger::Once
+            && open.records() > 0
+            && self.fit.is_too_large(open.memory_bytes())
     }
 
     /// Drops a batch that holds too much: the next one is cut smaller.
@@ -508,13 +515,15 @@ impl Run<'_> {
             if self.stop.is_requested() {
                 return Ok(Read::Stopped);
             }
-            let job = &mut self.job;
             #[cfg(feature = "faults")]
-            let (cut, positions) = (ends, job.head().positions.clone());
+            let (cut, positions) = (ends, self.job.head().positions.clone());
             #[cfg(feature = "faults")]
             let ends = &planted_ends(cut, &positions);
-            let read =
-                self.source.read(ends, READ_PATIENCE, &mut |record| job.add(&mut open, record));
+            let lanes = self.job.lanes(&mut open).into_iter();
+            let mut lanes: Vec<_> =
+                lanes.map(|mut lane| move |record: Record<'_>| lane.add(record)).collect();
+            let mut takers: Vec<Taker<'_>> = lanes.iter_mut().map(|lane| lane as _).collect();
+            let read = self.source.read(ends, READ_PATIENCE, &mut takers);
             #[cfg(feature = "faults")]
             let read = planted_reading(read, cut);
             match read {
@@ -526,6 +535,7 @@ impl Run<'_> {
                         return Ok(Read::TooLarge(open));
                     }
                     if let Progress::Reached(reached) = progress {
+                        open.join();
                         return Ok(Read::Whole(open, reached));
                     }
                     self.outlet.check()?;

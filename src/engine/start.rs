@@ -509,7 +509,8 @@ fn restore(
     };
     let mut job = Job::new(pipeline, head, settings.keep_dead_letters)?
         .with_output_chunks_of(settings.output_chunk_bytes)
-        .within(settings.room);
+        .within(settings.room)
+        .in_lanes(settings.lanes)?;
     let bounds = (settings, watermarks.unwrap_or(Watermarks::FIRST));
     let recovered = load(checkpoint, &mut job, bounds, needs_rows)?;
     let Some(last) = recovered.last else { return Ok((job, None)) };

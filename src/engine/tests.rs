@@ -100,6 +100,7 @@ impl World {
             output_chunk_bytes: crate::types::Rows::CHUNK_BYTES,
             room: Room::ENDLESS,
             memory_limit: u64::MAX,
+            lanes: NonZeroUsize::MIN.saturating_add(1),
             spec_text: spec::preset("sales").expect("the preset is there").to_owned(),
             brokers: "memory".to_owned(),
         }

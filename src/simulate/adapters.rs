@@ -7,9 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    batch::{
-        BadRecord, Begun, Bounds, Genesis, Mark, MarkerFact, Plan, Publication, Record, WitnessFact,
-    },
+    batch::{Begun, Bounds, Genesis, Mark, MarkerFact, Plan, Publication, Record, WitnessFact},
     checkpoint::{
         Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, StateReader, Visible,
         VisitLog,
@@ -25,7 +23,7 @@ use crate::{
         memory::{MemorySink, Trouble},
     },
     source::{
-        Committer, Progress, Source, SourceError, TopicDescription,
+        Committer, Progress, Source, SourceError, Taker, TopicDescription,
         memory::{Held, MemorySource},
     },
     stop::Stop,
@@ -205,7 +203,7 @@ impl Source for WorldSource {
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
         patience: Duration,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+        takers: &mut [Taker<'_>],
     ) -> Result<Progress, SourceError> {
         self.ask("reads")?;
         let (at_once, rereads) = {
@@ -215,11 +213,12 @@ impl Source for WorldSource {
         };
         self.shared.lock().topic.set_records_at_once(Some(at_once));
         let mut handed = Vec::new();
-        let read = self.inner.read(ends, Duration::ZERO, &mut |record| {
+        let mut take = |record: Record<'_>| {
             let value = record.value.map(std::sync::Arc::from);
             handed.push((record.partition, (record.offset, value)));
-            take(record)
-        });
+            takers[record.lane_of(takers.len())](record)
+        };
+        let read = self.inner.read(ends, Duration::ZERO, &mut [&mut take]);
         let mut world = self.shared.lock();
         let count = handed.len() as u64;
         world.note("was handed", count);

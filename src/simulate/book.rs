@@ -489,7 +489,7 @@ impl Book {
             true => sorted(&whole.rows) == sorted(&entry.rows),
             false => whole.rows == entry.rows,
         };
-        if !is_same || whole.dead_letters != entry.letters {
+        if !is_same || by_partition(&whole.dead_letters) != by_partition(&entry.letters) {
             return Err(format!(
                 "{name} is given batch {batch} with {:?} and {} dead letters instead of {:?} and {}",
                 sorted(&whole.rows),
@@ -629,6 +629,13 @@ fn check_given(record: &BatchRecord, rows: &Rows, given: &Given, is_compat: bool
 /// What the first has and the second lacks.
 fn only_in<'a>(these: &'a [String], those: &[String]) -> Vec<&'a String> {
     these.iter().filter(|row| !those.contains(row)).collect()
+}
+
+/// Those of a partition in their order; which partition is first depends on the lanes.
+fn by_partition(letters: &[DeadLetter]) -> Vec<&DeadLetter> {
+    let mut letters: Vec<_> = letters.iter().collect();
+    letters.sort_by_key(|letter| letter.partition);
+    letters
 }
 
 /// Rows as texts, in the model's way of writing them, sorted.

@@ -33,11 +33,11 @@ use rdkafka::{
 pub use options::{PartitionRoom, TUNING};
 
 use crate::{
-    batch::{BadRecord, Begun, Bounds, Record, WitnessFact},
+    batch::{Begun, Bounds, WitnessFact},
     checkpoint::Visible,
     faults::{Mutant, is_planted},
     kafka::{self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, kind_of},
-    source::{Committer, Progress, Source, SourceError, TopicDescription},
+    source::{Committer, Progress, Source, SourceError, Taker, TopicDescription},
     types::{LeaderEpoch, Offset, Partition, Position},
 };
 
@@ -414,12 +414,13 @@ impl Source for KafkaSource {
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
         patience: Duration,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+        takers: &mut [Taker<'_>],
     ) -> Result<Progress, SourceError> {
         let Some(reader) = self.reader.as_mut().filter(|reader| reader.is_assigned()) else {
             return Err(SourceError::Reread("nothing is assigned".to_owned()));
         };
-        let outcome = reader.read(ends, patience, take).map_err(|error| self.read_error(error))?;
+        let outcome =
+            reader.read(ends, patience, takers).map_err(|error| self.read_error(error))?;
         if let Progress::Reached(_) = &outcome.progress {
             self.rereads = Rereads::default();
         }

@@ -13,9 +13,9 @@ use std::{
 };
 
 use crate::{
-    batch::{BadRecord, Begun, Bounds, Identity, Record, WitnessFact},
+    batch::{Begun, Bounds, Identity, Record, WitnessFact},
     checkpoint::Visible,
-    source::{Committer, Progress, Source, SourceError, TopicDescription},
+    source::{Committer, Progress, Source, SourceError, Taker, TopicDescription},
     types::{LeaderEpoch, Offset, Partition, Position},
 };
 
@@ -484,7 +484,7 @@ impl Source for MemorySource {
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
         patience: Duration,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+        takers: &mut [Taker<'_>],
     ) -> Result<Progress, SourceError> {
         if self.partitions.is_empty() {
             return Err(SourceError::Reread("nothing is assigned".to_owned()));
@@ -499,7 +499,9 @@ impl Source for MemorySource {
                 let end = ends.get(partition).copied();
                 match self.step(*partition, end.unwrap_or(self.partitions[partition].offset))? {
                     Step::Record(offset, value) => {
-                        take(Record { partition: *partition, offset, value: value.as_deref() })?;
+                        let value = value.as_deref();
+                        let record = Record { partition: *partition, offset, value };
+                        takers[record.lane_of(takers.len())](record)?;
                         moved = true;
                         if let Some(left) = &mut left {
                             *left = left.saturating_sub(1);
@@ -621,10 +623,11 @@ mod tests {
     ) -> (Vec<(i32, i64)>, Result<Progress, SourceError>) {
         let mut seen = Vec::new();
         let ends = BTreeMap::from([(P0, Offset(ends[0])), (P1, Offset(ends[1]))]);
-        let progress = source.read(&ends, Duration::ZERO, &mut |record| {
+        let mut take = |record: Record<'_>| {
             seen.push((record.partition.0, record.offset.0));
             Ok(())
-        });
+        };
+        let progress = source.read(&ends, Duration::ZERO, &mut [&mut take]);
         (seen, progress)
     }
 

@@ -74,7 +74,8 @@ pub trait Source: Send {
     fn assign(&mut self, positions: &BTreeMap<Partition, Position>) -> Result<(), SourceError>;
 
     /// Hands out records until every partition has reached its end, or for about `patience`. Records
-    /// at or behind an end wait for a later call.
+    /// at or behind an end wait for a later call. With several takers all records of a partition go to the same one, and
+    /// the source may call them at once, each on a thread of its own.
     ///
     /// # Errors
     /// `Replaced` before a record of a topic made anew is handed out that the source is to follow;
@@ -85,7 +86,7 @@ pub trait Source: Send {
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
         patience: Duration,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+        takers: &mut [Taker<'_>],
     ) -> Result<Progress, SourceError>;
 
     /// Waits until a record can be read, or for `patience`; tells whether one can. May be wrong in
@@ -105,6 +106,9 @@ pub trait Source: Send {
     /// was begun.
     fn committer(&self, begun: Begun) -> Box<dyn Committer>;
 }
+
+/// What takes the records that a source hands out.
+pub type Taker<'a> = &'a mut (dyn FnMut(Record<'_>) -> Result<(), BadRecord> + Send + 'a);
 
 /// Tells the consumer group how far published results go; lag tools and the next start's witness
 /// look at it.

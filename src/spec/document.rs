@@ -74,6 +74,7 @@ pub(super) const RUN_KEYS: &[&str] = &[
     "min_offsets_per_trigger",
     "max_trigger_delay",
     "memory_limit",
+    "threads",
     "progress",
     "mode",
     "max_future_skew",

@@ -45,7 +45,7 @@ pub use expression::{ReadExpression, parse_sparks_expression};
 pub use names::{check_pipeline_name, check_topic_name};
 pub use options::{
     DeadLetterSpec, MaxOffsets, MemoryLimit, ProgressSpec, SinkSpec, StartingOffset,
-    StartingOffsets, Trigger, whole_milliseconds,
+    StartingOffsets, Threads, Trigger, whole_milliseconds,
 };
 pub use parse::{Asked, Spec, parse, parse_for};
 pub use pipeline::{

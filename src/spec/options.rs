@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -310,6 +311,40 @@ impl fmt::Display for MemoryLimit {
             Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
             None => write!(f, "{}", self.0),
         }
+    }
+}
+
+/// How many threads decode and add up records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Threads(NonZeroUsize);
+
+impl Threads {
+    /// More are a mistake rather than a wish.
+    const MOST: usize = 64;
+
+    /// One for every two of these processors: fetching and writing take some, too.
+    #[must_use]
+    pub fn of_processors(processors: usize) -> Threads {
+        let threads = (processors / 2).min(Threads::MOST);
+        Threads(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn number(self) -> NonZeroUsize {
+        self.0
+    }
+}
+
+impl FromStr for Threads {
+    type Err = InvalidOption;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number =
+            text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= Threads::MOST);
+        number.map(Threads).ok_or_else(|| {
+            InvalidOption(format!("{text:?} is no number of threads from 1 to {}", Threads::MOST))
+        })
     }
 }
 

@@ -14,8 +14,8 @@ use toml::de::DeValue;
 use super::document::{RUN_KEYS, Section, described, noted, text_of, unsigned_of};
 use super::errors::{InvalidOption, Mistakes};
 use super::options::{
-    DeadLetterSpec, MaxOffsets, MemoryLimit, ProgressSpec, SinkSpec, StartingOffsets, Trigger,
-    whole_milliseconds,
+    DeadLetterSpec, MaxOffsets, MemoryLimit, ProgressSpec, SinkSpec, StartingOffsets, Threads,
+    Trigger, whole_milliseconds,
 };
 use super::pipeline::{OutputMode, ParseMode};
 use super::timestamps::{StartingTimestamps, TimestampStrategy};
@@ -49,6 +49,8 @@ pub struct RunOptions {
     pub max_trigger_delay_ms: Option<u64>,
     /// How much memory the run may take.
     pub memory_limit: Option<MemoryLimit>,
+    /// How many threads decode and add up records.
+    pub threads: Option<Threads>,
     /// Where a new query starts, as times of records; these win over `starting_offsets`.
     pub starting_timestamps: Option<StartingTimestamps>,
     /// What to do where no record is that late.
@@ -113,6 +115,7 @@ pub(super) fn read_run(
         min_offsets_per_trigger: run.unsigned("min_offsets_per_trigger", mistakes),
         max_trigger_delay_ms: run.duration("max_trigger_delay", whole_milliseconds, mistakes),
         memory_limit: read_memory_limit(run, mistakes),
+        threads: read_threads(run, mistakes),
         starting_timestamps: read_starting_timestamps(run, topic, mistakes),
         timestamp_strategy: run.parsed("starting_offsets_by_timestamp_strategy", mistakes),
         progress: run.parsed("progress", mistakes),
@@ -207,6 +210,14 @@ fn read_max_offsets(run: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option
             .note(value.span().start, format!("{KEY} is a whole number from 1, or \"unlimited\""));
     }
     limit.map(MaxOffsets::Limited)
+}
+
+fn read_threads(run: Section<'_, '_>, mistakes: &mut Mistakes<'_>) -> Option<Threads> {
+    let value = run.value("threads")?;
+    let number = unsigned_of(value.get_ref());
+    let number =
+        number.map_or_else(|| described(value.get_ref()).to_owned(), |number| number.to_string());
+    noted(value.span().start, number.parse(), mistakes)
 }
 
 /// A number of bytes, or a text with its unit.

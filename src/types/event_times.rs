@@ -82,6 +82,13 @@ impl PartitionTimes {
         found.map_or_else(EventTimeStats::default, |(_, stats)| *stats)
     }
 
+    /// Takes those of other partitions into account, or of some of their records.
+    pub fn merge(&mut self, other: &PartitionTimes) {
+        for (partition, stats) in &other.partitions {
+            self.stats_of(*partition).merge(stats);
+        }
+    }
+
     fn stats_of(&mut self, partition: Partition) -> &mut EventTimeStats {
         let found = self.partitions.iter().position(|(known, _)| *known == partition);
         self.recent = found.unwrap_or(self.partitions.len());

@@ -138,7 +138,7 @@ impl Accumulator {
         }
     }
 
-    /// Adds what another accumulator of the same aggregate has added up later.
+    /// Adds what another accumulator of the same aggregate has added up, later or in another lane.
     pub fn merge(&mut self, other: &Accumulator, scale: u8, keep_greater: bool) {
         match (self, other) {
             (Accumulator::Count(count), Accumulator::Count(more)) => *count += more,

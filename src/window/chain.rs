@@ -220,9 +220,15 @@ impl Chain {
         Ok(())
     }
 
-    /// Opens a batch that works under these watermarks.
+    /// Whether a batch may be added to in several lanes, and joined: where it comes down to sums of groups.
     #[must_use]
-    pub fn open(&self, watermarks: Watermarks) -> ChainBatch {
+    pub fn can_be_shared(&self) -> bool {
+        self.deduplicator.is_none() && matches!(self.groups, Some(Groups::Windows(_)))
+    }
+
+    /// Opens one of so many lanes of a batch that works under these watermarks.
+    #[must_use]
+    pub fn open(&self, watermarks: Watermarks, lanes: usize) -> ChainBatch {
         let late_bound = if is_planted(Mutant::ForgetLateBound) {
             Watermark(i64::MIN)
         } else if is_planted(Mutant::LateBoundTooNew) {
@@ -231,7 +237,9 @@ impl Chain {
             watermarks.late_bound
         };
         let grouped = self.groups.as_ref().map(|groups| match groups {
-            Groups::Windows(windows) => GroupsDelta::Windows(Delta::new(windows, late_bound)),
+            Groups::Windows(windows) => {
+                GroupsDelta::Windows(Delta::new(windows, late_bound, lanes))
+            }
             Groups::Sessions(sessions) => {
                 GroupsDelta::Sessions(SessionDelta::new(sessions.plan().clone(), late_bound))
             }
@@ -436,6 +444,20 @@ impl Groups {
 }
 
 impl ChainBatch {
+    /// Adds what was added to the same batch in another lane.
+    ///
+    /// # Panics
+    /// Where the operators cannot be shared ([`Chain::can_be_shared`]).
+    pub fn absorb(&mut self, other: ChainBatch) {
+        match (&mut self.grouped, other.grouped) {
+            (Some(GroupsDelta::Windows(delta)), Some(GroupsDelta::Windows(other))) => {
+                delta.absorb(other);
+            }
+            _ => unreachable!("only groups of windows are shared"),
+        }
+        self.late += other.late;
+    }
+
     /// About how many bytes of memory it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -4,7 +4,11 @@
 //! it is planned. Each window has a table of its own, unless there are many small ones: then an event would find
 //! its way to another corner of memory each time, so that all are gathered in one table and parted at the end.
 
-use std::{collections::HashMap, hint::black_box, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hint::black_box,
+    sync::Arc,
+};
 
 use foldhash::fast::FixedState;
 
@@ -98,10 +102,13 @@ impl Extent {
 }
 
 impl Delta {
-    /// An empty delta of a batch that drops windows ending at or before `late_bound`.
+    /// An empty delta of a batch that drops windows ending at or before `late_bound`. There are so many of the batch,
+    /// which share what the batch before had; one that has more of it grows.
     #[must_use]
-    pub fn new(windows: &Windows, late_bound: Watermark) -> Delta {
-        let (before, stride) = (windows.touched, windows.plan().stride());
+    pub fn new(windows: &Windows, late_bound: Watermark, lanes: usize) -> Delta {
+        let Extent { windows: many, groups } = windows.touched;
+        let before = Extent { windows: many, groups: groups / lanes };
+        let stride = windows.plan().stride();
         Delta {
             plan: windows.plan().clone(),
             late_bound,
@@ -265,6 +272,21 @@ impl Delta {
         }
     }
 
+    /// Adds what was added to the same batch elsewhere.
+    pub(super) fn absorb(&mut self, mut other: Delta) {
+        self.part();
+        other.part();
+        for (closing, added) in other.tables {
+            match self.places.entry(closing) {
+                Entry::Occupied(place) => self.tables[*place.get()].1.add_all(&added, &self.plan),
+                Entry::Vacant(place) => {
+                    place.insert(self.tables.len());
+                    self.tables.push((closing, added));
+                }
+            }
+        }
+    }
+
     /// How many groups the batch touched, once it has ended.
     #[must_use]
     pub fn groups(&self) -> u64 {
@@ -274,7 +296,7 @@ impl Delta {
     /// About how many bytes of memory it takes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.all_tables().map(Table::memory_bytes).sum()
+        self.all_tables().map(Table::memory_bytes).sum::<usize>() + self.pending.keys.capacity()
     }
 
     fn all_tables(&self) -> impl Iterator<Item = &Table> {
@@ -438,9 +460,9 @@ mod tests {
         let sales_spec = spec::preset("sales").expect("the preset is there");
         let pipeline = spec::parse(sales_spec, "sales").expect("it is right").pipeline;
         let mut windows = Windows::new(Arc::new(WindowPlan::new(&pipeline).expect("it has some")));
-        let mut apart = Delta::new(&windows, Watermark(i64::MIN));
+        let mut apart = Delta::new(&windows, Watermark(i64::MIN), 1);
         windows.touched = Extent { windows: 100, groups: 500 };
-        let mut together = Delta::new(&windows, Watermark(i64::MIN));
+        let mut together = Delta::new(&windows, Watermark(i64::MIN), 1);
         assert!(apart.together.is_none() && together.together.is_some());
         for delta in [&mut apart, &mut together] {
             add_sales(delta, sales(100));
@@ -494,7 +516,7 @@ mod tests {
             (many_before, 100, 7, (true, true)),
         ] {
             windows.touched = before;
-            let mut delta = Delta::new(&windows, Watermark(i64::MIN));
+            let mut delta = Delta::new(&windows, Watermark(i64::MIN), 1);
             let mut was_gathered = false;
             let (mut one_by_one, mut cells) = (Table::new(plan.stride()), Vec::new());
             for at in 0..40_000_i64 {
@@ -546,7 +568,7 @@ mod tests {
         let mut windows = Windows::new(Arc::new(WindowPlan::new(&pipeline).expect("it has some")));
         for before in [Extent::default(), Extent { windows: 2, groups: 20_000 }] {
             windows.touched = before;
-            let mut delta = Delta::new(&windows, Watermark(i64::MIN));
+            let mut delta = Delta::new(&windows, Watermark(i64::MIN), 1);
             let mut cells = Vec::new();
             let mut add = |store: usize, seconds: i64| {
                 let name = format!("store-{store}");
@@ -561,6 +583,25 @@ mod tests {
             let of_a_group = 150;
             let most = (10_000 * 8 + 20_000 * 3) * of_a_group;
             assert!(delta.memory_bytes() < most, "{} bytes", delta.memory_bytes());
+        }
+    }
+
+    #[test]
+    fn lanes_take_together_the_room_of_one() {
+        let sales_spec = spec::preset("sales").expect("the preset is there");
+        let pipeline = spec::parse(sales_spec, "sales").expect("it is right").pipeline;
+        let mut windows = Windows::new(Arc::new(WindowPlan::new(&pipeline).expect("it has some")));
+        for before in
+            [Extent { windows: 2, groups: 20_000 }, Extent { windows: 9_000, groups: 20_000 }]
+        {
+            windows.touched = before;
+            let bytes_of = |lanes: usize| {
+                let mut delta = Delta::new(&windows, Watermark(i64::MIN), lanes);
+                let price = Number::Short { mantissa: 1, scale: 0 };
+                delta.add(&sale("a", 1, price, 0, &mut Vec::new()));
+                delta.memory_bytes()
+            };
+            assert!(4 * bytes_of(4) < bytes_of(1) * 5 / 4, "{} and {}", bytes_of(4), bytes_of(1));
         }
     }
 

@@ -303,6 +303,20 @@ impl Table {
         self.change(index, |accumulators| accumulators.clone_from_slice(group.accumulators));
     }
 
+    /// Adds to the group with the same window and key, made from the plan where there is none; its index.
+    pub(super) fn add(&mut self, added: Group<'_>, plan: &WindowPlan) -> usize {
+        let group = self.find_or_insert(added.key, (added.start, added.end), plan);
+        self.change(group, |totals| plan.merge(totals, added.accumulators));
+        group
+    }
+
+    /// Adds every group of another table.
+    pub(super) fn add_all(&mut self, other: &Table, plan: &WindowPlan) {
+        for index in 0..other.len() {
+            self.add(other.group(index), plan);
+        }
+    }
+
     /// Index of the group with this window and key, made from the plan where there is none.
     #[inline(always)]
     pub(super) fn find_or_insert(

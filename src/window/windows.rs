@@ -372,10 +372,7 @@ impl Windows {
                 *newest = self.batches;
                 let table = Arc::make_mut(table);
                 for index in 0..touched.len() {
-                    let added = touched.group(index);
-                    let window = (added.start, added.end);
-                    let group = table.find_or_insert(added.key, window, &self.plan);
-                    table.change(group, |totals| self.plan.merge(totals, added.accumulators));
+                    let group = table.add(touched.group(index), &self.plan);
                     let totals = table.group(group).accumulators;
                     touched.change(index, |added| added.clone_from_slice(totals));
                 }
@@ -458,7 +455,7 @@ mod tests {
 
     /// A batch that touches so many groups that close at an instant.
     fn batch(windows: &Windows, closing: i64, groups: u8) -> Delta {
-        let mut delta = Delta::new(windows, Watermark(i64::MIN));
+        let mut delta = Delta::new(windows, Watermark(i64::MIN), 1);
         let accumulators: Vec<Accumulator> = windows.plan.fresh().collect();
         let mut table = Table::new(accumulators.len());
         for key in 0..groups {

@@ -17,16 +17,13 @@ use std::{
 };
 
 use sales_stream::{
-    batch::{
-        BadRecord, BatchRecord, Begun, Bounds, Genesis, Mark, Plan, Publication, Record,
-        WitnessFact,
-    },
+    batch::{BatchRecord, Begun, Bounds, Genesis, Mark, Plan, Publication, WitnessFact},
     checkpoint::{
         Ahead, Checkpoint, CheckpointError, Durable, Recovered, RestoreGroup, StateReader, Visible,
         VisitLog,
     },
     commands::Failure,
-    source::{Committer, Progress, Source, SourceError, TopicDescription},
+    source::{Committer, Progress, Source, SourceError, Taker, TopicDescription},
     types::{BatchId, Incarnation, Offset, Partition, Position, SinkName},
 };
 use serde_json::Value as Json;
@@ -284,9 +281,9 @@ impl Source for GatedSource {
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
         patience: Duration,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+        takers: &mut [Taker<'_>],
     ) -> Result<Progress, SourceError> {
-        let read = self.inner.read(ends, patience, take);
+        let read = self.inner.read(ends, patience, takers);
         if let Ok(Progress::Reached(_)) = &read {
             self.gate.change(|state| state.under_way += 1);
         }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use sales_stream::{
+    batch::Record,
     kafka::{ClientSettings, Trust},
     source::{
         Progress, Source,
@@ -19,7 +20,7 @@ use crate::Outcome;
 ///
 /// # Errors
 /// What the source says.
-pub fn each(brokers: &str, topic: &str, mut take: impl FnMut(&[u8])) -> Outcome<()> {
+pub fn each(brokers: &str, topic: &str, mut take: impl FnMut(&[u8]) + Send) -> Outcome<()> {
     let settings = ClientSettings::new(brokers, Vec::new(), Trust::SafeOptionsOnly)?;
     let mut source = KafkaSource::new(KafkaSourceConfig {
         settings,
@@ -36,11 +37,12 @@ pub fn each(brokers: &str, topic: &str, mut take: impl FnMut(&[u8])) -> Outcome<
     });
     source.assign(&begin.collect())?;
     let ends = bounds.iter().map(|(partition, bounds)| (*partition, bounds.latest)).collect();
+    let mut taker = |record: Record<'_>| {
+        take(record.value.unwrap_or_default());
+        Ok(())
+    };
     loop {
-        let progress = source.read(&ends, Duration::from_millis(100), &mut |record| {
-            take(record.value.unwrap_or_default());
-            Ok(())
-        })?;
+        let progress = source.read(&ends, Duration::from_millis(100), &mut [&mut taker])?;
         if let Progress::Reached(_) = progress {
             return Ok(());
         }

@@ -510,24 +510,30 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// Tells the reading thread that a queue is no longer empty.
+/// Tells the threads that read that a queue is no longer empty.
 #[derive(Default)]
 pub(super) struct Wake {
-    rung: Mutex<bool>,
+    /// How often it was rung.
+    rings: Mutex<u64>,
     bell: Condvar,
 }
 
 impl Wake {
     fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.bell.notify_one();
+        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.bell.notify_all();
     }
 
-    /// Waits until it was rung since the last wait, or for `patience`.
-    pub(super) fn wait(&self, patience: Duration) {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.bell.wait_timeout_while(rung, patience, |rung| !*rung);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    /// How often it was rung so far.
+    pub(super) fn rings(&self) -> u64 {
+        *self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it was rung oftener than was `heard`, or for `patience`; it is heard then.
+    pub(super) fn wait(&self, heard: &mut u64, patience: Duration) {
+        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.bell.wait_timeout_while(rings, patience, |rings| rings == heard);
+        *heard = *waited.unwrap_or_else(PoisonError::into_inner).0;
     }
 }
 
@@ -701,11 +707,13 @@ mod tests {
     #[test]
     fn a_bell_rung_before_the_wait_is_heard() {
         let wake = Wake::default();
+        let [mut one, mut other] = [wake.rings(); 2];
         wake.ring();
         let started = Instant::now();
-        wake.wait(Duration::from_secs(30));
+        wake.wait(&mut one, Duration::from_secs(30));
+        wake.wait(&mut other, Duration::from_secs(30));
         assert!(started.elapsed() < Duration::from_secs(10));
-        wake.wait(Duration::from_millis(1));
+        wake.wait(&mut one, Duration::from_millis(1));
     }
 
     #[test]

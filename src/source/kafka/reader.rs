@@ -9,12 +9,18 @@
 //! transactions). librdkafka tells the end of a partition once for each end offset
 //! (`rktp_offsets.eof_offset`), so it is remembered.
 //!
+//! Several takers are given records at once, each on a thread of its own and of partitions of its own.
+//!
 //! Not here: what a failure means to the job (`super::KafkaSource`).
 
 use std::{
     collections::{BTreeMap, VecDeque},
     ffi::CStr,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,7 +32,7 @@ use rdkafka::{
 use crate::{
     batch::{BadRecord, Record},
     kafka::{ErrorKind, KafkaContext, Refusal, kind_of},
-    source::{Progress, SourceError},
+    source::{Progress, SourceError, Taker},
     types::{LeaderEpoch, Offset, Partition, Position},
 };
 
@@ -71,9 +77,34 @@ pub(super) struct Reader {
     partitions: Vec<PartitionReader>,
     client: Client,
     sized_for: usize,
-    slots: Slots,
+    /// Of each taker; there is one at least.
+    slots: Vec<Slots>,
     wake: Arc<Wake>,
     spoilt: bool,
+}
+
+/// A call to read, as each of its takers' partitions sees it.
+#[derive(Clone, Copy)]
+struct Reading<'r> {
+    ends: &'r BTreeMap<Partition, Offset>,
+    deadline: Instant,
+    wake: &'r Wake,
+    /// One of the takers failed, or doubts the topic.
+    is_over: &'r AtomicBool,
+}
+
+/// What is read for one taker.
+struct Task<'r, 't> {
+    partitions: &'r mut [PartitionReader],
+    slots: &'r mut Slots,
+    taker: &'r mut Taker<'t>,
+}
+
+/// How far some partitions were read.
+struct Part {
+    finished: bool,
+    moved: bool,
+    topic_in_doubt: bool,
 }
 
 impl Reader {
@@ -88,7 +119,7 @@ impl Reader {
             partitions: Vec::new(),
             client,
             sized_for: partitions,
-            slots: Slots::new(MESSAGES_AT_ONCE),
+            slots: vec![Slots::new(MESSAGES_AT_ONCE)],
             wake: Arc::new(Wake::default()),
             spoilt: false,
         })
@@ -153,13 +184,16 @@ impl Reader {
     }
 
     /// Hands out records below `ends`, for about `patience`.
+    ///
+    /// # Panics
+    /// When there is no taker.
     pub(super) fn read(
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
         patience: Duration,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+        takers: &mut [Taker<'_>],
     ) -> Result<Outcome, ReadError> {
-        let read = self.read_until(ends, Instant::now() + patience, take);
+        let read = self.read_until(ends, Instant::now() + patience, takers);
         // After a failure the caller assigns again: nothing of this one may be used.
         self.spoilt |= read.is_err();
         read
@@ -169,40 +203,48 @@ impl Reader {
         &mut self,
         ends: &BTreeMap<Partition, Offset>,
         deadline: Instant,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
+        takers: &mut [Taker<'_>],
     ) -> Result<Outcome, ReadError> {
         if self.spoilt {
             let detail = "it failed before and was not assigned again".to_owned();
             return Err(ReadError::Untrusted { place: None, detail });
         }
-        let mut moved = false;
-        let mut topic_in_doubt = false;
-        loop {
-            topic_in_doubt |= self.check_client()?;
-            let mut busy = false;
-            let mut finished = true;
-            for reader in &mut self.partitions {
-                let end = ends.get(&reader.partition).copied().unwrap_or(reader.next);
-                if reader.has_reached(end) {
-                    continue;
-                }
-                busy |= reader.fill(&mut self.slots);
-                topic_in_doubt |= reader.hand_out(end, take)?;
-                finished &= reader.has_reached(end);
-            }
-            moved |= busy;
-            if finished {
-                let progress = Progress::Reached(self.reached(ends));
-                return Ok(Outcome { progress, moved, topic_in_doubt });
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || topic_in_doubt {
-                return Ok(Outcome { progress: Progress::Waiting, moved, topic_in_doubt });
-            }
-            if !busy {
-                self.wake.wait(left.min(LONGEST_SLEEP));
-            }
+        let (wake, is_over) = (&*self.wake, &AtomicBool::new(false));
+        let reading = Reading { ends, deadline, wake, is_over };
+        while self.slots.len() < takers.len() {
+            self.slots.push(Slots::new(MESSAGES_AT_ONCE));
         }
+        let of_each = self.partitions.len().div_ceil(takers.len()).max(1);
+        let tasks = self.partitions.chunks_mut(of_each).zip(&mut self.slots).zip(takers);
+        let mut tasks = tasks.map(|((partitions, slots), taker)| Task { partitions, slots, taker });
+        let first = tasks.next().expect("something is assigned, and there is a taker");
+        // Each is taken by its thread, or by this one where there is none for it.
+        let tasks: Vec<_> = tasks.map(|task| Mutex::new(Some(task))).collect();
+        let client = &self.client;
+        let part = thread::scope(|scope| {
+            let (mut begun, mut left) = (Vec::new(), Vec::new());
+            for task in &tasks {
+                let lane = thread::Builder::new().name("lane".to_owned());
+                match lane.spawn_scoped(scope, move || reading.read_taken(task)) {
+                    Ok(lane) => begun.push(lane),
+                    Err(_) => left.push(task),
+                }
+            }
+            let mut part = reading.read(first, || check_client(client));
+            for task in left {
+                part = part.and_then(|part| Ok(part.and(reading.read_taken(task)?)));
+            }
+            for lane in begun {
+                let read = lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                part = part.and_then(|part| Ok(part.and(read?)));
+            }
+            part
+        })?;
+        let progress = match part.finished {
+            true => Progress::Reached(self.reached(ends)),
+            false => Progress::Waiting,
+        };
+        Ok(Outcome { progress, moved: part.moved, topic_in_doubt: part.topic_in_doubt })
     }
 
     fn reached(&mut self, ends: &BTreeMap<Partition, Offset>) -> BTreeMap<Partition, Position> {
@@ -221,38 +263,106 @@ impl Reader {
     }
 
     fn wait_until(&mut self, deadline: Instant) -> Result<bool, ReadError> {
+        let mut heard = self.wake.rings();
         loop {
-            self.check_client()?;
+            check_client(&self.client)?;
             let mut ready = self.spoilt;
             for reader in &mut self.partitions {
-                reader.fill(&mut self.slots);
+                reader.fill(&mut self.slots[0]);
                 ready |= reader.has_record()?;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if ready || left.is_zero() {
                 return Ok(ready);
             }
-            self.wake.wait(left.min(LONGEST_SLEEP));
+            self.wake.wait(&mut heard, left.min(LONGEST_SLEEP));
         }
     }
+}
 
-    /// Looks after the consumer's own queue; tells whether the topic is in doubt.
-    fn check_client(&mut self) -> Result<bool, ReadError> {
-        match self.client.serve_events() {
-            None => Ok(false),
-            Some(KafkaError::MessageConsumptionFatal(code)) => {
-                Err(ReadError::Refused(Refusal { code, reason: code.to_string() }))
+impl Part {
+    fn and(self, other: Part) -> Part {
+        Part {
+            finished: self.finished && other.finished,
+            moved: self.moved || other.moved,
+            topic_in_doubt: self.topic_in_doubt || other.topic_in_doubt,
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// Reads for one taker; `check` is asked again and again whether the topic is in doubt.
+    fn read(
+        self,
+        task: Task<'_, '_>,
+        check: impl FnMut() -> Result<bool, ReadError>,
+    ) -> Result<Part, ReadError> {
+        let read = self.read_until(task, check);
+        if read.as_ref().map_or(true, |part| part.topic_in_doubt) {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+
+    /// The same where nobody looks after the client.
+    fn read_taken(self, task: &Mutex<Option<Task<'_, '_>>>) -> Result<Part, ReadError> {
+        let task = task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.read(task.expect("each is taken once"), || Ok(false))
+    }
+
+    fn read_until(
+        self,
+        Task { partitions, slots, taker }: Task<'_, '_>,
+        mut check: impl FnMut() -> Result<bool, ReadError>,
+    ) -> Result<Part, ReadError> {
+        let mut part = Part { finished: false, moved: false, topic_in_doubt: false };
+        let mut heard = self.wake.rings();
+        loop {
+            part.topic_in_doubt |= check()?;
+            let mut busy = false;
+            part.finished = true;
+            for reader in &mut *partitions {
+                let end = self.ends.get(&reader.partition).copied().unwrap_or(reader.next);
+                if reader.has_reached(end) {
+                    continue;
+                }
+                if self.is_over.load(Ordering::Relaxed) {
+                    part.finished = false;
+                    break;
+                }
+                busy |= reader.fill(slots);
+                part.topic_in_doubt |= reader.hand_out(end, *taker)?;
+                part.finished &= reader.has_reached(end);
             }
-            // The context has seen it, with the broker's words, and knows whether the code means it.
-            Some(error) if kind_of(&error) == ErrorKind::Refused => {
-                let refusal = self.context().refusal();
-                let meant = refusal.filter(|it| Some(it.code) == error.rdkafka_error_code());
-                meant.map_or(Ok(false), |refusal| Err(ReadError::Refused(refusal)))
+            part.moved |= busy;
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let is_over = left.is_zero() || self.is_over.load(Ordering::Relaxed);
+            if part.finished || part.topic_in_doubt || is_over {
+                return Ok(part);
             }
-            Some(error) => {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                judge(code, &error.to_string(), None)
+            if !busy {
+                self.wake.wait(&mut heard, left.min(LONGEST_SLEEP));
             }
+        }
+    }
+}
+
+/// Looks after the consumer's own queue; tells whether the topic is in doubt.
+fn check_client(client: &Client) -> Result<bool, ReadError> {
+    match client.serve_events() {
+        None => Ok(false),
+        Some(KafkaError::MessageConsumptionFatal(code)) => {
+            Err(ReadError::Refused(Refusal { code, reason: code.to_string() }))
+        }
+        // The context has seen it, with the broker's words, and knows whether the code means it.
+        Some(error) if kind_of(&error) == ErrorKind::Refused => {
+            let refusal = client.context().refusal();
+            let meant = refusal.filter(|it| Some(it.code) == error.rdkafka_error_code());
+            meant.map_or(Ok(false), |refusal| Err(ReadError::Refused(refusal)))
+        }
+        Some(error) => {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+            judge(code, &error.to_string(), None)
         }
     }
 }
@@ -318,11 +428,7 @@ impl PartitionReader {
     }
 
     /// Hands out what is carried below `end`; tells whether the topic is in doubt.
-    fn hand_out(
-        &mut self,
-        end: Offset,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), BadRecord>,
-    ) -> Result<bool, ReadError> {
+    fn hand_out(&mut self, end: Offset, take: Taker<'_>) -> Result<bool, ReadError> {
         let mut topic_in_doubt = false;
         while let Some(message) = self.carried.front() {
             let offset = message.offset();

@@ -130,6 +130,7 @@ fn everything_in_run_is_read() {
         min_offsets_per_trigger = 5
         max_trigger_delay = "1m"
         memory_limit = "1 GiB"
+        threads = 3
         starting_timestamp = 7
         starting_offsets_by_timestamp_strategy = "latest"
         progress = "jsonl:p.jsonl"
@@ -167,6 +168,7 @@ fn everything_in_run_is_read() {
         min_offsets_per_trigger: Some(5),
         max_trigger_delay_ms: Some(60_000),
         memory_limit: Some("1g".parse().unwrap()),
+        threads: Some("3".parse().unwrap()),
         starting_timestamps: Some(StartingTimestamps::All(7)),
         timestamp_strategy: Some(TimestampStrategy::Latest),
         progress: Some(ProgressSpec::JsonLines(PathBuf::from("p.jsonl"))),
