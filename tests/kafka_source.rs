@@ -309,6 +309,55 @@ fn many_batches_over_one_assignment_neither_stall_nor_lose() {
     }
 }
 
+/// In each round the first partition lacks many records until it is read again, so that others come to rest.
+fn read_in_starts(mut source: KafkaSource, brokers: &str, topic: &str, rounds: i64) {
+    let sender = sender(brokers);
+    source.assign(&positions(&[0; 4])).unwrap();
+    let mut from = [0_i64; 4];
+    for round in 0..rounds {
+        let more = [20, i64::from(round % 2 == 0), round % 3, round % 5 * (round % 7)];
+        let to = [0, 1, 2, 3].map(|partition: usize| from[partition] + more[partition]);
+        let send = |range: [Range<i64>; 4]| {
+            (0..).zip(range).for_each(|(partition, range)| send(&sender, topic, partition, range));
+            sender.flush(DEADLINE).unwrap();
+        };
+        // Some come before anything is read, some while the first partition keeps the others waiting.
+        let middle = [0, 1, 2, 3].map(|partition: usize| from[partition] + more[partition] / 2);
+        send([0, 1, 2, 3].map(|partition: usize| from[partition]..middle[partition]));
+        let mut seen = Seen::new();
+        let mut take = |record: Record<'_>| {
+            let value = record.value.map(<[u8]>::to_vec);
+            seen.entry(record.partition.0).or_default().push((record.offset.0, value));
+            Ok(())
+        };
+        let wanted = ends(&[to[0] + 20_000, middle[1], middle[2], middle[3]]);
+        let waiting = source.read(&wanted, Duration::from_millis(40), &mut [&mut take]).unwrap();
+        assert_eq!(waiting, Progress::Waiting);
+        send([0, 1, 2, 3].map(|partition: usize| middle[partition]..to[partition]));
+        let (rest, _) = read_to(&mut source, &to);
+        for (partition, records) in rest {
+            seen.entry(partition).or_default().extend(records);
+        }
+        for (partition, (from, to)) in (0..).zip(from.into_iter().zip(to)) {
+            assert_numbers(&seen, partition, from..to);
+        }
+        from = to;
+    }
+}
+
+#[test]
+fn partitions_that_rest_meanwhile_lose_nothing() {
+    let cluster = mock(4);
+    let brokers = cluster.bootstrap_servers();
+    read_in_starts(source(&brokers, TOPIC, "g"), &brokers, TOPIC, 20);
+}
+
+#[test]
+fn real_partitions_that_rest_meanwhile_lose_nothing() {
+    let Some(real) = Real::topic(4, &[]) else { return };
+    read_in_starts(real.source(), &real.brokers, &real.topic, 20);
+}
+
 #[test]
 fn a_new_source_goes_on_from_positions_alone() {
     let cluster = mock(2);

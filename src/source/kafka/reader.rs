@@ -9,6 +9,12 @@
 //! transactions). librdkafka tells the end of a partition once for each end offset
 //! (`rktp_offsets.eof_offset`), so it is remembered.
 //!
+//! The client has one request for records on the way at a time, and a broker that has none for it answers late
+//! (`fetch.wait.max.ms`): asked for partitions at the end of their logs alone, because the queues of all others were full
+//! just then, it would hold those up for as long. So where much is left to read, partitions of which nothing more is wanted
+//! rest: they are not asked for until something is, and go on exactly where they stand. Where little is left they do not,
+//! for one that goes on may have to wait for the request that is on the way.
+//!
 //! Several takers are given records at once, each on a thread of its own and of partitions of its own.
 //!
 //! Not here: what a failure means to the job (`super::KafkaSource`).
@@ -46,6 +52,8 @@ use super::{
 const MESSAGES_AT_ONCE: usize = 10_000;
 /// How long a lost wake-up can go unnoticed.
 const LONGEST_SLEEP: Duration = Duration::from_millis(10);
+/// With more records to come than so many, partitions that have no part in them rest.
+const MUCH: i64 = 10_000;
 
 /// Why reading ended.
 pub(super) enum ReadError {
@@ -91,6 +99,8 @@ struct Reading<'r> {
     wake: &'r Wake,
     /// One of the takers failed, or doubts the topic.
     is_over: &'r AtomicBool,
+    /// Others read beside.
+    is_shared: bool,
 }
 
 /// What is read for one taker.
@@ -210,7 +220,7 @@ impl Reader {
             return Err(ReadError::Untrusted { place: None, detail });
         }
         let (wake, is_over) = (&*self.wake, &AtomicBool::new(false));
-        let reading = Reading { ends, deadline, wake, is_over };
+        let reading = Reading { ends, deadline, wake, is_over, is_shared: takers.len() > 1 };
         while self.slots.len() < takers.len() {
             self.slots.push(Slots::new(MESSAGES_AT_ONCE));
         }
@@ -268,6 +278,7 @@ impl Reader {
             check_client(&self.client)?;
             let mut ready = self.spoilt;
             for reader in &mut self.partitions {
+                reader.resume()?;
                 reader.fill(&mut self.slots[0]);
                 ready |= reader.has_record()?;
             }
@@ -322,7 +333,7 @@ impl Reading<'_> {
             let mut busy = false;
             part.finished = true;
             for reader in &mut *partitions {
-                let end = self.ends.get(&reader.partition).copied().unwrap_or(reader.next);
+                let end = self.end_of(reader);
                 if reader.has_reached(end) {
                     continue;
                 }
@@ -330,6 +341,7 @@ impl Reading<'_> {
                     part.finished = false;
                     break;
                 }
+                reader.resume()?;
                 busy |= reader.fill(slots);
                 part.topic_in_doubt |= reader.hand_out(end, *taker)?;
                 part.finished &= reader.has_reached(end);
@@ -337,13 +349,39 @@ impl Reading<'_> {
             part.moved |= busy;
             let left = self.deadline.saturating_duration_since(Instant::now());
             let is_over = left.is_zero() || self.is_over.load(Ordering::Relaxed);
+            if part.finished && self.is_shared {
+                self.rest(partitions, slots)?;
+            }
             if part.finished || part.topic_in_doubt || is_over {
                 return Ok(part);
             }
-            if !busy {
-                self.wake.wait(&mut heard, left.min(LONGEST_SLEEP));
+            if busy {
+                continue;
+            }
+            if self.left(partitions) > MUCH {
+                self.rest(partitions, slots)?;
+            }
+            self.wake.wait(&mut heard, left.min(LONGEST_SLEEP));
+        }
+    }
+
+    fn end_of(self, reader: &PartitionReader) -> Offset {
+        self.ends.get(&reader.partition).copied().unwrap_or(reader.next)
+    }
+
+    /// How many records may still come.
+    fn left(self, partitions: &[PartitionReader]) -> i64 {
+        partitions.iter().map(|reader| (self.end_of(reader).0 - reader.next.0).max(0)).sum()
+    }
+
+    /// Lets the partitions rest of which nothing more is wanted, and of which nothing is there.
+    fn rest(self, partitions: &mut [PartitionReader], slots: &mut Slots) -> Result<(), ReadError> {
+        for reader in partitions {
+            if reader.has_reached(self.end_of(reader)) {
+                reader.rest(slots)?;
             }
         }
+        Ok(())
     }
 }
 
@@ -381,6 +419,10 @@ struct PartitionReader {
     /// Where the newest error or end-of-partition message was: the client's position directly
     /// behind one is one too high.
     doubtful: Option<Offset>,
+    /// The end of the log, when it was last reached.
+    log_end: Option<Offset>,
+    /// It is not asked for.
+    rests: bool,
 }
 
 impl PartitionReader {
@@ -393,6 +435,8 @@ impl PartitionReader {
             epoch: position.epoch,
             taken: position.offset,
             doubtful: None,
+            log_end: None,
+            rests: false,
         }
     }
 
@@ -463,6 +507,7 @@ impl PartitionReader {
         match code {
             RDKafkaErrorCode::PartitionEOF => {
                 self.taken = self.taken.max(message.offset());
+                self.log_end = Some(message.offset());
                 Ok(false)
             }
             RDKafkaErrorCode::AutoOffsetReset
@@ -483,6 +528,42 @@ impl PartitionReader {
             self.carried.pop_front();
         }
         Ok(false)
+    }
+
+    /// Has the client ask for it no more, if it is at the end of its log and nothing waits.
+    fn rest(&mut self, slots: &mut Slots) -> Result<(), ReadError> {
+        if self.rests {
+            return Ok(());
+        }
+        // What may wait is that it has ended.
+        if self.carried.is_empty() && self.queue.len() <= 1 {
+            self.fill(slots);
+        }
+        let is_end = |message: &Message| message.error() == Some(RDKafkaErrorCode::PartitionEOF);
+        while self.carried.front().is_some_and(is_end) {
+            self.take_error(RDKafkaErrorCode::PartitionEOF)?;
+            self.carried.pop_front();
+        }
+        if self.carried.is_empty() && self.log_end >= Some(self.next) {
+            self.queue.pause().map_err(|error| self.unsteady(&error))?;
+            self.rests = true;
+        }
+        Ok(())
+    }
+
+    /// Has the client ask for it again, if it rests.
+    fn resume(&mut self) -> Result<(), ReadError> {
+        if self.rests {
+            let at = Position { offset: self.next, epoch: self.epoch };
+            self.queue.resume(at).map_err(|error| self.unsteady(&error))?;
+            self.rests = false;
+        }
+        Ok(())
+    }
+
+    /// The client did not do what it was told.
+    fn unsteady(&self, error: &NativeError) -> ReadError {
+        self.untrusted(format!("the client cannot rest or go on: {}", error.text))
     }
 
     /// Stands at `end`, which was reached.
@@ -536,5 +617,99 @@ fn judge(
                 Err(ReadError::Untrusted { place, detail: format!("{code}: {detail}") })
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        ClientConfig,
+        mocking::MockCluster,
+        producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
+    };
+
+    use super::*;
+    use crate::kafka::{ClientSettings, Trust};
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// What was read, by partition.
+    type Seen = BTreeMap<i32, Vec<i64>>;
+
+    fn config(brokers: &str) -> KafkaSourceConfig {
+        KafkaSourceConfig {
+            settings: ClientSettings::new(brokers, Vec::new(), Trust::SafeOptionsOnly).unwrap(),
+            topic: "sales".to_owned(),
+            group_id: "group".to_owned(),
+            startup_timeout: None,
+            follows_new_topic: false,
+            queue_bytes: KafkaSourceConfig::QUEUE_BYTES,
+        }
+    }
+
+    fn produce(sender: &ThreadedProducer<DefaultProducerContext>, partition: i32, count: usize) {
+        for _ in 0..count {
+            let record = BaseRecord::<str, str>::to("sales").partition(partition).payload("{}");
+            sender.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        sender.flush(DEADLINE).unwrap();
+    }
+
+    fn read(reader: &mut Reader, to: [i64; 2], patience: Duration, seen: &mut Seen) -> Progress {
+        let ends = (0..).map(Partition).zip(to.map(Offset)).collect();
+        let mut take = |record: Record<'_>| {
+            seen.entry(record.partition.0).or_default().push(record.offset.0);
+            Ok(())
+        };
+        let Ok(outcome) = reader.read(&ends, patience, &mut [&mut take]) else {
+            panic!("reading failed");
+        };
+        outcome.progress
+    }
+
+    fn rests(reader: &Reader) -> Vec<bool> {
+        reader.partitions.iter().map(|it| it.rests).collect()
+    }
+
+    #[test]
+    fn a_partition_at_its_end_rests_while_others_are_read_and_goes_on_where_it_stands() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("sales", 2, 1).unwrap();
+        let brokers = cluster.bootstrap_servers();
+        let sender = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+        produce(&sender, 0, 20);
+        produce(&sender, 1, 3);
+        let mut reader = Reader::new(&config(&brokers), 2).unwrap_or_else(|_| panic!("no client"));
+        let start = Position { offset: Offset(0), epoch: LeaderEpoch::UNKNOWN };
+        let positions = BTreeMap::from([(Partition(0), start), (Partition(1), start)]);
+        reader.assign(c"sales", &positions).unwrap();
+
+        let (mut seen, deadline) = (Seen::new(), Instant::now() + DEADLINE);
+        while rests(&reader) != [false, true] {
+            assert!(Instant::now() < deadline, "{:?} {seen:?}", rests(&reader));
+            // Much more is wanted of the first than there is.
+            let _ = read(&mut reader, [MUCH + 40, 3], Duration::from_millis(50), &mut seen);
+        }
+        produce(&sender, 0, 20);
+        produce(&sender, 1, 2);
+        assert!(matches!(read(&mut reader, [40, 5], DEADLINE, &mut seen), Progress::Reached(_)));
+        let all = Seen::from([(0, (0..40).collect()), (1, (0..5).collect())]);
+        assert_eq!(seen, all);
+
+        // Little is wanted.
+        let _ = read(&mut reader, [60, 5], Duration::from_millis(50), &mut seen);
+        assert_eq!(rests(&reader), [false, false]);
+
+        // Whoever waits for anything waits for all of them.
+        while rests(&reader) != [false, true] {
+            assert!(Instant::now() < deadline);
+            let _ = read(&mut reader, [MUCH + 60, 5], Duration::from_millis(50), &mut seen);
+        }
+        assert!(reader.wait(Duration::from_millis(1)).is_ok_and(|ready| !ready));
+        assert_eq!(rests(&reader), [false, false]);
+        produce(&sender, 1, 1);
+        assert!(reader.wait(DEADLINE).is_ok_and(|ready| ready));
+        assert!(matches!(read(&mut reader, [40, 6], DEADLINE, &mut seen), Progress::Reached(_)));
+        assert_eq!(seen[&1], [0, 1, 2, 3, 4, 5]);
     }
 }
