@@ -48,10 +48,11 @@ Options
 
 The cost of an event is the CPU time of the process, less that of a start on an empty topic just before, by the number
 of events. A round measures all points of a curve, back and forth, and points are compared within rounds. Of the first
-four curves points of few events are measured several times a round, and sales-stream and the probe take turns in being
-first; a topic is read once before. For the first three curves all groups stay open while it is measured; then a record
-far ahead in each partition closes their windows, each run is started again from its checkpoint, and its results are
-compared with sums recounted from the topic, to the cent. Of the probe what it counted is compared, and the sum of all.
+four curves a point is measured in a round as often as makes ten million events, but at most ten times, and sales-stream
+and the probe take turns in being first; a topic is read once before. For the first three curves all groups stay open
+while it is measured; then a record far ahead in each partition closes their windows, each run is started again from its
+checkpoint, and its results are compared with sums recounted from the topic, to the cent. Of the probe what it counted is
+compared, and the sum of all.
 Checkpoints and recoveries are measured without Kafka, by the product's own code in a process of its own for each point;
 what is read back must be what was written, in number and sum.
 USAGE
@@ -215,8 +216,11 @@ measure_round() {
     done
 }
 
-# Sets how often a point is measured in a round: what takes milliseconds, more often.
-set_runs() { RUNS=$(((MANY_EVENTS - 1) / COUNTED[$X] + 1)); }
+# Sets how often a point is measured in a round: as often as makes up for few events, but at most MOST_RUNS times.
+set_runs() {
+    RUNS=$(((MANY_EVENTS - 1) / COUNTED[$X] + 1))
+    [ "$RUNS" -le "$MOST_RUNS" ] || RUNS=$MOST_RUNS
+}
 
 measure_probe() {
     SYSTEM="probe checkpoint"
@@ -367,7 +371,7 @@ main() {
     [ ! -s "$POINTS" ] || misuse "$POINTS is there already: choose another --out."
     write_environment "$@"
     WINDOW_GROUPS=100000 CHANGED_HELD=1000000 HELD_CHANGED=10000
-    FAILURES=0 STAMP=$(date -u +%s) MANY_EVENTS=1000000
+    FAILURES=0 STAMP=$(date -u +%s) MANY_EVENTS=10000000 MOST_RUNS=10
     [ -z "$QUICK" ] || WINDOW_GROUPS=1000 CHANGED_HELD=100000 HELD_CHANGED=1000 MANY_EVENTS=1
     declare -gA COUNTED=()
     [[ ,$CURVES_LIST, != *,@(partitions|windows|groups|backlog),* ]] || start_kafka
