@@ -88,6 +88,8 @@ struct Trial {
     disk: MemoryDisk,
     sinks: Vec<MemorySink>,
     sinks_made: u64,
+    /// Sinks that were given up for others, or left out.
+    former: Vec<MemorySink>,
     keep_dead_letters: bool,
     may_lose: bool,
     permissions: Permissions,
@@ -127,6 +129,7 @@ impl Trial {
             disk,
             sinks,
             sinks_made: 1,
+            former: Vec::new(),
             keep_dead_letters,
             may_lose: false,
             permissions: Permissions::default(),

@@ -134,7 +134,7 @@ impl Trial {
             let index = world.chance.index(self.sinks.len());
             world.note("a sink is left out", index as u64);
             self.troubled.sinks = Some(self.sinks.clone());
-            self.sinks.remove(index);
+            self.former.push(self.sinks.remove(index));
         } else if self.sinks.len() < 3 {
             let keeps = if world.chance.below(2) == 0 { Keeps::Marker } else { Keeps::Nothing };
             self.sinks_made += 1;
@@ -252,7 +252,7 @@ impl Trial {
         if code == 12
             && let Some(sinks) = self.troubled.sinks.take().or(self.troubled.exchanged.take())
         {
-            self.sinks = sinks;
+            self.former.append(&mut std::mem::replace(&mut self.sinks, sinks));
             return Ok(());
         }
         self.troubled.refused += 1;
@@ -264,10 +264,13 @@ impl Trial {
         }
         if code == 12 {
             let is_named = |sink: &MemorySink| text.contains(&format!("sink {} ", sink_name(sink)));
-            match self.sinks.iter().position(is_named) {
-                Some(index) => self.renew_sink(index),
-                // One that was given up lacks a batch: others take its place, and the batch.
-                None => self.renew_sinks(),
+            if let Some(index) = self.sinks.iter().position(is_named) {
+                self.renew_sink(index);
+            } else {
+                // One that others took the place of lacks a batch.
+                let index = self.former.iter().position(is_named);
+                let index = index.ok_or_else(|| format!("a sink that never was: {text}"))?;
+                self.sinks.push(self.former.swap_remove(index));
             }
             return Ok(());
         }
@@ -313,7 +316,8 @@ impl Trial {
     /// Another place for a sink.
     fn renew_sink(&mut self, index: usize) {
         self.sinks_made += 1;
-        self.sinks[index] = new_sink(self.sinks[index].keeps(), self.sinks_made);
+        let sink = new_sink(self.sinks[index].keeps(), self.sinks_made);
+        self.former.push(std::mem::replace(&mut self.sinks[index], sink));
     }
 
     /// A start got past its decision: whatever was wrong is accepted.
