@@ -147,7 +147,11 @@ set_point() {
             # As Java's producer makes them: without a limit those of few partitions are forty times as large.
             LOAD+=(--batch-bytes 16384)
             ;;
-        windows) open_windows $((WINDOW_GROUPS / X)) "$X" ;;
+        windows)
+            open_windows $((WINDOW_GROUPS / X)) "$X"
+            # Ten stores would leave one of three partitions with a tenth of the events.
+            LOAD+=(--even)
+            ;;
         groups) open_windows $((X / 10)) 10 ;;
         backlog)
             WATERMARK_S=30

@@ -138,7 +138,7 @@ const CURVES: [Curve; 7] = [
         x: ("open windows", Scale::Logarithmic),
         y: COST,
         about: "The same number of groups in more and more windows: as many fewer stores. Events come in no order of \
-                time, all windows are open until the end.",
+                time, all windows are open until the end, and each partition has as many events.",
         verdict: is_flat,
     },
     Curve {

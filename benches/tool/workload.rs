@@ -59,6 +59,9 @@ pub struct Load {
     /// The most bytes of a batch of the producer's
     #[arg(long, default_value_t = 1_000_000)]
     batch_bytes: u32,
+    /// Give each partition as many events, in turn, instead of those of its stores: with few stores some would have many
+    #[arg(long)]
+    even: bool,
     /// Event time of the first, in Unix seconds
     #[arg(long, default_value_t = START)]
     start: i64,
@@ -115,11 +118,14 @@ impl Load {
             .set("batch.size", self.batch_bytes.to_string())
             .set("queue.buffering.max.messages", "500000")
             .create()?;
+        let partitions = kafka::bounds(&kafka::consumer(brokers)?, &self.topic)?.len();
+        let mut in_turn = (0..i32::try_from(partitions)?).cycle();
         let mut sales = self.sales();
         let mut shown = Instant::now();
         for index in 0..self.events {
             sales.next(index);
-            self.send(&producer, &sales)?;
+            let partition = if self.even { in_turn.next() } else { None };
+            self.send(&producer, &sales, partition)?;
             if shown.elapsed() > Duration::from_secs(1) && std::io::stderr().is_terminal() {
                 eprint!("\r{}: {index} of {} events", self.topic, self.events);
                 shown = Instant::now();
@@ -137,10 +143,11 @@ impl Load {
         }
     }
 
-    /// Queues one sale, waiting where the client's queue is full.
-    fn send(&self, producer: &BaseProducer, sales: &Sales) -> Outcome<()> {
+    /// Queues one sale, waiting where the client's queue is full; without a partition, for that of its store.
+    fn send(&self, producer: &BaseProducer, sales: &Sales, partition: Option<i32>) -> Outcome<()> {
         loop {
-            let record = BaseRecord::to(&self.topic).key(&sales.store).payload(&sales.value);
+            let mut record = BaseRecord::to(&self.topic).key(&sales.store).payload(&sales.value);
+            record.partition = partition;
             match producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
