@@ -313,17 +313,9 @@ impl Delta {
     pub(super) fn part(&mut self) {
         self.add_pending();
         let Some(together) = self.together.take() else { return };
-        let mut groups = together.sorted().peekable();
-        while let Some(group) = groups.next() {
-            let closing = self.plan.closing(group.end);
-            let place = self.other_table(closing);
-            let table = &mut self.tables[place].1;
-            table.put(group);
-            while let Some(group) = groups.next_if(|group| self.plan.closing(group.end) == closing)
-            {
-                table.put(group);
-            }
-        }
+        self.tables = together.parted(|end| self.plan.closing(end));
+        self.places =
+            (0..).zip(&self.tables).map(|(place, (closing, _))| (*closing, place)).collect();
     }
 
     /// Where the table of an instant is, unless there turn out to be so many that all are gathered together.

@@ -191,6 +191,16 @@ impl Table {
             return;
         }
         assert_eq!(self.index.len(), self.len(), "groups the index does not know are in order");
+        let order = self.reorder();
+        let mut place_of = vec![0; order.len()];
+        for (place, &group) in (0..).zip(&order) {
+            place_of[group as usize] = place;
+        }
+        self.index.renumber(&place_of);
+    }
+
+    /// Puts everything but the index in order; tells which group is where.
+    fn reorder(&mut self) -> Box<[u32]> {
         let order = self.order.take().unwrap_or_else(|| self.sort());
         let mut keys = Vec::with_capacity(self.keys.len());
         let mut key_ends = Vec::with_capacity(order.len());
@@ -207,13 +217,48 @@ impl Table {
         if let GroupWindows::Each(windows) = &mut self.windows {
             *windows = order.iter().map(|&group| windows[group as usize]).collect();
         }
-        let mut place_of = vec![0; order.len()];
-        for (place, &group) in (0..).zip(&order) {
-            place_of[group as usize] = place;
-        }
-        self.index.renumber(&place_of);
         (self.keys, self.key_ends, self.accumulators) = (keys, key_ends, accumulators);
         self.in_order = order.len();
+        order
+    }
+
+    /// A table for each instant at which some of the groups close, in their order; `closing` tells it of a window's end,
+    /// and later for later ones.
+    pub(super) fn parted(
+        mut self,
+        closing: impl Fn(Timestamp) -> Timestamp,
+    ) -> Vec<(Timestamp, Table)> {
+        if self.in_order < self.len() {
+            self.reorder();
+        }
+        let windows: Vec<_> = (0..self.len()).map(|group| self.windows.of(group)).collect();
+        let mut accumulators = self.accumulators.into_iter();
+        let (mut first, mut begin) = (0, 0);
+        let alike = windows.chunk_by(|one, other| closing(one.1) == closing(other.1));
+        let part = |windows: &[(Timestamp, Timestamp)]| {
+            let groups = first..first + windows.len();
+            let key_ends = &self.key_ends[groups.clone()];
+            let end = key_ends[windows.len() - 1];
+            let (start, last) = windows[0];
+            let mut part = Table {
+                windows: GroupWindows::Same(start, last),
+                key_ends: key_ends.iter().map(|end| end - begin).collect(),
+                keys: self.keys[begin..end].to_vec(),
+                accumulators: accumulators.by_ref().take(groups.len() * self.stride).collect(),
+                has_texts: self.has_texts,
+                in_order: groups.len(),
+                ..Table::new(self.stride)
+            };
+            if windows.iter().any(|window| *window != windows[0]) {
+                part.windows = GroupWindows::Each(windows.to_vec());
+            }
+            if part.has_texts {
+                part.text_bytes = text_bytes(&part.accumulators);
+            }
+            (first, begin) = (groups.end, end);
+            (closing(last), part)
+        };
+        alike.map(part).collect()
     }
 
     /// Most keys differ within eight bytes behind what all have in common: these are compared as one
