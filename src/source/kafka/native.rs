@@ -28,15 +28,16 @@ use rdkafka::{
         rd_kafka_Uuid_least_significant_bits, rd_kafka_Uuid_most_significant_bits,
         rd_kafka_admin_op_t, rd_kafka_assign, rd_kafka_clusterid, rd_kafka_commit_queue,
         rd_kafka_committed, rd_kafka_consume_batch_queue, rd_kafka_error_code,
-        rd_kafka_error_destroy, rd_kafka_event_DescribeTopics_result,
-        rd_kafka_event_ListOffsets_result, rd_kafka_event_destroy, rd_kafka_event_error,
-        rd_kafka_event_error_string, rd_kafka_event_t, rd_kafka_event_topic_partition_list,
-        rd_kafka_event_type, rd_kafka_mem_free, rd_kafka_mem_malloc, rd_kafka_message_destroy,
-        rd_kafka_message_errstr, rd_kafka_message_leader_epoch, rd_kafka_message_t,
-        rd_kafka_pause_partitions, rd_kafka_position, rd_kafka_queue_cb_event_enable,
-        rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition,
-        rd_kafka_queue_length, rd_kafka_queue_new, rd_kafka_queue_poll, rd_kafka_queue_t,
-        rd_kafka_resp_err_t, rd_kafka_resume_partitions, rd_kafka_seek_partitions, rd_kafka_t,
+        rd_kafka_error_destroy, rd_kafka_error_string, rd_kafka_error_t,
+        rd_kafka_event_DescribeTopics_result, rd_kafka_event_ListOffsets_result,
+        rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_error_string,
+        rd_kafka_event_t, rd_kafka_event_topic_partition_list, rd_kafka_event_type,
+        rd_kafka_incremental_assign, rd_kafka_incremental_unassign, rd_kafka_mem_free,
+        rd_kafka_mem_malloc, rd_kafka_message_destroy, rd_kafka_message_errstr,
+        rd_kafka_message_leader_epoch, rd_kafka_message_t, rd_kafka_position,
+        rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+        rd_kafka_queue_get_partition, rd_kafka_queue_length, rd_kafka_queue_new,
+        rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t,
         rd_kafka_topic_partition_list_add, rd_kafka_topic_partition_list_destroy,
         rd_kafka_topic_partition_list_new, rd_kafka_topic_partition_list_t,
         rd_kafka_topic_partition_set_leader_epoch, rd_kafka_topic_partition_t,
@@ -103,16 +104,12 @@ impl PartitionList {
     ) -> Self {
         let partitions = positions.clone().into_iter().map(|(partition, _)| *partition);
         let mut list = PartitionList::new(topic, partitions);
-        list.set_positions(positions.into_iter().map(|(_, position)| *position));
-        list
-    }
-
-    fn set_positions(&mut self, positions: impl IntoIterator<Item = Position>) {
-        for (entry, position) in self.entries_mut().iter_mut().zip(positions) {
+        for (entry, (_, position)) in list.entries_mut().iter_mut().zip(positions) {
             entry.offset = position.offset.0;
             // SAFETY: the entry is one of a live list.
             unsafe { rd_kafka_topic_partition_set_leader_epoch(entry, position.epoch.0) };
         }
+        list
     }
 
     fn set_offset_spec(&mut self, spec: rd_kafka_OffsetSpec_t) {
@@ -648,42 +645,10 @@ impl PartitionQueue {
         count
     }
 
-    /// How many messages wait in it.
+    /// How much waits in it: messages, and marks of librdkafka's own.
     pub(super) fn len(&self) -> usize {
         // SAFETY: the queue lives.
         unsafe { rd_kafka_queue_length(self.queue) }
-    }
-
-    /// Has nothing fetched any more until [`PartitionQueue::resume`]. What waits in the queue, and what is on its way, is
-    /// dropped.
-    pub(super) fn pause(&mut self) -> Result<(), NativeError> {
-        // SAFETY: client and list live.
-        let error = unsafe { rd_kafka_pause_partitions(self.client, self.position.0) };
-        NativeError::check(error).and_then(|()| self.check_position())
-    }
-
-    /// Has the partition fetched again, from a position told: librdkafka's own, kept by a pause, is one too high where an
-    /// end-of-partition message was the last that was taken.
-    pub(super) fn resume(&mut self, at: Position) -> Result<(), NativeError> {
-        const PATIENCE_MS: c_int = 5000;
-        self.position.set_positions([at]);
-        // SAFETY: client and list live; the error is ours to destroy.
-        unsafe {
-            let error = rd_kafka_seek_partitions(self.client, self.position.0, PATIENCE_MS);
-            if !error.is_null() {
-                let code = rd_kafka_error_code(error);
-                rd_kafka_error_destroy(error);
-                return Err(NativeError::of(code));
-            }
-            self.check_position()?;
-            NativeError::check(rd_kafka_resume_partitions(self.client, self.position.0))?;
-        }
-        self.check_position()
-    }
-
-    /// What the last question said of the partition itself.
-    fn check_position(&self) -> Result<(), NativeError> {
-        self.position.entries().iter().try_for_each(|entry| NativeError::check(entry.err))
     }
 
     /// One past the last offset that was taken from the queue, control records included; `None`
@@ -735,6 +700,46 @@ pub(super) unsafe fn assign(
 ) -> Result<(), NativeError> {
     // SAFETY: as the caller promises; the list is copied.
     NativeError::check(unsafe { rd_kafka_assign(client, list.0) })
+}
+
+/// Assigns further partitions at exact positions.
+///
+/// # Safety
+/// The client lives.
+pub(super) unsafe fn assign_more(
+    client: *mut rd_kafka_t,
+    list: &PartitionList,
+) -> Result<(), NativeError> {
+    // SAFETY: as the caller promises; the list is copied, the error is checked once.
+    unsafe { check_error(rd_kafka_incremental_assign(client, list.0)) }
+}
+
+/// Takes partitions out of the assignment. What of them waits in queues, or is on its way, is never seen again.
+///
+/// # Safety
+/// The client lives.
+pub(super) unsafe fn unassign(
+    client: *mut rd_kafka_t,
+    list: &PartitionList,
+) -> Result<(), NativeError> {
+    // SAFETY: as the caller promises; the list is copied, the error is checked once.
+    unsafe { check_error(rd_kafka_incremental_unassign(client, list.0)) }
+}
+
+/// # Safety
+/// `error` is null, or an error that nobody else destroys.
+unsafe fn check_error(error: *mut rd_kafka_error_t) -> Result<(), NativeError> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: as the caller promises; its text is copied before.
+    unsafe {
+        let code = rd_kafka_error_code(error);
+        let text = text_at(rd_kafka_error_string(error));
+        rd_kafka_error_destroy(error);
+        let known = NativeError::of(code);
+        Err(NativeError { text: text.unwrap_or(known.text), code: known.code })
+    }
 }
 
 /// A topic's name for the C interface.

@@ -9,11 +9,13 @@
 //! transactions). librdkafka tells the end of a partition once for each end offset
 //! (`rktp_offsets.eof_offset`), so it is remembered.
 //!
-//! The client has one request for records on the way at a time, and a broker that has none for it answers late
-//! (`fetch.wait.max.ms`): asked for partitions at the end of their logs alone, because the queues of all others were full
-//! just then, it would hold those up for as long. So where much is left to read, partitions of which nothing more is wanted
-//! rest: they are not asked for until something is, and go on exactly where they stand. Where little is left they do not,
-//! for one that goes on may have to wait for the request that is on the way.
+//! A client has one request for records on the way to each broker at a time, and a broker that has none for it answers
+//! late (`fetch.wait.max.ms`): asked for partitions at the end of their logs alone, because the queues of all others were
+//! full just then, it would hold those up for as long. So where much is left to read, partitions of which nothing more is
+//! wanted rest: they are taken out of the assignment until something is, and then assigned where they stand. (A pause
+//! would keep librdkafka's own position instead, which is one too high behind an end-of-partition message, and has an
+//! epoch that the message does not.) Where little is left they do not, for one that is assigned again may have to wait
+//! for the request that is on the way.
 //!
 //! Several takers are given records at once, each on a thread of its own and of partitions of its own.
 //!
@@ -21,10 +23,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    ffi::CStr,
+    ffi::{CStr, CString},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -54,6 +56,8 @@ const MESSAGES_AT_ONCE: usize = 10_000;
 const LONGEST_SLEEP: Duration = Duration::from_millis(10);
 /// With more records to come than so many, partitions that have no part in them rest.
 const MUCH: i64 = 10_000;
+/// With more than so many waiting, a partition is not at rest.
+const FEW: usize = 1000;
 
 /// Why reading ended.
 pub(super) enum ReadError {
@@ -84,6 +88,8 @@ pub(super) struct Reader {
     // Before the client: queues go first.
     partitions: Vec<PartitionReader>,
     client: Client,
+    /// What is assigned, once anything is.
+    topic: CString,
     sized_for: usize,
     /// Of each taker; there is one at least.
     slots: Vec<Slots>,
@@ -96,11 +102,19 @@ pub(super) struct Reader {
 struct Reading<'r> {
     ends: &'r BTreeMap<Partition, Offset>,
     deadline: Instant,
-    wake: &'r Wake,
+    assigning: Assigning<'r>,
     /// One of the takers failed, or doubts the topic.
     is_over: &'r AtomicBool,
-    /// Others read beside.
-    is_shared: bool,
+    /// How many parts of the partitions are still read.
+    parts: &'r AtomicUsize,
+}
+
+/// Gives partitions to the client, and takes them away again.
+#[derive(Clone, Copy)]
+struct Assigning<'r> {
+    client: &'r Client,
+    topic: &'r CStr,
+    wake: &'r Arc<Wake>,
 }
 
 /// What is read for one taker.
@@ -128,6 +142,7 @@ impl Reader {
         Ok(Reader {
             partitions: Vec::new(),
             client,
+            topic: CString::default(),
             sized_for: partitions,
             slots: vec![Slots::new(MESSAGES_AT_ONCE)],
             wake: Arc::new(Wake::default()),
@@ -168,12 +183,9 @@ impl Reader {
         positions: &BTreeMap<Partition, Position>,
     ) -> Result<(), NativeError> {
         assert!(self.partitions.is_empty(), "a reader has one assignment");
+        self.topic = topic.to_owned();
         for (partition, position) in positions {
-            // SAFETY: the queues are dropped before the client (order of the fields).
-            let queue = unsafe {
-                PartitionQueue::take(self.client.native(), topic, *partition, self.wake.clone())
-            };
-            let queue = queue.ok_or_else(NativeError::no_offset)?;
+            let queue = self.assigning().queue(*partition)?;
             self.partitions.push(PartitionReader::new(*partition, *position, queue));
         }
         let list = PartitionList::at_positions(topic, positions);
@@ -181,6 +193,10 @@ impl Reader {
         unsafe { native::assign(self.client.native(), &list) }?;
         self.learn_leaders(topic);
         Ok(())
+    }
+
+    fn assigning(&self) -> Assigning<'_> {
+        Assigning { client: &self.client, topic: &self.topic, wake: &self.wake }
     }
 
     /// Asks who leads the partitions. librdkafka asks by itself, but a question that falls between
@@ -219,18 +235,20 @@ impl Reader {
             let detail = "it failed before and was not assigned again".to_owned();
             return Err(ReadError::Untrusted { place: None, detail });
         }
-        let (wake, is_over) = (&*self.wake, &AtomicBool::new(false));
-        let reading = Reading { ends, deadline, wake, is_over, is_shared: takers.len() > 1 };
         while self.slots.len() < takers.len() {
             self.slots.push(Slots::new(MESSAGES_AT_ONCE));
         }
+        let client = &self.client;
+        let assigning = Assigning { client, topic: &self.topic, wake: &self.wake };
         let of_each = self.partitions.len().div_ceil(takers.len()).max(1);
+        let parts = AtomicUsize::new(self.partitions.len().div_ceil(of_each));
+        let is_over = AtomicBool::new(false);
+        let reading = Reading { ends, deadline, assigning, is_over: &is_over, parts: &parts };
         let tasks = self.partitions.chunks_mut(of_each).zip(&mut self.slots).zip(takers);
         let mut tasks = tasks.map(|((partitions, slots), taker)| Task { partitions, slots, taker });
         let first = tasks.next().expect("something is assigned, and there is a taker");
         // Each is taken by its thread, or by this one where there is none for it.
         let tasks: Vec<_> = tasks.map(|task| Mutex::new(Some(task))).collect();
-        let client = &self.client;
         let part = thread::scope(|scope| {
             let (mut begun, mut left) = (Vec::new(), Vec::new());
             for task in &tasks {
@@ -278,7 +296,6 @@ impl Reader {
             check_client(&self.client)?;
             let mut ready = self.spoilt;
             for reader in &mut self.partitions {
-                reader.resume()?;
                 reader.fill(&mut self.slots[0]);
                 ready |= reader.has_record()?;
             }
@@ -286,9 +303,69 @@ impl Reader {
             if ready || left.is_zero() {
                 return Ok(ready);
             }
+            let assigning =
+                Assigning { client: &self.client, topic: &self.topic, wake: &self.wake };
+            assigning.resume(self.partitions.iter_mut())?;
             self.wake.wait(&mut heard, left.min(LONGEST_SLEEP));
         }
     }
+}
+
+impl Assigning<'_> {
+    /// The queue of a partition that is to be assigned.
+    fn queue(self, partition: Partition) -> Result<PartitionQueue, NativeError> {
+        // SAFETY: queues are dropped before the client (order of the reader's fields).
+        let queue = unsafe {
+            PartitionQueue::take(self.client.native(), self.topic, partition, self.wake.clone())
+        };
+        queue.ok_or_else(NativeError::no_offset)
+    }
+
+    /// Lets those of the partitions rest that can.
+    fn rest<'p>(
+        self,
+        partitions: impl Iterator<Item = &'p mut PartitionReader>,
+        slots: &mut Slots,
+    ) -> Result<(), ReadError> {
+        let mut resting: Vec<_> =
+            partitions.filter_map(|it| it.is_at_log_end(slots).then_some(it)).collect();
+        if resting.is_empty() {
+            return Ok(());
+        }
+        let list = PartitionList::new(self.topic, resting.iter().map(|it| it.partition));
+        // SAFETY: the client lives.
+        unsafe { native::unassign(self.client.native(), &list) }.map_err(unsteady)?;
+        for reader in &mut resting {
+            reader.rests_at = Some(reader.behind());
+            reader.queue = None;
+        }
+        Ok(())
+    }
+
+    /// Has those of the partitions read on that rest.
+    fn resume<'p>(
+        self,
+        partitions: impl Iterator<Item = &'p mut PartitionReader>,
+    ) -> Result<(), ReadError> {
+        let mut positions = BTreeMap::new();
+        for reader in partitions {
+            let Some(position) = reader.rests_at.take() else { continue };
+            reader.queue = Some(self.queue(reader.partition).map_err(unsteady)?);
+            positions.insert(reader.partition, position);
+        }
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let list = PartitionList::at_positions(self.topic, &positions);
+        // SAFETY: the client lives.
+        unsafe { native::assign_more(self.client.native(), &list) }.map_err(unsteady)
+    }
+}
+
+/// The client did not do what it was told.
+fn unsteady(error: NativeError) -> ReadError {
+    let detail = format!("the client could not assign a partition anew: {}", error.text);
+    ReadError::Untrusted { place: None, detail }
 }
 
 impl Part {
@@ -327,9 +404,14 @@ impl Reading<'_> {
         mut check: impl FnMut() -> Result<bool, ReadError>,
     ) -> Result<Part, ReadError> {
         let mut part = Part { finished: false, moved: false, topic_in_doubt: false };
-        let mut heard = self.wake.rings();
+        let wake = self.assigning.wake;
+        let mut heard = wake.rings();
         loop {
             part.topic_in_doubt |= check()?;
+            let wanted = partitions.iter_mut().filter(|reader| {
+                reader.carried.is_empty() && !reader.has_reached(self.end_of(reader))
+            });
+            self.assigning.resume(wanted)?;
             let mut busy = false;
             part.finished = true;
             for reader in &mut *partitions {
@@ -341,7 +423,6 @@ impl Reading<'_> {
                     part.finished = false;
                     break;
                 }
-                reader.resume()?;
                 busy |= reader.fill(slots);
                 part.topic_in_doubt |= reader.hand_out(end, *taker)?;
                 part.finished &= reader.has_reached(end);
@@ -349,10 +430,11 @@ impl Reading<'_> {
             part.moved |= busy;
             let left = self.deadline.saturating_duration_since(Instant::now());
             let is_over = left.is_zero() || self.is_over.load(Ordering::Relaxed);
-            if part.finished && self.is_shared {
-                self.rest(partitions, slots)?;
-            }
             if part.finished || part.topic_in_doubt || is_over {
+                let others = self.parts.fetch_sub(1, Ordering::Relaxed) - 1;
+                if part.finished && others > 0 {
+                    self.rest(partitions, slots)?;
+                }
                 return Ok(part);
             }
             if busy {
@@ -361,7 +443,7 @@ impl Reading<'_> {
             if self.left(partitions) > MUCH {
                 self.rest(partitions, slots)?;
             }
-            self.wake.wait(&mut heard, left.min(LONGEST_SLEEP));
+            wake.wait(&mut heard, left.min(LONGEST_SLEEP));
         }
     }
 
@@ -371,17 +453,15 @@ impl Reading<'_> {
 
     /// How many records may still come.
     fn left(self, partitions: &[PartitionReader]) -> i64 {
-        partitions.iter().map(|reader| (self.end_of(reader).0 - reader.next.0).max(0)).sum()
+        let wanted = partitions.iter().filter(|reader| !reader.has_reached(self.end_of(reader)));
+        wanted.map(|reader| self.end_of(reader).0 - reader.next.0).sum()
     }
 
-    /// Lets the partitions rest of which nothing more is wanted, and of which nothing is there.
+    /// Lets partitions rest of which nothing more is wanted.
     fn rest(self, partitions: &mut [PartitionReader], slots: &mut Slots) -> Result<(), ReadError> {
-        for reader in partitions {
-            if reader.has_reached(self.end_of(reader)) {
-                reader.rest(slots)?;
-            }
-        }
-        Ok(())
+        let unwanted =
+            partitions.iter_mut().filter(|reader| reader.has_reached(self.end_of(reader)));
+        self.assigning.rest(unwanted, slots)
     }
 }
 
@@ -407,7 +487,10 @@ fn check_client(client: &Client) -> Result<bool, ReadError> {
 
 struct PartitionReader {
     partition: Partition,
-    queue: PartitionQueue,
+    /// None while it rests.
+    queue: Option<PartitionQueue>,
+    /// Where it is to be read on, while it rests.
+    rests_at: Option<Position>,
     /// Taken from the queue and not yet handed out, in order.
     carried: VecDeque<Message>,
     /// Where the next record may be: every one below was handed out.
@@ -421,22 +504,20 @@ struct PartitionReader {
     doubtful: Option<Offset>,
     /// The end of the log, when it was last reached.
     log_end: Option<Offset>,
-    /// It is not asked for.
-    rests: bool,
 }
 
 impl PartitionReader {
     fn new(partition: Partition, position: Position, queue: PartitionQueue) -> PartitionReader {
         PartitionReader {
             partition,
-            queue,
+            queue: Some(queue),
+            rests_at: None,
             carried: VecDeque::new(),
             next: position.offset,
             epoch: position.epoch,
             taken: position.offset,
             doubtful: None,
             log_end: None,
-            rests: false,
         }
     }
 
@@ -453,22 +534,28 @@ impl PartitionReader {
 
     /// Takes what is in the queue, unless something is carried; tells whether anything was.
     fn fill(&mut self, slots: &mut Slots) -> bool {
-        if !self.carried.is_empty() {
-            return true;
-        }
-        let count = self.queue.drain(slots, &mut self.carried);
-        for message in &self.carried {
+        !self.carried.is_empty() || self.take(slots) > 0
+    }
+
+    /// Takes what is in the queue; tells how many messages.
+    fn take(&mut self, slots: &mut Slots) -> usize {
+        let Some(queue) = &mut self.queue else { return 0 };
+        let count = queue.drain(slots, &mut self.carried);
+        for message in self.carried.iter().rev().take(count) {
             if message.error().is_some() {
                 self.doubtful = self.doubtful.max(Some(message.offset()));
             }
+            if message.error() == Some(RDKafkaErrorCode::PartitionEOF) {
+                self.log_end = self.log_end.max(Some(message.offset()));
+            }
         }
         if count < slots.len()
-            && let Some(position) = self.queue.position()
+            && let Some(position) = queue.position()
             && self.doubtful.is_none_or(|doubtful| position.0 > doubtful.0 + 1)
         {
             self.taken = self.taken.max(position);
         }
-        count > 0
+        count
     }
 
     /// Hands out what is carried below `end`; tells whether the topic is in doubt.
@@ -507,7 +594,6 @@ impl PartitionReader {
         match code {
             RDKafkaErrorCode::PartitionEOF => {
                 self.taken = self.taken.max(message.offset());
-                self.log_end = Some(message.offset());
                 Ok(false)
             }
             RDKafkaErrorCode::AutoOffsetReset
@@ -530,40 +616,23 @@ impl PartitionReader {
         Ok(false)
     }
 
-    /// Has the client ask for it no more, if it is at the end of its log and nothing waits.
-    fn rest(&mut self, slots: &mut Slots) -> Result<(), ReadError> {
-        if self.rests {
-            return Ok(());
+    /// Whether it was read to the end of its log, as far as known. What waits is taken for that, if it is little.
+    fn is_at_log_end(&mut self, slots: &mut Slots) -> bool {
+        let Some(queue) = &self.queue else { return false };
+        if self.carried.len() + queue.len() > FEW {
+            return false;
         }
-        // What may wait is that it has ended.
-        if self.carried.is_empty() && self.queue.len() <= 1 {
-            self.fill(slots);
-        }
-        let is_end = |message: &Message| message.error() == Some(RDKafkaErrorCode::PartitionEOF);
-        while self.carried.front().is_some_and(is_end) {
-            self.take_error(RDKafkaErrorCode::PartitionEOF)?;
-            self.carried.pop_front();
-        }
-        if self.carried.is_empty() && self.log_end >= Some(self.next) {
-            self.queue.pause().map_err(|error| self.unsteady(&error))?;
-            self.rests = true;
-        }
-        Ok(())
+        self.take(slots);
+        self.log_end >= Some(self.behind().offset)
     }
 
-    /// Has the client ask for it again, if it rests.
-    fn resume(&mut self) -> Result<(), ReadError> {
-        if self.rests {
-            let at = Position { offset: self.next, epoch: self.epoch };
-            self.queue.resume(at).map_err(|error| self.unsteady(&error))?;
-            self.rests = false;
+    /// The position behind everything that was taken from the queue.
+    fn behind(&self) -> Position {
+        let last = self.carried.iter().rev().find(|message| message.error().is_none());
+        match last {
+            Some(last) => Position { offset: Offset(last.offset().0 + 1), epoch: last.epoch() },
+            None => Position { offset: self.next, epoch: self.epoch },
         }
-        Ok(())
-    }
-
-    /// The client did not do what it was told.
-    fn unsteady(&self, error: &NativeError) -> ReadError {
-        self.untrusted(format!("the client cannot rest or go on: {}", error.text))
     }
 
     /// Stands at `end`, which was reached.
@@ -668,7 +737,48 @@ mod tests {
     }
 
     fn rests(reader: &Reader) -> Vec<bool> {
-        reader.partitions.iter().map(|it| it.rests).collect()
+        reader.partitions.iter().map(|it| it.queue.is_none()).collect()
+    }
+
+    fn reader(brokers: &str) -> Reader {
+        let mut reader = Reader::new(&config(brokers), 2).unwrap_or_else(|_| panic!("no client"));
+        let start = Position { offset: Offset(0), epoch: LeaderEpoch::UNKNOWN };
+        let positions = BTreeMap::from([(Partition(0), start), (Partition(1), start)]);
+        reader.assign(c"sales", &positions).unwrap();
+        reader
+    }
+
+    /// Much more is wanted of the first partition than there is, until the second rests.
+    fn come_to_rest(reader: &mut Reader, to: [i64; 2], seen: &mut Seen) {
+        let deadline = Instant::now() + DEADLINE;
+        while rests(reader) != [false, true] {
+            assert!(Instant::now() < deadline, "{:?} {seen:?}", rests(reader));
+            let to = [to[0] + MUCH, to[1]];
+            let _ = read(reader, to, Duration::from_millis(50), seen);
+        }
+    }
+
+    #[test]
+    fn a_partition_that_rests_follows_its_leader() {
+        let cluster = MockCluster::new(2).unwrap();
+        cluster.create_topic("sales", 2, 2).unwrap();
+        let brokers = cluster.bootstrap_servers();
+        let sender = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+        let led_by = |broker: i32| {
+            (0..2).for_each(|it| cluster.partition_leader("sales", it, Some(broker)).unwrap());
+        };
+        led_by(1);
+        produce(&sender, 0, 20);
+        produce(&sender, 1, 3);
+        let (mut reader, mut seen) = (reader(&brokers), Seen::new());
+        come_to_rest(&mut reader, [40, 3], &mut seen);
+        led_by(2);
+        produce(&sender, 0, 20);
+        produce(&sender, 1, 2);
+        assert!(matches!(read(&mut reader, [40, 3], DEADLINE, &mut seen), Progress::Reached(_)));
+        assert_eq!(rests(&reader), [false, true]);
+        assert!(matches!(read(&mut reader, [40, 5], DEADLINE, &mut seen), Progress::Reached(_)));
+        assert_eq!(seen, Seen::from([(0, (0..40).collect()), (1, (0..5).collect())]));
     }
 
     #[test]
@@ -679,17 +789,8 @@ mod tests {
         let sender = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
         produce(&sender, 0, 20);
         produce(&sender, 1, 3);
-        let mut reader = Reader::new(&config(&brokers), 2).unwrap_or_else(|_| panic!("no client"));
-        let start = Position { offset: Offset(0), epoch: LeaderEpoch::UNKNOWN };
-        let positions = BTreeMap::from([(Partition(0), start), (Partition(1), start)]);
-        reader.assign(c"sales", &positions).unwrap();
-
-        let (mut seen, deadline) = (Seen::new(), Instant::now() + DEADLINE);
-        while rests(&reader) != [false, true] {
-            assert!(Instant::now() < deadline, "{:?} {seen:?}", rests(&reader));
-            // Much more is wanted of the first than there is.
-            let _ = read(&mut reader, [MUCH + 40, 3], Duration::from_millis(50), &mut seen);
-        }
+        let (mut reader, mut seen) = (reader(&brokers), Seen::new());
+        come_to_rest(&mut reader, [40, 3], &mut seen);
         produce(&sender, 0, 20);
         produce(&sender, 1, 2);
         assert!(matches!(read(&mut reader, [40, 5], DEADLINE, &mut seen), Progress::Reached(_)));
@@ -700,11 +801,10 @@ mod tests {
         let _ = read(&mut reader, [60, 5], Duration::from_millis(50), &mut seen);
         assert_eq!(rests(&reader), [false, false]);
 
-        // Whoever waits for anything waits for all of them.
-        while rests(&reader) != [false, true] {
-            assert!(Instant::now() < deadline);
-            let _ = read(&mut reader, [MUCH + 60, 5], Duration::from_millis(50), &mut seen);
-        }
+        // Whoever waits for anything waits for all of them, but does not have them fetched to look.
+        come_to_rest(&mut reader, [60, 5], &mut seen);
+        assert!(reader.wait(Duration::ZERO).is_ok_and(|ready| !ready));
+        assert_eq!(rests(&reader), [false, true]);
         assert!(reader.wait(Duration::from_millis(1)).is_ok_and(|ready| !ready));
         assert_eq!(rests(&reader), [false, false]);
         produce(&sender, 1, 1);
