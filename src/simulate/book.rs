@@ -257,6 +257,8 @@ impl Book {
         for name in names {
             let mut before = self.sinks.iter().chain(&self.gone);
             let known = before.rfind(|sink| sink.name == *name).cloned();
+            // One that was given nothing yet joins anew where the batch that it joined behind was lost.
+            let known = known.filter(|sink| sink.confirmed > 0 || sink.published <= newest);
             sinks.push(known.unwrap_or_else(|| SinkBook {
                 name: (*name).to_owned(),
                 published: newest,
