@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 use std::{
     collections::HashSet,
     hash::{BuildHasher, Hasher as _},
+    hint::black_box,
     mem,
     ops::Range,
     sync::OnceLock,
@@ -353,6 +354,30 @@ impl Table {
         let group = self.find_or_insert(added.key, (added.start, added.end), plan);
         self.change(group, |totals| plan.merge(totals, added.accumulators));
         group
+    }
+
+    /// Adds every group of another table, whose groups have the totals afterwards. Some are looked up at once, so that
+    /// the processor waits for the memory of all of them together.
+    pub(super) fn add_and_total(&mut self, other: &mut Table, plan: &WindowPlan) {
+        const AT_ONCE: usize = 32;
+        let mut hashes = [0; AT_ONCE];
+        for first in (0..other.len()).step_by(AT_ONCE) {
+            let groups = first..(first + AT_ONCE).min(other.len());
+            for (hash, group) in hashes.iter_mut().zip(groups.clone()) {
+                *hash = self::hash(other.windows.of(group).0, other.key(group));
+            }
+            let known = &hashes[..groups.len()];
+            let looks = known.iter().map(|hash| self.look_at(self.likely(*hash)));
+            black_box(looks.sum::<usize>());
+            for (hash, index) in known.iter().zip(groups) {
+                let added = other.group(index);
+                let window = (added.start, added.end);
+                let group = self.find_or_insert_hashed(*hash, added.key, window, plan);
+                self.change(group, |totals| plan.merge(totals, added.accumulators));
+                let totals = self.accumulators(group);
+                other.change(index, |added| added.clone_from_slice(totals));
+            }
+        }
     }
 
     /// Adds every group of another table.

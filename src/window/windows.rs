@@ -370,12 +370,7 @@ impl Windows {
                     unreachable!("what is not in memory is joined or brought back")
                 };
                 *newest = self.batches;
-                let table = Arc::make_mut(table);
-                for index in 0..touched.len() {
-                    let group = table.add(touched.group(index), &self.plan);
-                    let totals = table.group(group).accumulators;
-                    touched.change(index, |added| added.clone_from_slice(totals));
-                }
+                Arc::make_mut(table).add_and_total(&mut touched, &self.plan);
                 Arc::new(touched)
             }
         }
