@@ -361,6 +361,31 @@ fn real_partitions_that_rest_meanwhile_lose_nothing() {
 }
 
 #[test]
+fn real_what_is_deleted_behind_a_partition_that_rests_is_no_loss() {
+    let Some(real) = Real::topic(2, &[]) else { return };
+    let sender = real.transactional_sender();
+    let send_all = |range: Range<i64>| {
+        sender.begin_transaction().unwrap();
+        send(&sender, &real.topic, 1, range);
+        sender.commit_transaction(DEADLINE).unwrap();
+    };
+    send_all(0..3);
+    real.produce(0, 0..20);
+    let mut source = real.source();
+    source.assign(&positions(&[0, 0])).unwrap();
+    // Behind the record of offset 2 is a control record.
+    let mut ignore = |_: Record<'_>| Ok(());
+    for _ in 0..5 {
+        let wanted = ends(&[50_000, 4]);
+        source.read(&wanted, Duration::from_millis(100), &mut [&mut ignore]).unwrap();
+    }
+    real.delete_records(1, 4);
+    send_all(4..6);
+    let (seen, _) = read_to(&mut source, &[20, 7]);
+    assert_numbers(&seen, 1, 4..6);
+}
+
+#[test]
 fn a_new_source_goes_on_from_positions_alone() {
     let cluster = mock(2);
     let brokers = cluster.bootstrap_servers();

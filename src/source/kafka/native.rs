@@ -37,8 +37,8 @@ use rdkafka::{
         rd_kafka_message_leader_epoch, rd_kafka_message_t, rd_kafka_position,
         rd_kafka_queue_cb_event_enable, rd_kafka_queue_destroy, rd_kafka_queue_forward,
         rd_kafka_queue_get_partition, rd_kafka_queue_length, rd_kafka_queue_new,
-        rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_t,
-        rd_kafka_topic_partition_list_add, rd_kafka_topic_partition_list_destroy,
+        rd_kafka_queue_poll, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_seek_partitions,
+        rd_kafka_t, rd_kafka_topic_partition_list_add, rd_kafka_topic_partition_list_destroy,
         rd_kafka_topic_partition_list_new, rd_kafka_topic_partition_list_t,
         rd_kafka_topic_partition_set_leader_epoch, rd_kafka_topic_partition_t,
     },
@@ -702,7 +702,8 @@ pub(super) unsafe fn assign(
     NativeError::check(unsafe { rd_kafka_assign(client, list.0) })
 }
 
-/// Assigns further partitions at exact positions.
+/// Assigns further partitions at exact positions, and has them looked at for a log that was cut meanwhile: an assignment
+/// alone looks only when it learns of a newer leader, which the client may have heard of before.
 ///
 /// # Safety
 /// The client lives.
@@ -710,11 +711,27 @@ pub(super) unsafe fn assign_more(
     client: *mut rd_kafka_t,
     list: &PartitionList,
 ) -> Result<(), NativeError> {
+    const PATIENCE_MS: c_int = 5000;
+    const PAUSE: Duration = Duration::from_millis(1);
     // SAFETY: as the caller promises; the list is copied, the error is checked once.
-    unsafe { check_error(rd_kafka_incremental_assign(client, list.0)) }
+    unsafe { check_error(rd_kafka_incremental_assign(client, list.0)) }?;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        // SAFETY: client and list live; the error is checked once.
+        unsafe { check_error(rd_kafka_seek_partitions(client, list.0, PATIENCE_MS)) }?;
+        let failed = list.entries().iter().find(|entry| entry.err != NO_ERROR);
+        let Some(failed) = failed else { return Ok(()) };
+        // Not begun yet: others are still stopped.
+        let is_early = failed.err == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__STATE;
+        if !is_early || Instant::now() > deadline {
+            return Err(NativeError::of(failed.err));
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
-/// Takes partitions out of the assignment. What of them waits in queues, or is on its way, is never seen again.
+/// Takes partitions out of the assignment. Records of them that wait in queues, or are on their way, are never seen
+/// again; errors may be.
 ///
 /// # Safety
 /// The client lives.

@@ -26,7 +26,7 @@ use std::{
     ffi::{CStr, CString},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -105,8 +105,8 @@ struct Reading<'r> {
     assigning: Assigning<'r>,
     /// One of the takers failed, or doubts the topic.
     is_over: &'r AtomicBool,
-    /// How many parts of the partitions are still read.
-    parts: &'r AtomicUsize,
+    /// How many records may still come, of all takers together, when each last looked.
+    left: &'r AtomicI64,
 }
 
 /// Gives partitions to the client, and takes them away again.
@@ -240,10 +240,10 @@ impl Reader {
         }
         let client = &self.client;
         let assigning = Assigning { client, topic: &self.topic, wake: &self.wake };
+        let (is_over, left) = (AtomicBool::new(false), AtomicI64::new(0));
+        let reading = Reading { ends, deadline, assigning, is_over: &is_over, left: &left };
+        left.store(reading.left(&self.partitions), Ordering::Relaxed);
         let of_each = self.partitions.len().div_ceil(takers.len()).max(1);
-        let parts = AtomicUsize::new(self.partitions.len().div_ceil(of_each));
-        let is_over = AtomicBool::new(false);
-        let reading = Reading { ends, deadline, assigning, is_over: &is_over, parts: &parts };
         let tasks = self.partitions.chunks_mut(of_each).zip(&mut self.slots).zip(takers);
         let mut tasks = tasks.map(|((partitions, slots), taker)| Task { partitions, slots, taker });
         let first = tasks.next().expect("something is assigned, and there is a taker");
@@ -336,7 +336,6 @@ impl Assigning<'_> {
         // SAFETY: the client lives.
         unsafe { native::unassign(self.client.native(), &list) }.map_err(unsteady)?;
         for reader in &mut resting {
-            reader.rests_at = Some(reader.behind());
             reader.queue = None;
         }
         Ok(())
@@ -348,10 +347,9 @@ impl Assigning<'_> {
         partitions: impl Iterator<Item = &'p mut PartitionReader>,
     ) -> Result<(), ReadError> {
         let mut positions = BTreeMap::new();
-        for reader in partitions {
-            let Some(position) = reader.rests_at.take() else { continue };
+        for reader in partitions.filter(|reader| reader.queue.is_none()) {
             reader.queue = Some(self.queue(reader.partition).map_err(unsteady)?);
-            positions.insert(reader.partition, position);
+            positions.insert(reader.partition, reader.behind());
         }
         if positions.is_empty() {
             return Ok(());
@@ -364,7 +362,7 @@ impl Assigning<'_> {
 
 /// The client did not do what it was told.
 fn unsteady(error: NativeError) -> ReadError {
-    let detail = format!("the client could not assign a partition anew: {}", error.text);
+    let detail = format!("the client could not change what is assigned: {}", error.text);
     ReadError::Untrusted { place: None, detail }
 }
 
@@ -406,6 +404,7 @@ impl Reading<'_> {
         let mut part = Part { finished: false, moved: false, topic_in_doubt: false };
         let wake = self.assigning.wake;
         let mut heard = wake.rings();
+        let mut seen_left = self.left(partitions);
         loop {
             part.topic_in_doubt |= check()?;
             let wanted = partitions.iter_mut().filter(|reader| {
@@ -430,18 +429,19 @@ impl Reading<'_> {
             part.moved |= busy;
             let left = self.deadline.saturating_duration_since(Instant::now());
             let is_over = left.is_zero() || self.is_over.load(Ordering::Relaxed);
-            if part.finished || part.topic_in_doubt || is_over {
-                let others = self.parts.fetch_sub(1, Ordering::Relaxed) - 1;
-                if part.finished && others > 0 {
-                    self.rest(partitions, slots)?;
-                }
-                return Ok(part);
-            }
-            if busy {
+            let is_done = part.finished || part.topic_in_doubt || is_over;
+            if busy && !is_done {
                 continue;
             }
-            if self.left(partitions) > MUCH {
+            let now_left = self.left(partitions);
+            let less = seen_left - now_left;
+            seen_left = now_left;
+            let all_left = self.left.fetch_sub(less, Ordering::Relaxed) - less;
+            if all_left > MUCH && !part.topic_in_doubt {
                 self.rest(partitions, slots)?;
+            }
+            if is_done {
+                return Ok(part);
             }
             wake.wait(&mut heard, left.min(LONGEST_SLEEP));
         }
@@ -489,8 +489,6 @@ struct PartitionReader {
     partition: Partition,
     /// None while it rests.
     queue: Option<PartitionQueue>,
-    /// Where it is to be read on, while it rests.
-    rests_at: Option<Position>,
     /// Taken from the queue and not yet handed out, in order.
     carried: VecDeque<Message>,
     /// Where the next record may be: every one below was handed out.
@@ -511,7 +509,6 @@ impl PartitionReader {
         PartitionReader {
             partition,
             queue: Some(queue),
-            rests_at: None,
             carried: VecDeque::new(),
             next: position.offset,
             epoch: position.epoch,
@@ -629,10 +626,15 @@ impl PartitionReader {
     /// The position behind everything that was taken from the queue.
     fn behind(&self) -> Position {
         let last = self.carried.iter().rev().find(|message| message.error().is_none());
-        match last {
+        let behind_last = match last {
             Some(last) => Position { offset: Offset(last.offset().0 + 1), epoch: last.epoch() },
             None => Position { offset: self.next, epoch: self.epoch },
+        };
+        if self.taken > behind_last.offset {
+            // What is between are control records, which may be deleted before it is read on.
+            return Position { offset: self.taken, epoch: LeaderEpoch::UNKNOWN };
         }
+        behind_last
     }
 
     /// Stands at `end`, which was reached.
