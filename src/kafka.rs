@@ -114,8 +114,11 @@ pub fn topic_partitions(
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 return Ok(None);
             }
-            // A topic that is just being made has no leader for a moment.
-            Some(RDKafkaErrorCode::LeaderNotAvailable) if Instant::now() < deadline => {
+            // A topic that is just being made has no leader for a moment. Not asked again without the time for an answer:
+            // that would read as if no broker could be reached.
+            Some(RDKafkaErrorCode::LeaderNotAvailable)
+                if deadline.saturating_duration_since(Instant::now()) > METADATA_SLICE =>
+            {
                 thread::sleep(Duration::from_millis(50));
             }
             Some(code) => {

@@ -21,6 +21,11 @@ use crate::kafka::{
     self, ClientSettings, ErrorKind, KafkaConsumer, KafkaContext, KafkaFailure, PartitionInfo,
 };
 
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+/// A question asked at the end of the time that everything together may take has so long for its answer.
+const LAST_QUESTION: Duration = Duration::from_secs(1);
+
 /// What topic to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateTopic {
@@ -110,10 +115,10 @@ pub enum TopicError {
         /// Partitions asked for.
         partitions: i32,
     },
-    /// It was made, but cannot be used yet.
+    /// It was made, or was there, but cannot be used yet.
     #[error(
-        "topic {name} was made, but after {waited_s} s not all of its partitions have a leader: check \
-         that all brokers run, and look again with `sales-stream topics list{option}`"
+        "topic {name} is known to the cluster, but after {waited_s} s not all of its partitions have a leader: it may \
+         still be being deleted; check that all brokers run, and look again with `sales-stream topics list{option}`"
     )]
     NoLeader {
         /// ` --brokers …`, where needed.
@@ -160,21 +165,25 @@ pub fn create(settings: &ClientSettings, topic: &CreateTopic) -> Result<TopicCre
     if is_embedded(&consumer, left) {
         return Err(not_supported());
     }
-    let existed = match request_creation(settings, topic, deadline) {
-        Ok(()) => false,
-        // Somebody else was faster, or our own first answer was lost.
-        Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAlreadyExists)) => true,
-        Err(KafkaError::AdminOp(
-            RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion,
-        )) => return Err(not_supported()),
-        Err(error) => {
-            let failure = KafkaFailure::new(format!("creating topic {name}"), error);
-            return Err(failure.of_client(consumer.context()).into());
+    loop {
+        let existed = match request_creation(settings, topic, deadline) {
+            Ok(()) => false,
+            // Somebody else was faster, or our own first answer was lost, or one is still being deleted.
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAlreadyExists)) => true,
+            Err(KafkaError::AdminOp(
+                RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion,
+            )) => return Err(not_supported()),
+            Err(error) => {
+                let failure = KafkaFailure::new(format!("creating topic {name}"), error);
+                return Err(failure.of_client(consumer.context()).into());
+            }
+        };
+        if let Some(found) = wait_for_leaders(settings, &consumer, topic, existed, deadline)? {
+            let partitions = judge_existing(topic, found)?;
+            return Ok(TopicCreated { name, partitions, existed });
         }
-    };
-    let found = wait_for_leaders(settings, &consumer, topic, existed, deadline)?;
-    let partitions = judge_existing(topic, found)?;
-    Ok(TopicCreated { name, partitions, existed })
+        thread::sleep(BETWEEN_LOOKS);
+    }
 }
 
 /// A topic in [`list`].
@@ -240,7 +249,7 @@ fn request_creation(
     let admin: AdminClient<KafkaContext> = settings.client_config().create_with_context(context)?;
     let replication = TopicReplication::Fixed(topic.replication.unwrap_or(CLUSTER_DEFAULT));
     let wanted = NewTopic::new(&topic.name, topic.partitions, replication);
-    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+    let left = deadline.saturating_duration_since(Instant::now()).max(LAST_QUESTION);
     let options = AdminOptions::new().request_timeout(Some(left)).operation_timeout(Some(left));
     let answer = wait(admin.create_topics([&wanted], &options), left + Duration::from_secs(1))
         .unwrap_or(Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)))?;
@@ -251,18 +260,21 @@ fn request_creation(
     }
 }
 
-/// Waits until the topic is known with all its partitions, each with a leader; gives their number.
+/// Waits until the topic is known with all its partitions, each with a leader; gives their number. `None` for one that
+/// existed and that no broker knows: a cluster with ZooKeeper takes a deleted topic from its brokers before it frees
+/// the name (`TopicDeletionManager.completeDeleteTopic`).
 fn wait_for_leaders(
     settings: &ClientSettings,
     consumer: &KafkaConsumer,
     topic: &CreateTopic,
     existed: bool,
     deadline: Instant,
-) -> Result<usize, TopicError> {
-    const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+) -> Result<Option<usize>, TopicError> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let found = kafka::topic_partitions(consumer, &topic.name, left)?.unwrap_or_default();
+        // A cluster that answers is not one that cannot be reached: the last question has its time, too.
+        let patience = left.max(LAST_QUESTION);
+        let found = kafka::topic_partitions(consumer, &topic.name, patience)?.unwrap_or_default();
         // A broker that has just heard of the topic may know only some of its partitions.
         let complete = if existed {
             !found.is_empty()
@@ -270,12 +282,15 @@ fn wait_for_leaders(
             usize::try_from(topic.partitions) == Ok(found.len())
         };
         if complete && found.iter().all(|PartitionInfo { has_leader, .. }| *has_leader) {
-            return Ok(found.len());
+            return Ok(Some(found.len()));
         }
         if left.is_zero() {
             let waited_s = topic.timeout.as_secs();
             let option = settings.brokers_option();
             return Err(TopicError::NoLeader { option, name: topic.name.clone(), waited_s });
+        }
+        if existed && found.is_empty() {
+            return Ok(None);
         }
         thread::sleep(BETWEEN_LOOKS);
     }

@@ -159,6 +159,17 @@ fn a_topic_made_again_is_refused() {
     }
 }
 
+#[test]
+fn a_topic_is_made_again_before_the_cluster_is_done_with_deleting_it() {
+    let Some(brokers) = kafka("a_topic_deleted") else { return };
+    let topic = topic("deleted");
+    create(&brokers, &topic, "100");
+    for _ in 0..3 {
+        delete(&brokers, &topic);
+        create(&brokers, &topic, "100");
+    }
+}
+
 /// One with two sales after one with five was read.
 fn made_again(name: &str) -> Option<(String, tempfile::TempDir, Command)> {
     let brokers = kafka(name)?;
