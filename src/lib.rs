@@ -31,6 +31,9 @@
 //! state and whose results follow from it; and [`spark`], for pipelines with `compat`, whose state is a log
 //! of changes and whose rows are stored, because there their order is part of the result.
 //!
+//! Large batches are decoded and added up in several lanes, each a thread with partitions of its own
+//! (`batch::Lane`, `source::Taker`), whose shares are joined before the batch is planned.
+//!
 //! Rows that are not state and dead letters go ahead into the checkpoint while their batch is read, and
 //! sinks get them back from there piece by piece. Groups that do not fit in memory are in the checkpoint
 //! alone; a batch that needs them is joined with what is stored (`window`, `engine::run`).

@@ -93,7 +93,7 @@ pub trait Source: Send {
     /// saying that one can.
     ///
     /// # Errors
-    /// What befell a partition while nothing was read of it, as [`Source::read`] would tell it.
+    /// What befell a partition while nothing was read of it, as [`Source::read`] would tell it; or the next read does.
     fn wait(&mut self, patience: Duration) -> Result<bool, SourceError>;
 
     /// What the consumer group's commits say of this topic.

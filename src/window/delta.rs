@@ -70,8 +70,6 @@ struct PendingEvent {
 }
 
 impl Pending {
-    /// As many as the processor can wait for at once, and some.
-    const MOST: usize = 32;
     /// A table of so many groups does not fit in the nearest caches. Trials have few, and are to get here too.
     const FROM_GROUPS: usize = if cfg!(any(test, feature = "faults")) { 3 } else { 4096 };
 }
@@ -227,7 +225,7 @@ impl Delta {
         let hash = table::hash(window.0, key);
         let key_end = pending.keys.len();
         pending.events.push(PendingEvent { place, window, hash, key_end, likely: 0 });
-        if pending.events.len() == Pending::MOST {
+        if pending.events.len() == Table::AT_ONCE {
             self.add_pending();
         }
         true

@@ -85,6 +85,9 @@ impl<'a> Group<'a> {
 }
 
 impl Table {
+    /// So many groups are looked up at once where that helps: as many as the processor can wait for, and some.
+    pub(super) const AT_ONCE: usize = 32;
+
     /// An empty table for groups of `stride` accumulators.
     #[must_use]
     pub fn new(stride: usize) -> Table {
@@ -349,42 +352,53 @@ impl Table {
         self.change(index, |accumulators| accumulators.clone_from_slice(group.accumulators));
     }
 
-    /// Adds to the group with the same window and key, made from the plan where there is none; its index.
-    pub(super) fn add(&mut self, added: Group<'_>, plan: &WindowPlan) -> usize {
-        let group = self.find_or_insert(added.key, (added.start, added.end), plan);
-        self.change(group, |totals| plan.merge(totals, added.accumulators));
-        group
+    /// Adds every group of another table.
+    pub(super) fn add_all(&mut self, other: &Table, plan: &WindowPlan) {
+        for groups in Table::blocks(other.len()) {
+            let hashes = self.look_up(other, groups.clone());
+            for (hash, index) in hashes.into_iter().zip(groups) {
+                self.add(hash, other.group(index), plan);
+            }
+        }
     }
 
-    /// Adds every group of another table, whose groups have the totals afterwards. Some are looked up at once, so that
-    /// the processor waits for the memory of all of them together.
+    /// The same, and `other`'s groups have the totals afterwards.
     pub(super) fn add_and_total(&mut self, other: &mut Table, plan: &WindowPlan) {
-        const AT_ONCE: usize = 32;
-        let mut hashes = [0; AT_ONCE];
-        for first in (0..other.len()).step_by(AT_ONCE) {
-            let groups = first..(first + AT_ONCE).min(other.len());
-            for (hash, group) in hashes.iter_mut().zip(groups.clone()) {
-                *hash = self::hash(other.windows.of(group).0, other.key(group));
-            }
-            let known = &hashes[..groups.len()];
-            let looks = known.iter().map(|hash| self.look_at(self.likely(*hash)));
-            black_box(looks.sum::<usize>());
-            for (hash, index) in known.iter().zip(groups) {
-                let added = other.group(index);
-                let window = (added.start, added.end);
-                let group = self.find_or_insert_hashed(*hash, added.key, window, plan);
-                self.change(group, |totals| plan.merge(totals, added.accumulators));
+        for groups in Table::blocks(other.len()) {
+            let hashes = self.look_up(other, groups.clone());
+            for (hash, index) in hashes.into_iter().zip(groups) {
+                let group = self.add(hash, other.group(index), plan);
                 let totals = self.accumulators(group);
                 other.change(index, |added| added.clone_from_slice(totals));
             }
         }
     }
 
-    /// Adds every group of another table.
-    pub(super) fn add_all(&mut self, other: &Table, plan: &WindowPlan) {
-        for index in 0..other.len() {
-            self.add(other.group(index), plan);
+    /// So many groups in blocks that are looked up at once.
+    fn blocks(groups: usize) -> impl Iterator<Item = Range<usize>> {
+        let block = move |first: usize| first..(first + Table::AT_ONCE).min(groups);
+        (0..groups).step_by(Table::AT_ONCE).map(block)
+    }
+
+    /// The hashes of a block of another table's groups. What they are most likely added to here is looked at: the
+    /// processor waits for the memory of all of them together.
+    fn look_up(&self, other: &Table, block: Range<usize>) -> [u32; Table::AT_ONCE] {
+        let mut hashes = [0; Table::AT_ONCE];
+        let mut looks = 0;
+        for (found, group) in hashes.iter_mut().zip(block) {
+            *found = hash(other.windows.of(group).0, other.key(group));
+            looks += self.look_at(self.likely(*found));
         }
+        black_box(looks);
+        hashes
+    }
+
+    /// Adds to the group with the same window and key, made from the plan where there is none; its index.
+    fn add(&mut self, hash: u32, added: Group<'_>, plan: &WindowPlan) -> usize {
+        let window = (added.start, added.end);
+        let group = self.find_or_insert_hashed(hash, added.key, window, plan);
+        self.change(group, |totals| plan.merge(totals, added.accumulators));
+        group
     }
 
     /// Index of the group with this window and key, made from the plan where there is none.

@@ -15,7 +15,7 @@
 //! wanted rest: they are taken out of the assignment until something is, and then assigned where they stand. (A pause
 //! would keep librdkafka's own position instead, which is one too high behind an end-of-partition message, and has an
 //! epoch that the message does not.) Where little is left they do not, for one that is assigned again may have to wait
-//! for the request that is on the way.
+//! for the request that is on the way. Of one that rests nobody hears what befalls it before it is read on.
 //!
 //! Several takers are given records at once, each on a thread of its own and of partitions of its own.
 //!
@@ -87,13 +87,10 @@ pub(super) struct Outcome {
 pub(super) struct Reader {
     // Before the client: queues go first.
     partitions: Vec<PartitionReader>,
-    client: Client,
-    /// What is assigned, once anything is.
-    topic: CString,
+    assignment: Assignment,
     sized_for: usize,
     /// Of each taker; there is one at least.
     slots: Vec<Slots>,
-    wake: Arc<Wake>,
     spoilt: bool,
 }
 
@@ -102,19 +99,19 @@ pub(super) struct Reader {
 struct Reading<'r> {
     ends: &'r BTreeMap<Partition, Offset>,
     deadline: Instant,
-    assigning: Assigning<'r>,
+    assignment: &'r Assignment,
     /// One of the takers failed, or doubts the topic.
     is_over: &'r AtomicBool,
     /// How many records may still come, of all takers together, when each last looked.
-    left: &'r AtomicI64,
+    to_come: &'r AtomicI64,
 }
 
 /// Gives partitions to the client, and takes them away again.
-#[derive(Clone, Copy)]
-struct Assigning<'r> {
-    client: &'r Client,
-    topic: &'r CStr,
-    wake: &'r Arc<Wake>,
+struct Assignment {
+    client: Client,
+    /// What is assigned, once anything is.
+    topic: CString,
+    wake: Arc<Wake>,
 }
 
 /// What is read for one taker.
@@ -141,17 +138,15 @@ impl Reader {
         client.context().note_answer();
         Ok(Reader {
             partitions: Vec::new(),
-            client,
-            topic: CString::default(),
+            assignment: Assignment { client, topic: CString::default(), wake: Arc::default() },
             sized_for: partitions,
             slots: vec![Slots::new(MESSAGES_AT_ONCE)],
-            wake: Arc::new(Wake::default()),
             spoilt: false,
         })
     }
 
     pub(super) fn context(&self) -> &Arc<KafkaContext> {
-        self.client.context()
+        self.assignment.client.context()
     }
 
     /// Whether nothing was assigned yet and the queues have the right size.
@@ -183,26 +178,22 @@ impl Reader {
         positions: &BTreeMap<Partition, Position>,
     ) -> Result<(), NativeError> {
         assert!(self.partitions.is_empty(), "a reader has one assignment");
-        self.topic = topic.to_owned();
+        self.assignment.topic = topic.to_owned();
         for (partition, position) in positions {
-            let queue = self.assigning().queue(*partition)?;
+            let queue = self.assignment.queue(*partition)?;
             self.partitions.push(PartitionReader::new(*partition, *position, queue));
         }
         let list = PartitionList::at_positions(topic, positions);
         // SAFETY: the client lives as long as `self`.
-        unsafe { native::assign(self.client.native(), &list) }?;
+        unsafe { native::assign(self.assignment.client.native(), &list) }?;
         self.learn_leaders(topic);
         Ok(())
-    }
-
-    fn assigning(&self) -> Assigning<'_> {
-        Assigning { client: &self.client, topic: &self.topic, wake: &self.wake }
     }
 
     /// Asks who leads the partitions. librdkafka asks by itself, but a question that falls between
     /// two connections is only asked again by its timer, a second later.
     fn learn_leaders(&self, topic: &CStr) {
-        let consumer = self.client.consumer();
+        let consumer = self.assignment.client.consumer();
         let topic = topic.to_str().ok();
         if let Err(error) = consumer.client().fetch_metadata(topic, LEADERS_PATIENCE) {
             tracing::debug!(%error, "the leaders are not known yet; the client goes on asking");
@@ -238,11 +229,10 @@ impl Reader {
         while self.slots.len() < takers.len() {
             self.slots.push(Slots::new(MESSAGES_AT_ONCE));
         }
-        let client = &self.client;
-        let assigning = Assigning { client, topic: &self.topic, wake: &self.wake };
-        let (is_over, left) = (AtomicBool::new(false), AtomicI64::new(0));
-        let reading = Reading { ends, deadline, assigning, is_over: &is_over, left: &left };
-        left.store(reading.left(&self.partitions), Ordering::Relaxed);
+        let assignment = &self.assignment;
+        let (is_over, to_come) = (&AtomicBool::new(false), &AtomicI64::new(0));
+        let reading = Reading { ends, deadline, assignment, is_over, to_come };
+        to_come.store(reading.to_come_of(&self.partitions), Ordering::Relaxed);
         let of_each = self.partitions.len().div_ceil(takers.len()).max(1);
         let tasks = self.partitions.chunks_mut(of_each).zip(&mut self.slots).zip(takers);
         let mut tasks = tasks.map(|((partitions, slots), taker)| Task { partitions, slots, taker });
@@ -258,7 +248,7 @@ impl Reader {
                     Err(_) => left.push(task),
                 }
             }
-            let mut part = reading.read(first, || check_client(client));
+            let mut part = reading.read(first, || check_client(&assignment.client));
             for task in left {
                 part = part.and_then(|part| Ok(part.and(reading.read_taken(task)?)));
             }
@@ -291,9 +281,9 @@ impl Reader {
     }
 
     fn wait_until(&mut self, deadline: Instant) -> Result<bool, ReadError> {
-        let mut heard = self.wake.rings();
+        let mut heard = self.assignment.wake.rings();
         loop {
-            check_client(&self.client)?;
+            check_client(&self.assignment.client)?;
             let mut ready = self.spoilt;
             for reader in &mut self.partitions {
                 reader.fill(&mut self.slots[0]);
@@ -303,36 +293,34 @@ impl Reader {
             if ready || left.is_zero() {
                 return Ok(ready);
             }
-            let assigning =
-                Assigning { client: &self.client, topic: &self.topic, wake: &self.wake };
-            assigning.resume(self.partitions.iter_mut())?;
-            self.wake.wait(&mut heard, left.min(LONGEST_SLEEP));
+            self.assignment.resume(self.partitions.iter_mut())?;
+            self.assignment.wake.wait(&mut heard, left.min(LONGEST_SLEEP));
         }
     }
 }
 
-impl Assigning<'_> {
+impl Assignment {
     /// The queue of a partition that is to be assigned.
-    fn queue(self, partition: Partition) -> Result<PartitionQueue, NativeError> {
+    fn queue(&self, partition: Partition) -> Result<PartitionQueue, NativeError> {
         // SAFETY: queues are dropped before the client (order of the reader's fields).
         let queue = unsafe {
-            PartitionQueue::take(self.client.native(), self.topic, partition, self.wake.clone())
+            PartitionQueue::take(self.client.native(), &self.topic, partition, self.wake.clone())
         };
         queue.ok_or_else(NativeError::no_offset)
     }
 
     /// Lets those of the partitions rest that can.
     fn rest<'p>(
-        self,
+        &self,
         partitions: impl Iterator<Item = &'p mut PartitionReader>,
         slots: &mut Slots,
     ) -> Result<(), ReadError> {
         let mut resting: Vec<_> =
-            partitions.filter_map(|it| it.is_at_log_end(slots).then_some(it)).collect();
+            partitions.filter_map(|it| it.comes_to_log_end(slots).then_some(it)).collect();
         if resting.is_empty() {
             return Ok(());
         }
-        let list = PartitionList::new(self.topic, resting.iter().map(|it| it.partition));
+        let list = PartitionList::new(&self.topic, resting.iter().map(|it| it.partition));
         // SAFETY: the client lives.
         unsafe { native::unassign(self.client.native(), &list) }.map_err(unsteady)?;
         for reader in &mut resting {
@@ -343,18 +331,18 @@ impl Assigning<'_> {
 
     /// Has those of the partitions read on that rest.
     fn resume<'p>(
-        self,
+        &self,
         partitions: impl Iterator<Item = &'p mut PartitionReader>,
     ) -> Result<(), ReadError> {
         let mut positions = BTreeMap::new();
-        for reader in partitions.filter(|reader| reader.queue.is_none()) {
+        for reader in partitions.filter(|reader| reader.rests()) {
             reader.queue = Some(self.queue(reader.partition).map_err(unsteady)?);
             positions.insert(reader.partition, reader.behind());
         }
         if positions.is_empty() {
             return Ok(());
         }
-        let list = PartitionList::at_positions(self.topic, &positions);
+        let list = PartitionList::at_positions(&self.topic, &positions);
         // SAFETY: the client lives.
         unsafe { native::assign_more(self.client.native(), &list) }.map_err(unsteady)
     }
@@ -402,15 +390,17 @@ impl Reading<'_> {
         mut check: impl FnMut() -> Result<bool, ReadError>,
     ) -> Result<Part, ReadError> {
         let mut part = Part { finished: false, moved: false, topic_in_doubt: false };
-        let wake = self.assigning.wake;
+        let wake = &self.assignment.wake;
         let mut heard = wake.rings();
-        let mut seen_left = self.left(partitions);
+        let mut to_come = self.to_come_of(partitions);
         loop {
             part.topic_in_doubt |= check()?;
             let wanted = partitions.iter_mut().filter(|reader| {
-                reader.carried.is_empty() && !reader.has_reached(self.end_of(reader))
+                reader.rests()
+                    && reader.carried.is_empty()
+                    && !reader.has_reached(self.end_of(reader))
             });
-            self.assigning.resume(wanted)?;
+            self.assignment.resume(wanted)?;
             let mut busy = false;
             part.finished = true;
             for reader in &mut *partitions {
@@ -433,11 +423,10 @@ impl Reading<'_> {
             if busy && !is_done {
                 continue;
             }
-            let now_left = self.left(partitions);
-            let less = seen_left - now_left;
-            seen_left = now_left;
-            let all_left = self.left.fetch_sub(less, Ordering::Relaxed) - less;
-            if all_left > MUCH && !part.topic_in_doubt {
+            let came = to_come - self.to_come_of(partitions);
+            to_come -= came;
+            let of_all = self.to_come.fetch_sub(came, Ordering::Relaxed) - came;
+            if of_all > MUCH && !part.topic_in_doubt {
                 self.rest(partitions, slots)?;
             }
             if is_done {
@@ -451,8 +440,8 @@ impl Reading<'_> {
         self.ends.get(&reader.partition).copied().unwrap_or(reader.next)
     }
 
-    /// How many records may still come.
-    fn left(self, partitions: &[PartitionReader]) -> i64 {
+    /// How many records of some partitions may still come.
+    fn to_come_of(self, partitions: &[PartitionReader]) -> i64 {
         let wanted = partitions.iter().filter(|reader| !reader.has_reached(self.end_of(reader)));
         wanted.map(|reader| self.end_of(reader).0 - reader.next.0).sum()
     }
@@ -461,7 +450,7 @@ impl Reading<'_> {
     fn rest(self, partitions: &mut [PartitionReader], slots: &mut Slots) -> Result<(), ReadError> {
         let unwanted =
             partitions.iter_mut().filter(|reader| reader.has_reached(self.end_of(reader)));
-        self.assigning.rest(unwanted, slots)
+        self.assignment.rest(unwanted, slots)
     }
 }
 
@@ -518,6 +507,11 @@ impl PartitionReader {
         }
     }
 
+    /// Whether it is not assigned just now.
+    fn rests(&self) -> bool {
+        self.queue.is_none()
+    }
+
     /// Whether every record below `end` was handed out.
     fn has_reached(&self, end: Offset) -> bool {
         if self.next >= end {
@@ -539,10 +533,9 @@ impl PartitionReader {
         let Some(queue) = &mut self.queue else { return 0 };
         let count = queue.drain(slots, &mut self.carried);
         for message in self.carried.iter().rev().take(count) {
-            if message.error().is_some() {
-                self.doubtful = self.doubtful.max(Some(message.offset()));
-            }
-            if message.error() == Some(RDKafkaErrorCode::PartitionEOF) {
+            let Some(code) = message.error() else { continue };
+            self.doubtful = self.doubtful.max(Some(message.offset()));
+            if code == RDKafkaErrorCode::PartitionEOF {
                 self.log_end = self.log_end.max(Some(message.offset()));
             }
         }
@@ -614,7 +607,7 @@ impl PartitionReader {
     }
 
     /// Whether it was read to the end of its log, as far as known. What waits is taken for that, if it is little.
-    fn is_at_log_end(&mut self, slots: &mut Slots) -> bool {
+    fn comes_to_log_end(&mut self, slots: &mut Slots) -> bool {
         let Some(queue) = &self.queue else { return false };
         if self.carried.len() + queue.len() > FEW {
             return false;
@@ -704,6 +697,8 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(30);
 
+    type Sender = ThreadedProducer<DefaultProducerContext>;
+
     /// What was read, by partition.
     type Seen = BTreeMap<i32, Vec<i64>>;
 
@@ -718,7 +713,7 @@ mod tests {
         }
     }
 
-    fn produce(sender: &ThreadedProducer<DefaultProducerContext>, partition: i32, count: usize) {
+    fn produce(sender: &Sender, partition: i32, count: usize) {
         for _ in 0..count {
             let record = BaseRecord::<str, str>::to("sales").partition(partition).payload("{}");
             sender.send(record).map_err(|(error, _)| error).unwrap();
@@ -739,7 +734,7 @@ mod tests {
     }
 
     fn rests(reader: &Reader) -> Vec<bool> {
-        reader.partitions.iter().map(|it| it.queue.is_none()).collect()
+        reader.partitions.iter().map(PartitionReader::rests).collect()
     }
 
     fn reader(brokers: &str) -> Reader {
@@ -760,20 +755,30 @@ mod tests {
         }
     }
 
+    fn cluster(brokers: i32) -> MockCluster<'static, DefaultProducerContext> {
+        let cluster = MockCluster::new(brokers).unwrap();
+        cluster.create_topic("sales", 2, brokers).unwrap();
+        cluster
+    }
+
+    /// 20 records in the first partition, 3 in the second, which rests; what was read of them.
+    fn begin(brokers: &str) -> (Sender, Reader, Seen) {
+        let sender = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        produce(&sender, 0, 20);
+        produce(&sender, 1, 3);
+        let (mut reader, mut seen) = (reader(brokers), Seen::new());
+        come_to_rest(&mut reader, [40, 3], &mut seen);
+        (sender, reader, seen)
+    }
+
     #[test]
     fn a_partition_that_rests_follows_its_leader() {
-        let cluster = MockCluster::new(2).unwrap();
-        cluster.create_topic("sales", 2, 2).unwrap();
-        let brokers = cluster.bootstrap_servers();
-        let sender = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+        let cluster = cluster(2);
         let led_by = |broker: i32| {
             (0..2).for_each(|it| cluster.partition_leader("sales", it, Some(broker)).unwrap());
         };
         led_by(1);
-        produce(&sender, 0, 20);
-        produce(&sender, 1, 3);
-        let (mut reader, mut seen) = (reader(&brokers), Seen::new());
-        come_to_rest(&mut reader, [40, 3], &mut seen);
+        let (sender, mut reader, mut seen) = begin(&cluster.bootstrap_servers());
         led_by(2);
         produce(&sender, 0, 20);
         produce(&sender, 1, 2);
@@ -785,14 +790,8 @@ mod tests {
 
     #[test]
     fn a_partition_at_its_end_rests_while_others_are_read_and_goes_on_where_it_stands() {
-        let cluster = MockCluster::new(1).unwrap();
-        cluster.create_topic("sales", 2, 1).unwrap();
-        let brokers = cluster.bootstrap_servers();
-        let sender = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
-        produce(&sender, 0, 20);
-        produce(&sender, 1, 3);
-        let (mut reader, mut seen) = (reader(&brokers), Seen::new());
-        come_to_rest(&mut reader, [40, 3], &mut seen);
+        let cluster = cluster(1);
+        let (sender, mut reader, mut seen) = begin(&cluster.bootstrap_servers());
         produce(&sender, 0, 20);
         produce(&sender, 1, 2);
         assert!(matches!(read(&mut reader, [40, 5], DEADLINE, &mut seen), Progress::Reached(_)));
