@@ -48,11 +48,11 @@ Options
 
 The cost of an event is the CPU time of the process, less that of a start on an empty topic just before, by the number
 of events. A round measures all points of a curve, back and forth, and points are compared within rounds. Of the first
-four curves a point is measured in a round as often as makes ten million events, but at most ten times, and sales-stream
-and the probe take turns in being first; a topic is read once before. For the first three curves all groups stay open
-while it is measured; then a record far ahead in each partition closes their windows, each run is started again from its
-checkpoint, and its results are compared with sums recounted from the topic, to the cent. Of the probe what it counted is
-compared, and the sum of all.
+four curves a point is measured in a round as often as makes ten million events, but at most twenty times, in turn with
+the others; sales-stream and the probe take turns in being first; topics are read once before. For the first three curves
+all groups stay open while it is measured; then a record far ahead in each partition closes their windows, each run is
+started again from its checkpoint, and its results are compared with sums recounted from the topic, to the cent. Of the
+probe what it counted is compared, and the sum of all.
 Checkpoints and recoveries are measured without Kafka, by the product's own code in a process of its own for each point;
 what is read back must be what was written, in number and sum.
 USAGE
@@ -177,16 +177,16 @@ load_point() {
     [[ ${COUNTED[$X]} =~ ^[1-9][0-9]*$ ]] || die "the recount of topic $TOPIC names no number of events: $(<"$TRUTH.summary")"
 }
 
-# Runs $1 for every point of the curve in every round, back and forth, so that a machine that becomes faster or slower
+# The points of the curve, in turns with an even number $1 from the end, so that a machine that becomes faster or slower
 # does so for all of them.
+in_turn() {
+    if [ $(($1 % 2)) -eq 1 ]; then points_of "$CURVE"; else points_of "$CURVE" | tac; fi
+}
+
+# Runs $1 for every point of the curve in every round.
 in_rounds() {
-    local there back now
-    there=$(points_of "$CURVE")
-    back=$(tac <<<"$there")
     for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
-        now=$there
-        [ $((ROUND % 2)) -eq 1 ] || now=$back
-        for X in $now; do "$1"; done
+        for X in $(in_turn "$ROUND"); do "$1"; done
     done
 }
 
@@ -196,28 +196,42 @@ measure_events() {
         set_point
         load_point
     done
-    in_rounds measure_round
+    for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do measure_round; done
     for X in $(points_of "$CURVE"); do
         set_point
         close_point
     done
 }
 
-# A point of a curve of events in a round: each system, as often as makes up for few events, and in turn the first.
+# A round of a curve of events: each point as often as makes up for few events, spread over the turns of the round.
 measure_round() {
-    say "$CURVE: $X"
-    set_point
-    set_runs
-    warm_up "$TOPIC"
-    for ((RUN = 1; RUN <= RUNS; RUN++)); do
-        if [ $(((ROUND + RUN) % 2)) -eq 0 ]; then
-            measure_probe
-            measure_ours
-        else
-            measure_ours
-            measure_probe
-        fi
+    local turn turns=1
+    for X in $(points_of "$CURVE"); do
+        set_point
+        set_runs
+        [ "$RUNS" -le "$turns" ] || turns=$RUNS
+        warm_up "$TOPIC"
     done
+    for ((turn = 1; turn <= turns; turn++)); do
+        for X in $(in_turn $((ROUND + turn))); do
+            set_point
+            set_runs
+            RUN=$((turn * RUNS / turns))
+            [ "$RUN" -eq $(((turn - 1) * RUNS / turns)) ] || measure_both
+        done
+    done
+}
+
+# Each system at a point, in turn the first.
+measure_both() {
+    say "$CURVE: $X"
+    if [ $(((ROUND + RUN) % 2)) -eq 0 ]; then
+        measure_probe
+        measure_ours
+    else
+        measure_ours
+        measure_probe
+    fi
 }
 
 # Sets how often a point is measured in a round: as often as makes up for few events, but at most MOST_RUNS times.
@@ -375,7 +389,7 @@ main() {
     [ ! -s "$POINTS" ] || misuse "$POINTS is there already: choose another --out."
     write_environment "$@"
     WINDOW_GROUPS=100000 CHANGED_HELD=1000000 HELD_CHANGED=10000
-    FAILURES=0 STAMP=$(date -u +%s) MANY_EVENTS=10000000 MOST_RUNS=10
+    FAILURES=0 STAMP=$(date -u +%s) MANY_EVENTS=10000000 MOST_RUNS=20
     [ -z "$QUICK" ] || WINDOW_GROUPS=1000 CHANGED_HELD=100000 HELD_CHANGED=1000 MANY_EVENTS=1
     declare -gA COUNTED=()
     [[ ,$CURVES_LIST, != *,@(partitions|windows|groups|backlog),* ]] || start_kafka

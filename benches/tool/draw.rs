@@ -335,7 +335,7 @@ impl Draw {
              nothing can be said.\n\n\
              The cost of an event is the CPU time of the process, user and system, less that of a start with nothing \
              to read just before, divided by the number of events; a point is measured in a round as often as makes \
-             ten million events, but at most ten times. `sales-stream files` checkpoints every million events, as by \
+             ten million events, but at most twenty times, in turn with the others. `sales-stream files` checkpoints every million events, as by \
              default, and writes results to files; `probe checkpoint` is the limit that it is compared with: the \
              least work that reads, adds up, and writes a checkpoint every million events \
              (`benches/tool/probe.rs`). The two take turns in being first.\n\n\
