@@ -216,8 +216,9 @@ measure_round() {
         for X in $(in_turn $((ROUND + turn))); do
             set_point
             set_runs
-            RUN=$((turn * RUNS / turns))
-            [ "$RUN" -eq $(((turn - 1) * RUNS / turns)) ] || measure_both
+            # Spread over the turns, their middles first: one alone is in the middle of the round.
+            RUN=$(((2 * turn * RUNS + turns) / (2 * turns)))
+            [ "$RUN" -eq $(((2 * (turn - 1) * RUNS + turns) / (2 * turns))) ] || measure_both
         done
     done
 }

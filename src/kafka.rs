@@ -103,28 +103,33 @@ pub fn topic_partitions(
 ) -> Result<Option<Vec<PartitionInfo>>, KafkaFailure> {
     let attempted = format!("looking up topic {topic}");
     let deadline = Instant::now() + timeout;
+    let mut refused = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let answer = metadata(consumer, Some(topic), &attempted, left)?;
+        let answer = match metadata(consumer, Some(topic), &attempted, left) {
+            // The brokers did answer before.
+            Err(failure) if failure.kind() == ErrorKind::Unreachable => {
+                return Err(refused.unwrap_or(failure));
+            }
+            answer => answer?,
+        };
         let Some(found) = answer.topics().iter().find(|found| found.name() == topic) else {
             return Ok(None);
         };
-        match found.error().map(RDKafkaErrorCode::from) {
+        let code = match found.error().map(RDKafkaErrorCode::from) {
             None => return Ok(Some(partitions_of(found))),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 return Ok(None);
             }
-            // A topic that is just being made has no leader for a moment. Not asked again without the time for an answer:
-            // that would read as if no broker could be reached.
-            Some(RDKafkaErrorCode::LeaderNotAvailable)
-                if deadline.saturating_duration_since(Instant::now()) > METADATA_SLICE =>
-            {
-                thread::sleep(Duration::from_millis(50));
-            }
-            Some(code) => {
-                return Err(KafkaFailure::new(&attempted, KafkaError::MetadataFetch(code)));
-            }
+            Some(code) => code,
+        };
+        let failure = KafkaFailure::new(&attempted, KafkaError::MetadataFetch(code));
+        // A topic that is just being made has no leader for a moment.
+        if code != RDKafkaErrorCode::LeaderNotAvailable || Instant::now() >= deadline {
+            return Err(failure);
         }
+        refused = Some(failure);
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -246,6 +251,20 @@ mod tests {
         let message = failure.to_string();
         assert!(message.contains(NOBODY) && message.contains("--brokers"), "{message}");
         assert!(message.contains("sales-stream demo"), "{message}");
+    }
+
+    #[test]
+    fn a_topic_without_a_leader_is_not_an_absent_broker() {
+        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+        cluster.create_topic("sales", 2, 1).unwrap();
+        let code = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+        cluster.topic_error("sales", code).unwrap();
+        let brokers = cluster.bootstrap_servers();
+        let settings = ClientSettings::new(&brokers, Vec::new(), Trust::SafeOptionsOnly).unwrap();
+        let consumer = consumer(&settings, &[]).unwrap();
+        let failure = topic_partitions(&consumer, "sales", Duration::from_millis(700)).unwrap_err();
+        assert_ne!(failure.kind(), ErrorKind::Unreachable, "{failure}");
+        assert!(failure.to_string().contains("LeaderNotAvailable"), "{failure}");
     }
 
     #[test]

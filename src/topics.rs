@@ -22,6 +22,10 @@ use crate::kafka::{
 };
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+const BETWEEN_REQUESTS: Duration = Duration::from_millis(200);
+
+/// Brokers have heard of all partitions of a topic that others made.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// A question asked at the end of the time that everything together may take has so long for its answer.
 const LAST_QUESTION: Duration = Duration::from_secs(1);
@@ -37,7 +41,7 @@ pub struct CreateTopic {
     pub replication: Option<i32>,
     /// Whether a topic that is there with another number of partitions will do.
     pub if_not_exists: bool,
-    /// How long to wait for everything together.
+    /// How long to wait for everything together; the last question may take two seconds more.
     pub timeout: Duration,
 }
 
@@ -117,14 +121,16 @@ pub enum TopicError {
     },
     /// It was made, or was there, but cannot be used yet.
     #[error(
-        "topic {name} is known to the cluster, but after {waited_s} s not all of its partitions have a leader: it may \
-         still be being deleted; check that all brokers run, and look again with `sales-stream topics list{option}`"
+        "topic {name} {state}, but after {waited_s} s not all of its partitions have a leader: check \
+         that all brokers run, and look again with `sales-stream topics list{option}`"
     )]
     NoLeader {
         /// ` --brokers …`, where needed.
         option: String,
         /// Name of the topic.
         name: String,
+        /// What it is, as a predicate.
+        state: &'static str,
         /// Seconds waited.
         waited_s: u64,
     },
@@ -152,9 +158,9 @@ pub fn create(settings: &ClientSettings, topic: &CreateTopic) -> Result<TopicCre
     let deadline = Instant::now() + topic.timeout;
     let consumer = kafka::consumer(settings, &[])?;
     let name = topic.name.clone();
-    if let Some(found) = kafka::topic_partitions(&consumer, &name, topic.timeout)? {
-        let partitions = judge_existing(topic, found.len())?;
-        return Ok(TopicCreated { name, partitions, existed: true });
+    let found = kafka::topic_partitions(&consumer, &name, topic.timeout)?;
+    if let Some(found) = &found {
+        judge_existing(topic, found.len())?;
     }
     let not_supported = || TopicError::NotSupported {
         brokers: settings.brokers().to_owned(),
@@ -162,27 +168,34 @@ pub fn create(settings: &ClientSettings, topic: &CreateTopic) -> Result<TopicCre
         partitions: topic.partitions,
     };
     let left = deadline.saturating_duration_since(Instant::now());
-    if is_embedded(&consumer, left) {
+    if found.is_none() && is_embedded(&consumer, left) {
         return Err(not_supported());
     }
+    let (mut is_there, mut admin) = (found.is_some(), None);
     loop {
-        let existed = match request_creation(settings, topic, deadline) {
-            Ok(()) => false,
-            // Somebody else was faster, or our own first answer was lost, or one is still being deleted.
-            Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAlreadyExists)) => true,
-            Err(KafkaError::AdminOp(
-                RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion,
-            )) => return Err(not_supported()),
-            Err(error) => {
-                let failure = KafkaFailure::new(format!("creating topic {name}"), error);
-                return Err(failure.of_client(consumer.context()).into());
-            }
-        };
+        let existed = is_there
+            || match request_creation(settings, &mut admin, topic, deadline) {
+                Ok(()) => false,
+                // It may be made all the same.
+                Err(KafkaError::AdminOp(
+                    RDKafkaErrorCode::OperationTimedOut | RDKafkaErrorCode::RequestTimedOut,
+                )) => false,
+                // Somebody else was faster, or our own first answer was lost, or one is still being deleted.
+                Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAlreadyExists)) => true,
+                Err(KafkaError::AdminOp(
+                    RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion,
+                )) => return Err(not_supported()),
+                Err(error) => {
+                    let failure = KafkaFailure::new(format!("creating topic {name}"), error);
+                    return Err(failure.of_client(consumer.context()).into());
+                }
+            };
         if let Some(found) = wait_for_leaders(settings, &consumer, topic, existed, deadline)? {
             let partitions = judge_existing(topic, found)?;
             return Ok(TopicCreated { name, partitions, existed });
         }
-        thread::sleep(BETWEEN_LOOKS);
+        is_there = false;
+        thread::sleep(BETWEEN_REQUESTS);
     }
 }
 
@@ -236,17 +249,22 @@ fn judge_existing(topic: &CreateTopic, existing: usize) -> Result<usize, TopicEr
     Err(TopicError::OtherPartitions { name: topic.name.clone(), existing, wanted })
 }
 
+/// The client is made for the first request.
 fn request_creation(
     settings: &ClientSettings,
+    admin: &mut Option<AdminClient<KafkaContext>>,
     topic: &CreateTopic,
     deadline: Instant,
 ) -> Result<(), KafkaError> {
     /// "The cluster's default", since protocol version 4 (Kafka 2.4, KIP-464).
     const CLUSTER_DEFAULT: i32 = -1;
-    let context = KafkaContext::new(settings);
-    // Whether the topic is there was asked before.
-    context.note_answer();
-    let admin: AdminClient<KafkaContext> = settings.client_config().create_with_context(context)?;
+    if admin.is_none() {
+        let context = KafkaContext::new(settings);
+        // Whether the topic is there was asked before.
+        context.note_answer();
+        *admin = Some(settings.client_config().create_with_context(context)?);
+    }
+    let Some(admin) = admin else { unreachable!("it was just made") };
     let replication = TopicReplication::Fixed(topic.replication.unwrap_or(CLUSTER_DEFAULT));
     let wanted = NewTopic::new(&topic.name, topic.partitions, replication);
     let left = deadline.saturating_duration_since(Instant::now()).max(LAST_QUESTION);
@@ -270,16 +288,19 @@ fn wait_for_leaders(
     existed: bool,
     deadline: Instant,
 ) -> Result<Option<usize>, TopicError> {
+    let settled = Instant::now() + SETTLED_AFTER;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // A cluster that answers is not one that cannot be reached: the last question has its time, too.
         let patience = left.max(LAST_QUESTION);
         let found = kafka::topic_partitions(consumer, &topic.name, patience)?.unwrap_or_default();
-        // A broker that has just heard of the topic may know only some of its partitions.
-        let complete = if existed {
-            !found.is_empty()
+        // A broker that has just heard of the topic may know only some of its partitions; one that others made may
+        // never have as many.
+        let known = found.len();
+        let complete = if existed && (topic.if_not_exists || Instant::now() > settled) {
+            known > 0
         } else {
-            usize::try_from(topic.partitions) == Ok(found.len())
+            usize::try_from(topic.partitions).is_ok_and(|wanted| known >= wanted)
         };
         if complete && found.iter().all(|PartitionInfo { has_leader, .. }| *has_leader) {
             return Ok(Some(found.len()));
@@ -287,7 +308,12 @@ fn wait_for_leaders(
         if left.is_zero() {
             let waited_s = topic.timeout.as_secs();
             let option = settings.brokers_option();
-            return Err(TopicError::NoLeader { option, name: topic.name.clone(), waited_s });
+            let state = match (existed, found.is_empty()) {
+                (false, _) => "was made",
+                (true, false) => "is there",
+                (true, true) => "is still being deleted",
+            };
+            return Err(TopicError::NoLeader { option, name: topic.name.clone(), state, waited_s });
         }
         if existed && found.is_empty() {
             return Ok(None);

@@ -5,9 +5,10 @@
 //! what is stored was made and checked by the same code. The engine, the checkpoint on disk and the files sink are
 //! the real ones; the topic is in memory, under the name and id that it had.
 //!
-//! Invariants: what is stored is only ever copied; answers are compared byte by byte; they were compared, when they
-//! were made, with a run that was never interrupted. Start at [`check`]. Not here: the bytes of single values
-//! (`checkpoint::codec`), what Spark did (`golden`).
+//! Invariants: what is stored is only ever copied, and never changes ([`FROZEN`]); answers are compared byte by byte;
+//! when they were made, they were compared with a run that was never interrupted, and differed from one that knew
+//! nothing of what was stored. Start at [`check`]. Not here: the bytes of single values (`checkpoint::codec`,
+//! `window::key`, `types::rows`), what Spark did (`golden`).
 
 mod support;
 
@@ -20,7 +21,7 @@ use std::{
 };
 
 use sales_stream::{
-    checkpoint::rocks,
+    checkpoint::rocks::{self, Rollback},
     cli,
     commands::{self, Surroundings},
     source::memory::MemoryTopic,
@@ -33,9 +34,14 @@ use support::{batch_files, copy_dir};
 /// Where fixtures of this version are to be made, from the clone's top; none are kept where it is not set.
 const MAKE: &str = "SALES_STREAM_MAKE_FIXTURES";
 const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+/// Each version's fixtures: the BLAKE3 of all of their paths and bytes.
+const FROZEN: [(&str, &str); 1] =
+    [("0.1.0", "c0b727e76db1c3399e8e5d36bd989d18ccb53d1c8d79de98d05478eab9057e50")];
 const PARTITIONS: usize = 2;
+/// A batch may have so many records.
+const BATCH: usize = 7;
 /// A fixture may be no larger.
-const MOST_BYTES: u64 = 200_000;
+const MOST_BYTES: u64 = 400_000;
 
 /// A pipeline, and what its results are compared by with those of a run that was never interrupted, whose batches
 /// are cut elsewhere.
@@ -44,6 +50,29 @@ struct Case {
     spec: &'static str,
     arguments: &'static [&'static str],
     same: fn(&BTreeMap<String, Vec<u8>>) -> Vec<String>,
+    /// The newest batch is written down and was not published: the sink refused it.
+    is_pending: bool,
+}
+
+impl Case {
+    const fn new(
+        name: &'static str,
+        spec: &'static str,
+        arguments: &'static [&'static str],
+        same: fn(&BTreeMap<String, Vec<u8>>) -> Vec<String>,
+    ) -> Case {
+        Case { name, spec, arguments, same, is_pending: false }
+    }
+
+    /// How many records there are for the first run, and for the second. Both end within a window and within sessions,
+    /// and duplicates lie on both sides; one that is pending needs a batch that closes a window.
+    fn cuts(&self) -> [usize; 2] {
+        if self.is_pending { [33, 44] } else { [33, 36] }
+    }
+
+    const fn pending(self, name: &'static str) -> Case {
+        Case { name, is_pending: true, ..self }
+    }
 }
 
 const SUMS: &str = r#"
@@ -94,45 +123,66 @@ tiny = { sum = "ratio" }
 "#;
 
 const KEYS: &str = r#"
-group_by = ["is_gift", "pieces", "weight", "price", "at"]
-output = ["is_gift", "pieces", "weight", "price", "at", "sales", "window_start"]
+group_by = ["label", "is_gift", "pieces", "weight", "ratio", "number", "at"]
+output = ["label", "is_gift", "pieces", "weight", "ratio", "number", "at", "sales", "window_start"]
 [window]
 duration = "30 seconds"
 [aggregates]
 sales = { count = "*" }
 "#;
 
+/// What records of [`KEYS`] have in turn.
+const KEYS_IN_TURN: [&str; 4] = [
+    r#""label":"a\u0000b","is_gift":true,"pieces":-5,"weight":-1.250,"ratio":-0.5,"number":-9007199254740993,"at":"1969-12-31T23:59:59Z""#,
+    r#""label":"","is_gift":false,"pieces":0,"weight":0.000,"ratio":0.0,"number":0,"at":"1970-01-01T00:00:00Z""#,
+    r#""label":null,"is_gift":null,"pieces":null,"weight":null,"ratio":null,"number":null,"at":null"#,
+    r#""label":"one of more than sixteen bytes, é","is_gift":true,"pieces":2147483647,"weight":999.999,"ratio":1e300,"number":9223372036854775807,"at":"2025-09-02T08:00:00Z""#,
+];
+
 const ROWS: &str = r#"
 where = "price > 3"
 output = ["store", "item", "price"]
 "#;
 
-const CASES: [Case; 10] = [
-    Case { name: "windows-append", spec: SUMS, arguments: &[], same: all_rows },
-    Case {
-        name: "windows-update",
-        spec: SUMS,
-        arguments: &["--output-mode", "update"],
-        same: newest_rows,
-    },
-    Case {
-        name: "windows-complete",
-        spec: SUMS,
-        arguments: &["--output-mode", "complete"],
-        same: last_rows,
-    },
-    Case { name: "aggregates", spec: AGGREGATES, arguments: &[], same: all_rows },
-    Case { name: "keys", spec: KEYS, arguments: &[], same: all_rows },
-    Case { name: "sessions", spec: SESSIONS, arguments: &[], same: all_rows },
-    Case { name: "deduplication", spec: DEDUPLICATION, arguments: &[], same: rows_once },
-    Case { name: "rows", spec: ROWS, arguments: &[], same: all_rows },
-    Case {
-        name: "dead-letters",
-        spec: SUMS,
-        arguments: &["--dead-letter", "files:letters"],
-        same: all_rows,
-    },
-    Case { name: "compat-log", spec: SUMS, arguments: &["--compat", "spark-4"], same: all_rows },
+const COMPUTED: &str = r#"
+where = "price > 3"
+output = ["store", { name = "label", expr = "concat(upper(item), '-', CASE WHEN price > 5 THEN 'dear' ELSE 'cheap' END)" }, { name = "twice", expr = "price * 2" }]
+"#;
+
+const DYNAMIC_SESSIONS: &str = r#"
+group_by = ["store"]
+output = ["store", "sales", "window_start", "window_end"]
+[window]
+session_gap_expr = "CASE WHEN store = 'store-1' THEN '13 seconds' ELSE '14 seconds' END"
+[aggregates]
+sales = { count = "*" }
+"#;
+
+const APPEND: Case = Case::new("windows-append", SUMS, &[], all_rows);
+const UPDATE: Case = Case::new("windows-update", SUMS, &["--output-mode", "update"], newest_rows);
+const STORED_ROWS: Case = Case::new("rows", ROWS, &[], all_rows);
+const LETTERS: Case =
+    Case::new("dead-letters", SUMS, &["--dead-letter", "files:letters"], all_rows);
+const COMPAT: Case = Case::new("compat-log", SUMS, &["--compat", "spark-4"], all_rows);
+
+const CASES: [Case; 17] = [
+    APPEND,
+    UPDATE,
+    Case::new("windows-complete", SUMS, &["--output-mode", "complete"], last_rows),
+    Case::new("aggregates", AGGREGATES, &[], all_rows),
+    Case::new("keys", KEYS, &[], all_rows),
+    Case::new("sessions", SESSIONS, &[], all_rows),
+    Case::new("sessions-dynamic", DYNAMIC_SESSIONS, &[], all_rows),
+    Case::new("deduplication", DEDUPLICATION, &[], rows_once),
+    STORED_ROWS,
+    Case::new("rows-computed", COMPUTED, &[], all_rows),
+    LETTERS,
+    COMPAT,
+    APPEND.pending("pending-append"),
+    UPDATE.pending("pending-update"),
+    STORED_ROWS.pending("pending-rows"),
+    LETTERS.pending("pending-letters"),
+    COMPAT.pending("pending-compat"),
 ];
 
 /// What the rest of a fixture does not say.
@@ -140,7 +190,7 @@ const CASES: [Case; 10] = [
 struct Made {
     version: String,
     arguments: Vec<String>,
-    /// How many of the records had been read.
+    /// How many of the records were there.
     records_before: usize,
 }
 
@@ -155,9 +205,11 @@ type Published = (BTreeMap<String, Vec<u8>>, BTreeMap<String, Vec<u8>>);
 
 #[test]
 fn every_stored_checkpoint_is_gone_on_with_to_the_right_results() {
-    let fixtures: Vec<_> = below(Path::new(STORED)).iter().flat_map(|it| below(it)).collect();
-    assert!(fixtures.len() >= 10, "the first release froze ten: {fixtures:?}");
-    for fixture in fixtures {
+    let versions = below(Path::new(STORED));
+    let sums: Vec<_> = versions.iter().map(|it| (name_of(it), sum_below(it))).collect();
+    let frozen = FROZEN.map(|(version, sum)| (version.to_owned(), sum.to_owned()));
+    assert_eq!(sums, frozen, "what was frozen was changed, or what is new is not in FROZEN");
+    for fixture in versions.iter().flat_map(|version| below(version)) {
         check(&fixture).unwrap_or_else(|problem| panic!("{}: {problem}", fixture.display()));
     }
 }
@@ -205,8 +257,8 @@ fn a_checkpoint_that_is_gone_on_with_to_other_results_is_told() {
     );
 }
 
-/// Runs a copy of a fixture to the end of its input and compares what was published.
-fn check(fixture: &Path) -> Result<(), String> {
+/// Compares what is published at the end; `change` is done to the copy of the state before.
+fn check_state(fixture: &Path, change: &dyn Fn(&Path) -> Result<(), String>) -> Result<(), String> {
     let made: Made = serde_json::from_slice(&read(&fixture.join("case.json"))).unwrap();
     let records = input(fixture);
     let work = tempfile::tempdir().unwrap();
@@ -214,6 +266,7 @@ fn check(fixture: &Path) -> Result<(), String> {
     keep_private(&work.path().join("state"));
     fs::copy(fixture.join("spec.toml"), work.path().join("spec.toml")).unwrap();
     let before = published(work.path());
+    change(&work.path().join("state/fixture"))?;
     let report = rocks::verify(&work.path().join("state/fixture"))
         .map_err(|error| format!("it cannot be verified: {error}"))?;
     if !report.problems.is_empty() {
@@ -227,6 +280,17 @@ fn check(fixture: &Path) -> Result<(), String> {
         return Err("nothing was left to do".to_owned());
     }
     Ok(())
+}
+
+/// Runs a copy of a fixture to the end of its input, once from its state and once from the backup of it.
+fn check(fixture: &Path) -> Result<(), String> {
+    check_state(fixture, &|_| Ok(()))?;
+    check_state(fixture, &|state| {
+        fs::remove_dir_all(state).unwrap();
+        rocks::restore(&fixture.join("backup"), state, Rollback::Refuse)
+            .map(|_| ())
+            .map_err(|error| format!("its backup cannot be restored: {error}"))
+    })
 }
 
 fn compare(
@@ -247,7 +311,7 @@ fn compare(
 /// Makes the fixture of a case.
 fn make(case: &Case, fixture: &Path) {
     let records = records(case);
-    let records_before = records.len() / 2;
+    let [first, records_before] = case.cuts();
     let arguments = arguments(case);
     fs::create_dir_all(fixture).unwrap();
     fs::write(fixture.join("spec.toml"), spec(case)).unwrap();
@@ -257,9 +321,15 @@ fn make(case: &Case, fixture: &Path) {
     let work = tempfile::tempdir().unwrap();
     fs::write(work.path().join("spec.toml"), spec(case)).unwrap();
     // Two runs: the second finds what the first one wrote and moves it to where RocksDB keeps what is older.
-    run(work.path(), &arguments, &records[..records_before / 2]).unwrap();
-    run(work.path(), &arguments, &records[..records_before]).unwrap();
+    run(work.path(), &arguments, &records[..first]).unwrap();
+    match case.is_pending {
+        true => run_refused(work.path(), &arguments, &records[..records_before]),
+        false => run(work.path(), &arguments, &records[..records_before]).unwrap(),
+    }
     keep(work.path(), &fixture.join("before"), &["state", "out", "letters"]);
+    rocks::backup(&work.path().join("state/fixture"), &fixture.join("backup")).unwrap();
+    without_logs(&fixture.join("backup/db"));
+    let before = published(work.path());
     run(work.path(), &arguments, &records).unwrap();
     keep(work.path(), &fixture.join("after"), &["out", "letters"]);
 
@@ -272,6 +342,15 @@ fn make(case: &Case, fixture: &Path) {
     assert_eq!(results, (case.same)(&straight.0), "{}", case.name);
     assert_eq!(all_rows(&interrupted.1), all_rows(&straight.1), "{}", case.name);
     assert_eq!(interrupted.1.is_empty(), !case.arguments.contains(&"--dead-letter"));
+    if !case.spec.contains("where =") {
+        let blind = tempfile::tempdir().unwrap();
+        fs::write(blind.path().join("spec.toml"), spec(case)).unwrap();
+        run(blind.path(), &arguments, &records[records_before..]).unwrap();
+        let mut new = interrupted.0.clone();
+        new.retain(|name, _| !before.0.contains_key(name));
+        let (with, without) = ((case.same)(&new), (case.same)(&published(blind.path()).0));
+        assert_ne!(with, without, "{}: what is stored makes no difference", case.name);
+    }
 
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let made = Made { version, arguments, records_before };
@@ -279,12 +358,31 @@ fn make(case: &Case, fixture: &Path) {
         .unwrap();
 }
 
+/// A run whose sink fails with the first batch that has rows: a directory is where it writes its files.
+fn run_refused(directory: &Path, arguments: &[String], records: &[Input]) {
+    let out = directory.join("out");
+    let newest = batch_files(&out).pop_last().map_or(0, |(name, _)| batch_of(&name));
+    let in_the_way = |batch| out.join(format!(".batch-{batch:012}.jsonl.tmp"));
+    let in_the_way: Vec<_> = (newest + 1..newest + 20).map(in_the_way).collect();
+    in_the_way.iter().for_each(|path| fs::create_dir(path).unwrap());
+    let ended = run(directory, arguments, records).unwrap_err();
+    assert!(ended.contains("no batch is lost"), "{ended}");
+    in_the_way.iter().for_each(|path| fs::remove_dir(path).unwrap());
+}
+
+/// The number in the name of a batch's file.
+fn batch_of(name: &str) -> u64 {
+    let digits: String = name.chars().filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
 fn spec(case: &Case) -> String {
     let (top, sections) = case.spec.split_at(case.spec.find("\n[").unwrap_or(case.spec.len()));
     format!(
         "name = \"fixture\"\ntopic = \"fixture\"\n{}\n\n[schema]\nstore = \"string\"\nitem = \"string\"\n\
-         price = \"double\"\nts = \"long\"\npieces = \"int\"\nweight = \"decimal(6,3)\"\nis_gift = \"boolean\"\nratio = \"double\"\n\
-         at = \"timestamp\"\n\n[event_time]\ncolumn = \"ts\"\nformat = \"seconds\"\n\
+         price = \"double\"\nts = \"long\"\npieces = \"int\"\nweight = \"decimal(6,3)\"\n\
+         is_gift = \"boolean\"\nratio = \"double\"\nat = \"timestamp\"\nlabel = \"string\"\n\
+         number = \"long\"\n\n[event_time]\ncolumn = \"ts\"\nformat = \"seconds\"\n\
          watermark = \"20 seconds\"\n{sections}",
         top.trim()
     )
@@ -293,45 +391,66 @@ fn spec(case: &Case) -> String {
 /// Everything that does not depend on where the run is: paths are below its directory.
 fn arguments(case: &Case) -> Vec<String> {
     let common = "--pipeline spec.toml --checkpoint-dir state --sink files:out --group-id fixture \
-                  --starting-offsets earliest --trigger available-now --max-offsets-per-trigger 7 \
-                  --brokers localhost:1";
+                  --starting-offsets earliest --trigger available-now --brokers localhost:1 \
+                  --max-offsets-per-trigger";
+    let batch = [BATCH.to_string()].into_iter();
     let more = case.arguments.iter().copied();
-    common.split_whitespace().chain(more).map(str::to_owned).collect()
+    common
+        .split_whitespace()
+        .map(str::to_owned)
+        .chain(batch)
+        .chain(more.map(str::to_owned))
+        .collect()
 }
 
-/// Sales of five stores whose times rise with some disorder, no record late wherever batches are cut. For
-/// deduplication some come twice, and where letters are kept, some cannot be read.
+/// Sales of three stores whose times rise with some disorder, and once by so much that sessions end; no record late
+/// wherever batches are cut. For deduplication some come twice, and where letters are kept, some cannot be read.
 fn records(case: &Case) -> Vec<Input> {
     let are_kept = case.arguments.contains(&"--dead-letter");
     let are_doubled = case.spec == DEDUPLICATION;
     let sale = |index: i64| {
         let (store, item) = (index * index % 5, index / 3 % 4);
-        let ts = 1_756_800_000 + index * 3 - index * 7 % 5;
-        let (whole, cents, grams) = (index % 9, index % 4 * 25 + index % 2, index * 37 % 2500);
-        let pieces = if index % 6 == 4 { "null".to_owned() } else { (index % 5 - 1).to_string() };
-        let gift = ["true", "false", "null"][usize::try_from(index % 3).unwrap()];
-        // The first is 2^-30: no multiple of 10^-9, and all of them are added without rounding.
-        let ratio =
-            ["9.313225746154785e-10", "0.5", "2.25"][usize::try_from(index / 2 % 3).unwrap()];
-        let at = format!("2025-09-02T08:{:02}:00Z", index % 7);
+        let pause = if index < 55 { 0 } else { 60 };
+        let ts = 1_756_800_000 + index * 3 - index * 7 % 5 + pause;
+        let (whole, cents) = (index % 9, index % 4 * 25 + index % 2);
         format!(
-            r#"{{"store":"store-{store}","item":"item-{item}","price":{whole}.{cents:02},"ts":{ts},"pieces":{pieces},"#
-        ) + &format!(
-            r#""weight":{}.{:03},"is_gift":{gift},"ratio":{ratio},"at":"{at}"}}"#,
-            grams / 1000,
-            grams % 1000
+            r#"{{"store":"store-{store}","item":"item-{item}","price":{whole}.{cents:02},"ts":{ts},{}}}"#,
+            if case.spec == KEYS {
+                in_turn(&KEYS_IN_TURN, index).to_owned()
+            } else {
+                traits(index)
+            }
         )
     };
     (0..80)
         .map(|index| {
             let value = match index {
                 index if are_kept && index % 8 == 5 => format!("no sale {index}"),
-                index if are_doubled && index % 2 == 1 => sale((index - 3).max(0)),
+                index if are_doubled && index % 2 == 1 => sale((index - 5).max(0)),
                 index => sale(index),
             };
             Input { partition: i32::from(index % 3 == 1), value }
         })
         .collect()
+}
+
+/// What a sale has besides, with some NULLs among it.
+fn traits(index: i64) -> String {
+    let grams = index * 37 % 2500;
+    let pieces = if index % 6 == 4 { "null".to_owned() } else { (index % 5 - 1).to_string() };
+    let gift = in_turn(&["true", "false", "null"], index);
+    // The first is 2^-30: no multiple of 10^-9, and all of them are added without rounding.
+    let ratio = in_turn(&["9.313225746154785e-10", "0.5", "2.25"], index / 2);
+    format!(
+        r#""pieces":{pieces},"weight":{}.{:03},"is_gift":{gift},"ratio":{ratio},"at":"2025-09-02T08:{:02}:00Z""#,
+        grams / 1000,
+        grams % 1000,
+        index % 7
+    )
+}
+
+fn in_turn<'a>(values: &[&'a str], index: i64) -> &'a str {
+    values[usize::try_from(index).unwrap() % values.len()]
 }
 
 fn input(fixture: &Path) -> Vec<Input> {
@@ -402,14 +521,21 @@ fn lines(file: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(file).lines().map(str::to_owned).collect()
 }
 
-/// Copies what is there of these directories, without what RocksDB writes for people and does not read.
+/// Copies what is there of these directories, without what RocksDB does not read.
 fn keep(from: &Path, to: &Path, names: &[&str]) {
     for name in names {
         if from.join(name).exists() {
             copy_dir(&from.join(name), &to.join(name));
         }
     }
-    let Ok(files) = fs::read_dir(to.join("state/fixture/db")) else { return };
+    if to.join("state").exists() {
+        without_logs(&to.join("state/fixture/db"));
+    }
+}
+
+/// Takes what RocksDB writes for people, and options that are not the newest, from its directory.
+fn without_logs(database: &Path) {
+    let files = fs::read_dir(database).unwrap();
     let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let begins = |path: &Path, with: &str| {
@@ -443,6 +569,32 @@ fn below(directory: &Path) -> Vec<PathBuf> {
     let mut directories: Vec<_> = entries.filter(|path| path.is_dir()).collect();
     directories.sort();
     directories
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// The BLAKE3 of what is in a directory: names, and what is in the files, in the order of names.
+fn sum_below(directory: &Path) -> String {
+    fn add(hasher: &mut blake3::Hasher, directory: &Path) {
+        let mut entries: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        for entry in entries {
+            if entry.is_dir() {
+                hasher.update(format!("{}/", name_of(&entry)).as_bytes());
+                add(hasher, &entry);
+            } else {
+                let content = read(&entry);
+                hasher.update(format!("{} {}\n", name_of(&entry), content.len()).as_bytes());
+                hasher.update(&content);
+            }
+        }
+    }
+    let mut hasher = blake3::Hasher::new();
+    add(&mut hasher, directory);
+    hasher.finalize().to_hex().to_string()
 }
 
 fn bytes_below(directory: &Path) -> u64 {

@@ -226,7 +226,7 @@ fn delete(brokers: &str, topic: &str) {
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap();
-    // Deletion is asynchronous; the name is free once nobody describes it any more.
+    // Deletion is asynchronous, and where ZooKeeper is, the name is free only after nobody describes it any more.
     let deadline = std::time::Instant::now() + support::PATIENCE;
     loop {
         let listed = succeed(sales_stream().args(["topics", "list", "--brokers", brokers])).stdout;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::durations::format_duration;
 use super::pipeline::{
-    Aggregate, AggregateFunction, Compat, DeduplicationScope, OutputSource, Pipeline, Query,
-    SessionGap, TimeFormat, Window,
+    Aggregate, AggregateFunction, Arithmetic, Comparison, Compat, DeduplicationScope, Expression,
+    Function, Literal, OutputSource, Pipeline, Query, SessionGap, TimeFormat, Window,
 };
 
 impl Pipeline {
@@ -82,10 +82,23 @@ impl Pipeline {
             used.extend(&aggregation.keys);
             used.extend(aggregation.aggregates.iter().filter_map(|aggregate| aggregate.column));
         }
-        used.extend(self.output.iter().filter_map(|column| match column.source {
-            OutputSource::Column(index) => Some(index),
-            _ => None,
-        }));
+        let mut use_columns = |expression: &Expression| {
+            expression.visit(&mut |part| {
+                if let Expression::Column(index) = part {
+                    used.insert(*index);
+                }
+            });
+        };
+        if let Some(gap) = self.session_gap() {
+            use_columns(gap);
+        }
+        for column in &self.output {
+            match column.source {
+                OutputSource::Column(index) => use_columns(&Expression::Column(index)),
+                OutputSource::Computed(index) => use_columns(&self.computed[index]),
+                _ => {}
+            }
+        }
         let mut columns: Vec<String> = used
             .into_iter()
             .map(|index| format!("{} {}", self.column(index), self.schema[index].data_type))
@@ -101,7 +114,7 @@ impl Pipeline {
             TimeFormat::Milliseconds => "milliseconds".to_owned(),
             TimeFormat::Iso => "iso".to_owned(),
             TimeFormat::Timestamp => "timestamp".to_owned(),
-            TimeFormat::Pattern(pattern) => format!("pattern {pattern:?}"),
+            TimeFormat::Pattern(pattern) => format!("pattern {}", quoted(pattern)),
         };
         format!("{} as {format}", self.column(time.column))
     }
@@ -126,7 +139,20 @@ impl Pipeline {
                 window.offset_us
             ),
             Some(Window::Session(SessionGap::Fixed(gap_us))) => format!("session {gap_us} us"),
-            Some(Window::Session(SessionGap::Dynamic(gap))) => format!("session {gap:?}"),
+            Some(Window::Session(SessionGap::Dynamic(gap))) => {
+                format!("session {}", self.expression_text(gap))
+            }
+        }
+    }
+
+    /// What each event computes its session's gap by.
+    fn session_gap(&self) -> Option<&Expression> {
+        match &self.query {
+            Query::Aggregation(aggregation) => match &aggregation.window {
+                Some(Window::Session(SessionGap::Dynamic(gap))) => Some(gap),
+                _ => None,
+            },
+            Query::Projection => None,
         }
     }
 
@@ -169,7 +195,7 @@ impl Pipeline {
             (OutputSource::EventTime, _) => "event_time".to_owned(),
             (OutputSource::WindowStart, _) => "window_start".to_owned(),
             (OutputSource::WindowEnd, _) => "window_end".to_owned(),
-            (OutputSource::Computed(index), _) => format!("{:?}", self.computed[index]),
+            (OutputSource::Computed(index), _) => self.expression_text(&self.computed[index]),
             (OutputSource::Key(index), Some(aggregation)) => self.column(aggregation.keys[index]),
             (OutputSource::Aggregate(index), Some(aggregation)) => {
                 plain_or_quoted(&aggregation.aggregates[index].name)
@@ -180,8 +206,104 @@ impl Pipeline {
         }
     }
 
+    /// With every operator in brackets, and a colon before what could be mistaken for a column.
+    fn expression_text(&self, expression: &Expression) -> String {
+        let of = |part: &Expression| self.expression_text(part);
+        let all = |parts: &[Expression]| parts.iter().map(of).collect::<Vec<_>>().join(", ");
+        match expression {
+            Expression::Column(index) => self.column(*index),
+            Expression::EventTime => ":event_time".to_owned(),
+            Expression::NoData => ":no_data".to_owned(),
+            Expression::Literal(literal) => literal_text(literal),
+            Expression::Compare(operator, left, right) => {
+                format!("({} {} {})", of(left), comparison_sign(*operator), of(right))
+            }
+            Expression::Arithmetic(operator, left, right) => {
+                format!("({} {} {})", of(left), arithmetic_sign(*operator), of(right))
+            }
+            Expression::And(left, right) => format!("({} and {})", of(left), of(right)),
+            Expression::Or(left, right) => format!("({} or {})", of(left), of(right)),
+            Expression::Not(operand) => format!("(not {})", of(operand)),
+            Expression::IsNull(operand) => format!("({} is null)", of(operand)),
+            Expression::In(operand, list) => format!("({} in ({}))", of(operand), all(list)),
+            Expression::Like(operand, pattern) => {
+                format!("({} like {})", of(operand), quoted(pattern))
+            }
+            Expression::RLike(operand, pattern) => {
+                format!("({} rlike {})", of(operand), quoted(pattern))
+            }
+            Expression::Case(branches, otherwise) => {
+                let branch = |(condition, value): &(Expression, Expression)| {
+                    format!("when {} then {} ", of(condition), of(value))
+                };
+                let otherwise = otherwise.as_ref().map(|value| format!("else {} ", of(value)));
+                let branches: String = branches.iter().map(branch).collect();
+                format!("(case {branches}{}end)", otherwise.unwrap_or_default())
+            }
+            Expression::Cast(operand, to) => format!("(cast {} as {to})", of(operand)),
+            Expression::Call(function, operands) => {
+                format!("{}({})", function_name(*function), all(operands))
+            }
+        }
+    }
+
     fn column(&self, index: usize) -> String {
         plain_or_quoted(&self.schema[index].name)
+    }
+}
+
+fn literal_text(literal: &Literal) -> String {
+    match literal {
+        Literal::Null => ":null".to_owned(),
+        Literal::Boolean(value) => format!(":{value}"),
+        Literal::Long(value) => value.to_string(),
+        Literal::Double(value) => format!(":{value:e}"),
+        Literal::String(text) => format!(":{}", quoted(text)),
+        Literal::Timestamp(instant) => format!(":timestamp {} us", instant.0),
+    }
+}
+
+fn comparison_sign(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Equal => "=",
+        Comparison::NotEqual => "<>",
+        Comparison::Less => "<",
+        Comparison::LessOrEqual => "<=",
+        Comparison::Greater => ">",
+        Comparison::GreaterOrEqual => ">=",
+        Comparison::NullSafeEqual => "<=>",
+    }
+}
+
+fn arithmetic_sign(arithmetic: Arithmetic) -> &'static str {
+    match arithmetic {
+        Arithmetic::Add => "+",
+        Arithmetic::Subtract => "-",
+        Arithmetic::Multiply => "*",
+        Arithmetic::Divide => "/",
+        Arithmetic::Remainder => "%",
+    }
+}
+
+fn function_name(function: Function) -> &'static str {
+    match function {
+        Function::Abs => "abs",
+        Function::Coalesce => "coalesce",
+        Function::Concat => "concat",
+        Function::Day => "day",
+        Function::Hour => "hour",
+        Function::IsNan => "isnan",
+        Function::Length => "length",
+        Function::Lower => "lower",
+        Function::LeftTrim => "ltrim",
+        Function::Minute => "minute",
+        Function::Month => "month",
+        Function::Negate => "negative",
+        Function::RightTrim => "rtrim",
+        Function::Second => "second",
+        Function::Trim => "trim",
+        Function::Upper => "upper",
+        Function::Year => "year",
     }
 }
 
@@ -201,7 +323,12 @@ fn plain_or_quoted(name: &str) -> String {
         && name != NONE
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain { name.to_owned() } else { format!("{name:?}") }
+    if plain { name.to_owned() } else { quoted(name) }
+}
+
+/// As JSON: which characters Rust escapes changes with its version of Unicode.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
@@ -251,6 +378,63 @@ mod tests {
              compat: none\n\
              state: none\n"
         );
+    }
+
+    #[test]
+    fn the_identity_of_expressions_is_frozen() {
+        let field = |text: &str, field: &str| {
+            let fields = parse(text, "test").unwrap().pipeline.identity();
+            fields.into_iter().find(|(name, _)| name == field).unwrap().1
+        };
+        let schema = "topic = \"sales\"\n[schema]\nts = \"timestamp\"\nstore = \"string\"\n\
+                      \"a b\" = \"int\"\nprice = \"double\"\n[event_time]\ncolumn = \"ts\"\n\
+                      format = \"timestamp\"\nwatermark = \"1 second\"\n";
+        let of = |expression: &str| {
+            let output =
+                format!("name = \"it\"\noutput = [{{ name = \"x\", expr = {expression:?} }}]\n");
+            let spec = format!("{output}{schema}");
+            (field(&spec, "output"), field(&spec, "schema"))
+        };
+        for (expression, text, schema) in [
+            ("price + 1 > 10.5D", "((price + 1) > :1.05e1)", "price double, ts timestamp"),
+            ("price - -2 * 3 <> 1", "((price - (-2 * 3)) <> 1)", "price double, ts timestamp"),
+            ("store IN ('a', NULL)", "(store in (:\"a\", :null))", "store string, ts timestamp"),
+            (
+                "NOT (store LIKE 'a%' OR store RLIKE '^b') AND true",
+                "((not ((store like \"a%\") or (store rlike \"^b\"))) and :true)",
+                "store string, ts timestamp",
+            ),
+            (
+                "CASE WHEN `a b` IS NULL THEN 1 ELSE `a b` END",
+                "(case when (\"a b\" is null) then 1 else (cast \"a b\" as long) end)",
+                "\"a b\" int, ts timestamp",
+            ),
+            (
+                "concat(upper(store), 'ä')",
+                "concat(upper(store), :\"ä\")",
+                "store string, ts timestamp",
+            ),
+            (
+                "event_time <=> CAST(store AS TIMESTAMP)",
+                "(:event_time <=> (cast store as timestamp))",
+                "store string, ts timestamp",
+            ),
+            (
+                "ts < TIMESTAMP '1970-01-01 00:00:01'",
+                "(ts < (cast :\"1970-01-01 00:00:01\" as timestamp))",
+                "ts timestamp",
+            ),
+        ] {
+            assert_eq!(of(expression), (format!("x = {text}"), schema.to_owned()), "{expression}");
+        }
+        let session = format!(
+            "name = \"it\"\ngroup_by = [\"ts\"]\noutput = [\"ts\"]\n{schema}[window]\nsession_gap_expr = \
+             \"CASE WHEN store = 'a' THEN '5 seconds' ELSE '9 seconds' END\"\n[aggregates]\nn = {{ count = \"*\" }}\n"
+        );
+        let gap =
+            "session (case when (store = :\"a\") then :\"5 seconds\" else :\"9 seconds\" end)";
+        assert_eq!(field(&session, "window"), gap);
+        assert_eq!(field(&session, "schema"), "store string, ts timestamp");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! Rows are kept encoded, row after row, in chunks of at most one MiB, so that a million rows cost
 //! what their bytes cost and reading them back allocates nothing; full chunks can be taken away while
 //! rows are still being added. The same bytes are hashed into a batch's digest and stored in the
-//! outbox, so the encoding is frozen (see the fixtures of `checkpoint/codec`): per value a tag byte,
-//! then little-endian fields.
+//! outbox, so the encoding is frozen (a test below pins it): per value a tag byte, then
+//! little-endian fields.
 //!
 //! Invariants: every chunk inside a [`Rows`] holds whole, valid rows of its columns; where rows are
 //! cut into chunks means nothing, neither to a digest nor to equality.
@@ -541,6 +541,38 @@ mod tests {
         assert_eq!(reader.next(), Some(&expected[..]));
         assert_eq!(reader.next(), Some(&[Value::Null; 3][..]));
         assert_eq!(reader.next(), None);
+    }
+
+    #[test]
+    fn the_bytes_of_rows_in_format_1_never_change() {
+        let types = [
+            DataType::Boolean,
+            DataType::Boolean,
+            DataType::Int,
+            DataType::Long,
+            DataType::Double,
+            DataType::String,
+            DataType::Timestamp,
+            DataType::Decimal { precision: 18, scale: 2 },
+        ];
+        let named = |data_type| Column { name: "x".to_owned(), data_type };
+        let mut rows = Rows::new(types.into_iter().map(named).collect());
+        rows.push(&[
+            Value::Null,
+            Value::Boolean(true),
+            Value::Int(-5),
+            Value::Long(1 << 40),
+            Value::Double(-0.5),
+            Value::String("é"),
+            Value::Timestamp(Timestamp(-1)),
+            Value::Decimal(Decimal { unscaled: -125, scale: 2 }),
+        ]);
+        let bytes: String = rows.chunks()[0].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            bytes,
+            "000203fbffffff04000000000001000005000000000000e0bf0602000000c3a907ffffffffffffffff0802\
+             83ffffffffffffffffffffffffffffff"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Group keys as bytes whose order is the order of the values: NULL first, then ascending; texts by
 //! their UTF-8 bytes, doubles with NaN last. -0.0 and 0.0 are one key, as in Spark.
 //!
-//! The bytes are stored in checkpoints (`checkpoint/codec` pins them with fixtures).
+//! The bytes are stored in checkpoints: a test below pins them.
 
 use crate::types::{Cell, DataType, Decimal, Event, Timestamp, Utf8, Value};
 
@@ -261,6 +261,29 @@ mod tests {
             DecodedKey::Value(_) => String::new(),
         };
         (value, text)
+    }
+
+    #[test]
+    fn the_bytes_of_keys_in_format_1_never_change() {
+        let decimal = |unscaled| Value::Decimal(Decimal { unscaled, scale: 3 });
+        for (value, hex) in [
+            (Value::Null, "00"),
+            (Value::Boolean(false), "0100"),
+            (Value::Boolean(true), "0101"),
+            (Value::Int(-5), "017ffffffb"),
+            (Value::Long(1 << 40), "018000010000000000"),
+            (Value::Timestamp(Timestamp(-1)), "017fffffffffffffff"),
+            (Value::Double(0.5), "01bfe0000000000000"),
+            (Value::Double(-0.5), "01401fffffffffffff"),
+            (Value::Double(f64::NAN), "01fff8000000000000"),
+            (Value::String(""), "010000"),
+            (Value::String("a\0b"), "016100ff620000"),
+            (Value::String("é"), "01c3a90000"),
+            (decimal(-1250), "017ffffffffffffffffffffffffffffb1e"),
+        ] {
+            let bytes: String = encoded(value).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(bytes, hex, "{value:?}");
+        }
     }
 
     #[test]

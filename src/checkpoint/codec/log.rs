@@ -272,6 +272,30 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_of_fields_stores_and_operators_are_pinned() {
+        let fields = [
+            Field::Null,
+            Field::Boolean(true),
+            Field::Int(-1),
+            Field::Long(300),
+            Field::Double(0.5),
+            Field::String("a".into()),
+            Field::Timestamp(Timestamp(-1)),
+            Field::Decimal(Decimal { unscaled: -1, scale: 2 }),
+        ];
+        let change = Change { value: Some(fields.into()), ..sample().log.changes[0].clone() };
+        let log = StateLog { state_store: StateStore::Hdfs, changes: vec![change], ..sample().log };
+        let entries = encode_log(BatchId(7), &LogWrite { log, is_snapshot: false });
+        let payload = &entries[0].value[2..entries[0].value.len() - 4];
+        let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "0100c8001377696e646f7773206f662028737472696e6729010003030102030108000101020103fb58020400\
+             0000000000e03f0501610601070102"
+        );
+    }
+
+    #[test]
     fn a_long_log_is_cut_and_an_empty_one_is_there() {
         let mut write = sample();
         let change = write.log.changes[0].clone();

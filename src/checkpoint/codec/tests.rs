@@ -87,6 +87,19 @@ fn descriptor() -> Descriptor {
     }
 }
 
+fn columns_of_every_type() -> Arc<[Column]> {
+    let types = [
+        DataType::String,
+        DataType::Double,
+        DataType::Long,
+        DataType::Int,
+        DataType::Boolean,
+        DataType::Timestamp,
+        DataType::Decimal { precision: 38, scale: 2 },
+    ];
+    types.map(|data_type| Column { name: "c".to_owned(), data_type }).into()
+}
+
 #[test]
 fn a_payload_left_in_the_topic_keeps_its_size() {
     let [late, _] = dead_letters();
@@ -169,6 +182,54 @@ fn the_bytes_of_format_1_never_change() {
 }
 
 #[test]
+fn the_numbers_in_format_1_never_change() {
+    let payload = |entry: &Entry| hex(&entry.value[2..entry.value.len() - 4]);
+    let genesis = Genesis { topic_since: Some(BatchId(300)), ..superseding() };
+    let (since, free) =
+        (payload(&encode_genesis(&genesis)), payload(&encode_genesis(&superseding())));
+    assert_eq!(since, free + "002c01000000000000");
+    let columns = Descriptor { columns: Some(columns_of_every_type()), ..descriptor() };
+    let (with, without) =
+        (payload(&encode_descriptor(&columns)), payload(&encode_descriptor(&descriptor())));
+    assert_eq!(
+        with,
+        without + "07016300000001630100000163020000016303000001630400000163050000016306" + "2602"
+    );
+    let modes = [OutputMode::Append, OutputMode::Update, OutputMode::Complete].map(|output_mode| {
+        let entry = encode_descriptor(&Descriptor { output_mode, ..descriptor() });
+        entry.value[2]
+    });
+    assert_eq!(modes, [0, 1, 2]);
+    let [late, fault] = dead_letters();
+    let letter = |letter: DeadLetter| payload(&encode_dead_letters(BatchId(0), 0, &[letter]));
+    for (number, name) in [
+        "null_value",
+        "empty",
+        "syntax",
+        "not_an_object",
+        "too_deep",
+        "too_large",
+        "wrong_type",
+        "out_of_range",
+        "no_event_time",
+        "future",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(
+            (FaultReason::ALL[number].name(), FaultReason::ALL[number] as usize),
+            (name, number)
+        );
+        let reason = DeadLetterReason::Fault(FaultReason::ALL[number]);
+        let found = letter(DeadLetter { reason, column: None, payload: None, ..fault.clone() });
+        assert_eq!(found, format!("020e{:02x}0000", number + 1));
+    }
+    let omitted = DeadLetter { payload: Some(crate::batch::Payload::Omitted(300)), ..late };
+    assert_eq!(letter(omitted), "0012000002fb2c01");
+}
+
+#[test]
 fn the_bytes_of_groups_in_format_1_never_change() {
     let mut totals = Vec::new();
     encode_totals(&all_accumulators(), &mut totals);
@@ -207,17 +268,7 @@ fn values_read_back_what_was_written() {
     assert_eq!(decode_head(&encode_head(&head).value), Ok(head));
     let entry = encode_record(&record());
     assert_eq!(decode_record(&entry.key, &entry.value), Ok(record()));
-    let types = [
-        DataType::String,
-        DataType::Double,
-        DataType::Long,
-        DataType::Int,
-        DataType::Boolean,
-        DataType::Timestamp,
-        DataType::Decimal { precision: 38, scale: 2 },
-    ];
-    let named = types.map(|data_type| Column { name: data_type.to_string(), data_type });
-    for columns in [None, Some(Arc::from(named))] {
+    for columns in [None, Some(columns_of_every_type())] {
         let descriptor = Descriptor { columns, ..descriptor() };
         let entry = encode_descriptor(&descriptor);
         assert_eq!(decode_descriptor(BatchId(2), &entry.value), Ok(descriptor));

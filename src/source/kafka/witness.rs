@@ -68,6 +68,22 @@ mod tests {
         (text, WitnessFact::At(lineage, batch, digest, Begun::Freely))
     }
 
+    /// Commits outlive versions: what an old one wrote must go on to be a witness.
+    #[test]
+    fn the_text_of_commits_never_changes() {
+        let identity = Identity {
+            lineage: Lineage(255),
+            incarnation: Incarnation(3),
+            batch: BatchId(12),
+            digest: Digest([0xAB; 32]),
+        };
+        let free = format!("000000000000000000000000000000ff:12:{}", "ab".repeat(32));
+        assert_eq!(metadata(&identity, Begun::Freely), free);
+        assert_eq!(metadata(&identity, Begun::StartOver), format!("{free}:start-over"));
+        let accepted = metadata(&identity, Begun::AcceptedRollback);
+        assert_eq!(accepted, format!("{free}:accepted-rollback"));
+    }
+
     #[test]
     fn what_is_written_is_read_back() {
         let (text, fact) = named(u128::MAX / 3, 12);
