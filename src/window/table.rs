@@ -442,8 +442,14 @@ impl Table {
         let group = group as usize;
         let Some(end) = self.key_ends.get(group) else { return 0 };
         let key = self.keys.get(end.wrapping_sub(1)).map_or(0, |byte| usize::from(*byte));
+        let window = match &self.windows {
+            GroupWindows::Same(..) => 0,
+            GroupWindows::Each(windows) => {
+                windows.get(group).map_or(0, |it| usize::from(it.0.0 == 0))
+            }
+        };
         let first = self.accumulators.get(group * self.stride);
-        key + first.map_or(0, |first| usize::from(matches!(first, Accumulator::Count(_))))
+        key + window + first.map_or(0, |first| usize::from(matches!(first, Accumulator::Count(_))))
     }
 
     #[inline]
